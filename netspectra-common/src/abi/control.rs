@@ -1,0 +1,20 @@
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Generation slots: one is filled by the kernel while the other one, frozen, is read.
+pub const SLOTS: u32 = 2;
+
+/// What user space tells the programs. One writer (the agent), read once per packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Control {
+    /// The slot that programs fill, `0..SLOTS`. A packet reads it once, so that all it counts is in one generation.
+    pub slot: u32,
+    /// CPUs of the outer maps: a program uses entry `slot * cpus + cpu`.
+    pub cpus: u32,
+    /// 1: emit [`super::PrefixEvent`]s; 0: none.
+    pub events: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Control>() == 16);

@@ -1,0 +1,39 @@
+//! The bytes that kernel programs and user space exchange through maps.
+//!
+//! Integers and byte arrays only, padding named, one structure a file, sizes asserted at compile time. Integers are in
+//! host byte order (kernel and agent share the host). A change of any layout here must raise [`ABI_VERSION`].
+
+mod control;
+mod event;
+mod key;
+mod reason;
+mod stats;
+mod totals;
+
+pub use control::{Control, SLOTS};
+pub use event::{EventKind, PREFIX_LEN, PrefixEvent};
+pub use key::{Direction, Family, FlowKey, FlowKey4, Obs, VLAN_PRESENT};
+pub use reason::LossReason;
+pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
+pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
+
+/// Version of every layout in this module. The agent refuses an object built with another one.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps in the eBPF object.
+pub mod maps {
+    /// `ARRAY[1]` of [`super::Control`]: which generation slot is being filled.
+    pub const CONTROL: &str = "CONTROL";
+    /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `HASH<FlowKey4, FlowStats>`.
+    pub const FLOWS4: &str = "FLOWS4";
+    /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `HASH<FlowKey, FlowStats>`.
+    pub const FLOWS: &str = "FLOWS";
+    /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `ARRAY[1]` of [`super::GenTotals`].
+    pub const TOTALS: &str = "TOTALS";
+    /// `HASH<u32 ifindex, u32 interface slot>`.
+    pub const IFACES: &str = "IFACES";
+    /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Ring buffer of [`super::PrefixEvent`].
+    pub const EVENTS: &str = "EVENTS";
+}

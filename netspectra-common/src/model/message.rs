@@ -1,0 +1,118 @@
+use super::{FlowKey, FlowStats, Ledger, Nanos};
+use crate::abi::{SIZE_BINS, size_bin_range};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Names a generation: who counted it, in which run, and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GenerationId {
+    /// The agent's node name.
+    pub node: Arc<str>,
+    /// The agent's run: its start as Unix nanoseconds.
+    pub epoch: u64,
+    /// Counts from 0 inside the epoch.
+    pub generation: u64,
+}
+
+/// Names a chunk. The same chunk sent again has the same id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// The generation.
+    pub generation: GenerationId,
+    /// Counts from 0 inside the generation.
+    pub chunk: u32,
+}
+
+/// What one flow key gained in one generation. Times are Unix nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowDelta {
+    /// The key; `obs` refers to the manifest's interfaces.
+    pub key: FlowKey,
+    /// What was counted.
+    pub stats: FlowStats,
+}
+
+/// A part of a generation's flows. Inside one generation a key appears once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Identity, for deduplication.
+    pub id: ChunkId,
+    /// The flows.
+    pub deltas: Vec<FlowDelta>,
+}
+
+/// An observed interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The slot that [`crate::abi::Obs`] carries.
+    pub slot: u8,
+    /// The kernel's index; 0 for a file.
+    pub ifindex: u32,
+    /// Name, or the file's name.
+    pub name: Arc<str>,
+}
+
+/// Non-empty bins of the frame-size histogram: `(bin, frames)`, ascending, see [`crate::abi::size_bin`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeHistogram(pub Vec<(u32, u64)>);
+
+impl SizeHistogram {
+    /// Sums of `sizes` by bin.
+    pub fn from_bins(sizes: &[u64; SIZE_BINS]) -> Self {
+        Self(sizes.iter().enumerate().filter(|(_, n)| **n != 0).map(|(bin, n)| (bin as u32, *n)).collect())
+    }
+
+    /// `(representative length in bytes, frames)` of each bin: the length itself below 2048, the middle above.
+    pub fn lengths(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        self.0.iter().map(|(bin, n)| {
+            let (low, high) = size_bin_range(*bin);
+            let mid = if high == u32::MAX { f64::from(low) } else { (f64::from(low) + f64::from(high)) / 2.0 };
+            (mid, *n)
+        })
+    }
+}
+
+/// Closes a generation: how many chunks it has, and where every frame of it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The generation.
+    pub id: GenerationId,
+    /// Chunks of the generation: `0..chunks`.
+    pub chunks: u32,
+    /// Begin, Unix time.
+    pub start: Nanos,
+    /// End, Unix time.
+    pub end: Nanos,
+    /// Where every frame went.
+    pub ledger: Ledger,
+    /// Frame sizes.
+    pub sizes: SizeHistogram,
+    /// The observed interfaces.
+    pub interfaces: Vec<Interface>,
+    /// This is the source's last generation.
+    pub last: bool,
+}
+
+/// A DNS message whose prefix was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSeen {
+    /// When.
+    pub at: Nanos,
+    /// The packet's flow.
+    pub key: FlowKey,
+    /// The message, as far as it was captured.
+    pub prefix: Vec<u8>,
+    /// Its length in the packet, bytes.
+    pub len: u32,
+}
+
+/// What agents put on the bus. Of one node the order is: the chunks of a generation, its events, its manifest.
+#[derive(Clone, Debug)]
+pub enum BusMessage {
+    /// Flows.
+    Chunk(Arc<Chunk>),
+    /// Hints, never counts.
+    Dns(Arc<Vec<DnsSeen>>),
+    /// End of a generation.
+    Manifest(Arc<Manifest>),
+}

@@ -1,0 +1,16 @@
+//! What travels between the parts of NetSpectra in user space.
+
+mod ledger;
+mod message;
+mod record;
+mod rollup;
+mod time;
+mod window;
+
+pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
+pub use ledger::{Ledger, LedgerEntry};
+pub use message::{BusMessage, Chunk, ChunkId, DnsSeen, FlowDelta, GenerationId, Interface, Manifest, SizeHistogram};
+pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
+pub use rollup::Rollup;
+pub use time::{Nanos, TimeRange};
+pub use window::{Resolution, WindowSketches, WindowState};

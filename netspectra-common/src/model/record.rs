@@ -1,0 +1,167 @@
+use super::Nanos;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a flow is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowState {
+    /// Not ended: seen within the idle timeout, or cut by the active timeout and going on.
+    Active,
+    /// Ended by the protocol (FIN both ways, or RST).
+    Closed,
+    /// Ended by silence.
+    TimedOut,
+}
+
+impl FlowState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Closed, Self::TimedOut];
+
+    /// Stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Closed => "closed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// Why a record was written (IPFIX `flowEndReason`, information element 136, refined).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// It was not: the flow is being watched (answers from live state only).
+    None,
+    /// No packet for the idle timeout (1).
+    IdleTimeout,
+    /// The record covers an active timeout; the flow goes on (2).
+    ActiveTimeout,
+    /// FIN from both sides (3).
+    Fin,
+    /// RST (3).
+    Rst,
+    /// The input ended or the process was stopped (4).
+    EndOfInput,
+    /// The flow table was full and this flow was the one longest silent (5).
+    LackOfResources,
+}
+
+impl EndReason {
+    /// All reasons.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::IdleTimeout,
+        Self::ActiveTimeout,
+        Self::Fin,
+        Self::Rst,
+        Self::EndOfInput,
+        Self::LackOfResources,
+    ];
+
+    /// Stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::IdleTimeout => "idle_timeout",
+            Self::ActiveTimeout => "active_timeout",
+            Self::Fin => "fin",
+            Self::Rst => "rst",
+            Self::EndOfInput => "end_of_input",
+            Self::LackOfResources => "lack_of_resources",
+        }
+    }
+}
+
+/// How the initiator was told from the responder (RFC 5103 `biflowDirection`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitiatorBy {
+    /// It sent the SYN (or the other side the SYN+ACK).
+    Syn,
+    /// It sent the first packet that was seen.
+    FirstPacket,
+    /// The other side's port is the lower one: both directions began in the same instant.
+    Port,
+}
+
+impl InitiatorBy {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::Syn, Self::FirstPacket, Self::Port];
+
+    /// Stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::FirstPacket => "first_packet",
+            Self::Port => "port",
+        }
+    }
+}
+
+/// A biflow: source is the initiator, `reverse_*` is what the responder sent.
+///
+/// Counts cover this record only (delta counts): the records of one flow add up to the flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// Node that saw it.
+    pub node: Arc<str>,
+    /// Interface that saw it.
+    pub iface: Arc<str>,
+    /// `None` for non-IP.
+    pub src_ip: Option<IpAddr>,
+    /// `None` for non-IP.
+    pub dst_ip: Option<IpAddr>,
+    /// 0 where there are none.
+    pub src_port: u16,
+    /// 0 where there are none.
+    pub dst_port: u16,
+    /// IANA protocol number; 0 for non-IP.
+    pub proto: u8,
+    /// 0x0800, 0x86dd, or the EtherType of non-IP frames (0 for LLC).
+    pub ether_type: u16,
+    /// ICMP type of the initiator's packets.
+    pub icmp_type: Option<u8>,
+    /// ICMP code of the initiator's packets.
+    pub icmp_code: Option<u8>,
+    /// Outer VLAN identifier.
+    pub vlan: Option<u16>,
+    /// Second VLAN identifier.
+    pub inner_vlan: Option<u16>,
+    /// Tunnel whose inside this is, by its stable name.
+    pub tunnel: Option<Arc<str>>,
+    /// VNI, GRE key, TEID.
+    pub tunnel_id: Option<u32>,
+    /// Initiator's packets.
+    pub packets: u64,
+    /// Initiator's L2 bytes.
+    pub bytes: u64,
+    /// Initiator's L3 bytes.
+    pub l3_bytes: u64,
+    /// Responder's packets.
+    pub reverse_packets: u64,
+    /// Responder's L2 bytes.
+    pub reverse_bytes: u64,
+    /// Responder's L3 bytes.
+    pub reverse_l3_bytes: u64,
+    /// OR of the initiator's TCP flags (low nine bits).
+    pub tcp_flags: u16,
+    /// OR of the responder's TCP flags.
+    pub reverse_tcp_flags: u16,
+    /// First packet of this record.
+    pub first_seen: Nanos,
+    /// Last packet of this record.
+    pub last_seen: Nanos,
+    /// First packet of the flow; earlier than `first_seen` where an active timeout cut it.
+    pub flow_start: Nanos,
+    /// State when the record was made.
+    pub state: FlowState,
+    /// Why the record was made.
+    pub end_reason: EndReason,
+    /// How the initiator was found.
+    pub initiator_by: InitiatorBy,
+    /// Stable identity of the flow; the same in all its records.
+    pub flow_id: u64,
+}

@@ -1,0 +1,93 @@
+//! The seams: traits that single-host and cluster mode hand different implementations to.
+
+use crate::model::{BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use crate::query::{Partial, Plan};
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, so that ports are object-safe.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a port failed. The text names the thing and the remedy; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct PortError {
+    what: String,
+    /// The same call may succeed later (a server away, a disk full).
+    pub transient: bool,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl PortError {
+    /// An error that will not go away by itself.
+    pub fn permanent(what: impl Into<String>) -> Self {
+        Self { what: what.into(), transient: false, source: None }
+    }
+
+    /// An error that may go away.
+    pub fn transient(what: impl Into<String>) -> Self {
+        Self { what: what.into(), transient: true, source: None }
+    }
+
+    /// With its cause.
+    #[must_use]
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+}
+
+/// Wall-clock time. Cores take `now` as an argument; only adapters hold a clock.
+pub trait Clock: Send + Sync {
+    /// Unix time.
+    fn now(&self) -> Nanos;
+}
+
+/// The agent's way out: ordered per node, acknowledged, bounded.
+pub trait Publisher: Send + Sync {
+    /// Hands over the messages of one generation, in order, and resolves when they need not be sent again.
+    ///
+    /// Waits while the bus is full (back-pressure); never drops. Sending the same generation again is allowed.
+    fn publish(&self, messages: Vec<BusMessage>) -> BoxFuture<'_, Result<(), PortError>>;
+}
+
+/// What one manifest let the engine close; written as one.
+#[derive(Clone, Debug, Default)]
+pub struct StoreBatch {
+    /// The generation whose manifest closed the batch; `None` at the end of input.
+    pub closed_by: Option<GenerationId>,
+    /// Flow records.
+    pub flows: Vec<FlowRecord>,
+    /// Roll-ups of closed windows.
+    pub rollups: Vec<Rollup>,
+    /// Closed windows.
+    pub windows: Vec<WindowState>,
+    /// Ledgers of the generations.
+    pub ledger: Vec<LedgerEntry>,
+}
+
+impl StoreBatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty() && self.rollups.is_empty() && self.windows.is_empty() && self.ledger.is_empty()
+    }
+}
+
+/// Durable answers.
+pub trait Store: Send + Sync {
+    /// Writes `batch`; when it resolves to `Ok`, a crash loses nothing of it.
+    fn append<'a>(&'a self, batch: &'a StoreBatch) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// Runs `plan` over what is stored.
+    fn query<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Partial, PortError>>;
+
+    /// The time that stored rows cover; `None` when there are none.
+    fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>>;
+}
+
+/// Answers from what is not stored yet: active flows and open windows.
+pub trait LiveState: Send + Sync {
+    /// Runs `plan` over the live state. What it sees is disjoint from what [`Store`] holds.
+    fn query<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Partial, PortError>>;
+}

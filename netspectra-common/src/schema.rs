@@ -1,0 +1,167 @@
+//! The one catalogue of dimensions: names, meaning, and where each can be used.
+//!
+//! The filter language, group-by, the API's documentation and the stores take their words from here.
+
+use serde::{Deserialize, Serialize};
+
+/// A property of a flow that can be filtered by and grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dimension {
+    /// Sender (roll-ups) or initiator (flow records).
+    SrcIp,
+    /// Receiver or responder.
+    DstIp,
+    /// Port of the source.
+    SrcPort,
+    /// Port of the destination.
+    DstPort,
+    /// IANA protocol number or name.
+    Proto,
+    /// EtherType.
+    EtherType,
+    /// Outer VLAN identifier.
+    Vlan,
+    /// Interface name.
+    Iface,
+    /// Node name.
+    Node,
+    /// `ingress` or `egress`.
+    Direction,
+    /// Flow state; flow records only.
+    State,
+    /// End reason; flow records only.
+    EndReason,
+}
+
+/// The kind of values of a dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Address or CIDR.
+    Address,
+    /// 0..=65535.
+    U16,
+    /// Protocol number or name.
+    Proto,
+    /// One of a list of words.
+    Word(&'static [&'static str]),
+    /// Any text.
+    Text,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SrcIp,
+        Self::DstIp,
+        Self::SrcPort,
+        Self::DstPort,
+        Self::Proto,
+        Self::EtherType,
+        Self::Vlan,
+        Self::Iface,
+        Self::Node,
+        Self::Direction,
+        Self::State,
+        Self::EndReason,
+    ];
+
+    /// The name in filters, group-by and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SrcIp => "src_ip",
+            Self::DstIp => "dst_ip",
+            Self::SrcPort => "src_port",
+            Self::DstPort => "dst_port",
+            Self::Proto => "proto",
+            Self::EtherType => "ether_type",
+            Self::Vlan => "vlan",
+            Self::Iface => "iface",
+            Self::Node => "node",
+            Self::Direction => "direction",
+            Self::State => "state",
+            Self::EndReason => "end_reason",
+        }
+    }
+
+    /// The dimension called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.name() == name)
+    }
+
+    /// One sentence for documentation.
+    pub const fn doc(self) -> &'static str {
+        match self {
+            Self::SrcIp => "source address: the sender in top and series, the initiator in flows",
+            Self::DstIp => "destination address: the receiver in top and series, the responder in flows",
+            Self::SrcPort => "source port, 0 where there is none",
+            Self::DstPort => "destination port, 0 where there is none",
+            Self::Proto => "IP protocol, number or name (tcp, udp, icmp, icmpv6, sctp ...)",
+            Self::EtherType => "EtherType, 0x0800 for IPv4",
+            Self::Vlan => "outer VLAN identifier",
+            Self::Iface => "interface, or name of the capture file",
+            Self::Node => "node that saw the traffic",
+            Self::Direction => "ingress or egress at the observation point (not in flows)",
+            Self::State => "active, closed or timed_out (flows only)",
+            Self::EndReason => "why the record was written (flows only)",
+        }
+    }
+
+    /// The kind of its values.
+    pub const fn kind(self) -> ValueKind {
+        match self {
+            Self::SrcIp | Self::DstIp => ValueKind::Address,
+            Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan => ValueKind::U16,
+            Self::Proto => ValueKind::Proto,
+            Self::Iface | Self::Node => ValueKind::Text,
+            Self::Direction => ValueKind::Word(&["ingress", "egress"]),
+            Self::State => ValueKind::Word(&["active", "closed", "timed_out"]),
+            Self::EndReason => ValueKind::Word(&[
+                "none",
+                "idle_timeout",
+                "active_timeout",
+                "fin",
+                "rst",
+                "end_of_input",
+                "lack_of_resources",
+            ]),
+        }
+    }
+
+    /// Whether roll-ups have it (top, series, cardinality).
+    pub const fn in_rollups(self) -> bool {
+        !matches!(self, Self::State | Self::EndReason)
+    }
+
+    /// Whether flow records have it.
+    pub const fn in_flows(self) -> bool {
+        !matches!(self, Self::Direction)
+    }
+}
+
+/// Names of the IP protocols that are written as names; others are written as numbers.
+pub const PROTOCOLS: [(u8, &str); 13] = [
+    (1, "icmp"),
+    (2, "igmp"),
+    (4, "ipip"),
+    (6, "tcp"),
+    (17, "udp"),
+    (41, "ipv6"),
+    (47, "gre"),
+    (50, "esp"),
+    (51, "ah"),
+    (58, "icmpv6"),
+    (89, "ospf"),
+    (112, "vrrp"),
+    (132, "sctp"),
+];
+
+/// The name of protocol `proto`, when it has one here.
+pub fn protocol_name(proto: u8) -> Option<&'static str> {
+    PROTOCOLS.iter().find(|(n, _)| *n == proto).map(|(_, name)| *name)
+}
+
+/// The protocol called `name` (lower case).
+pub fn protocol_number(name: &str) -> Option<u8> {
+    PROTOCOLS.iter().find(|(_, n)| *n == name).map(|(number, _)| *number)
+}

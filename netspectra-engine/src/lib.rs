@@ -1,0 +1,1 @@
+//! NetSpectra engine.
