@@ -30,8 +30,10 @@ pub mod maps {
     pub const FLOWS: &str = "FLOWS";
     /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `ARRAY[1]` of [`super::GenTotals`].
     pub const TOTALS: &str = "TOTALS";
-    /// `HASH<u32 ifindex, u32 interface slot>`.
+    /// `ARRAY[65536]` of `u32`: by interface index, the interface slot plus one; 0 where nothing is observed.
     pub const IFACES: &str = "IFACES";
+    /// `PERCPU_ARRAY[1]` of [`super::Counter`]: frames seen while the CPU had no table.
+    pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Ring buffer of [`super::PrefixEvent`].

@@ -1,1 +1,61 @@
-//! Parses packets.
+//! Header parsers for the kernel and for user space, from one source.
+//!
+//! A parser reads through [`Bytes`], a bounds-checked accessor: packet pointers in the kernel, a slice in user space. It
+//! returns a [`Packet`] or the [`LossReason`] under which the frame is counted; it never guesses.
+//!
+//! Sources: IEEE 802.1Q, 802.1ah; RFC 791, 8200, 4302, 9293, 768, 792, 4443, 9260; RFC 2516 (PPPoE), 3032 (MPLS).
+
+mod bytes;
+mod ip;
+mod l2;
+mod l4;
+pub mod link;
+#[cfg(feature = "std")]
+mod tunnel;
+
+pub use bytes::Bytes;
+pub use l2::ethertype;
+pub use l4::proto;
+#[cfg(feature = "std")]
+pub use tunnel::{Tunnel, innermost};
+
+use crate::abi::{FlowKey, LossReason};
+
+/// Whether a packet is a fragment of a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fragment {
+    /// Whole.
+    #[default]
+    No,
+    /// Offset 0 and more to come: has the ports.
+    First(u32),
+    /// Offset above 0: the ports are in another packet.
+    Later(u32),
+}
+
+/// What the headers of a frame say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The flow it belongs to; `obs` is 0. A later fragment has ports 0 until its first fragment is asked for.
+    pub key: FlowKey,
+    /// L3 length as the IP header states it, bytes; 0 for non-IP.
+    pub l3_len: u32,
+    /// Offset of the transport header in the frame; 0 when there is none in this frame.
+    pub l4_offset: u32,
+    /// Offset after the IP packet, as its header states it.
+    pub l3_end: u32,
+    /// TCP flags (nine bits), 0 otherwise.
+    pub tcp_flags: u16,
+    /// Fragmentation.
+    pub fragment: Fragment,
+}
+
+/// Parses an Ethernet frame of `wire_len` bytes on the wire into `packet`, which must be fresh.
+///
+/// # Errors
+/// The reason under which the frame is counted when it has no flow; `packet` is not meaningful then.
+#[inline(always)]
+pub fn parse_ethernet<B: Bytes>(frame: &B, wire_len: u32, packet: &mut Packet) -> Result<(), LossReason> {
+    let ether_type = frame.be16(12).ok_or(LossReason::TruncatedLink)?;
+    l2::parse(frame, 14, ether_type, wire_len, packet)
+}

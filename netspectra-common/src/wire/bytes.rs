@@ -1,0 +1,38 @@
+/// Bounds-checked access to a frame's captured bytes.
+pub trait Bytes {
+    /// The `N` bytes at offset `at`, when all of them were captured.
+    fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
+
+    /// One byte.
+    #[inline(always)]
+    fn u8(&self, at: u32) -> Option<u8> {
+        self.array::<1>(at).map(|[b]| b)
+    }
+
+    /// Two bytes, network order.
+    #[inline(always)]
+    fn be16(&self, at: u32) -> Option<u16> {
+        self.array(at).map(u16::from_be_bytes)
+    }
+
+    /// Four bytes, network order.
+    #[inline(always)]
+    fn be32(&self, at: u32) -> Option<u32> {
+        self.array(at).map(u32::from_be_bytes)
+    }
+}
+
+impl Bytes for [u8] {
+    #[inline(always)]
+    fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let rest = self.get(at as usize..)?;
+        rest.first_chunk::<N>().copied()
+    }
+}
+
+impl<B: Bytes + ?Sized> Bytes for &B {
+    #[inline(always)]
+    fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        (**self).array(at)
+    }
+}

@@ -1,0 +1,70 @@
+use super::{Bytes, Fragment, Packet};
+
+/// IANA protocol numbers that the parser knows.
+pub mod proto {
+    /// Hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// IPv4 inside.
+    pub const IPIP: u8 = 4;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// DCCP.
+    pub const DCCP: u8 = 33;
+    /// IPv6 inside.
+    pub const IPV6: u8 = 41;
+    /// Routing header.
+    pub const ROUTING: u8 = 43;
+    /// Fragment header.
+    pub const FRAGMENT: u8 = 44;
+    /// GRE.
+    pub const GRE: u8 = 47;
+    /// Authentication header.
+    pub const AH: u8 = 51;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+    /// Destination options.
+    pub const DESTINATION: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+    /// UDP-Lite.
+    pub const UDP_LITE: u8 = 136;
+}
+
+/// Marks an ICMP key whose type and code were not captured, in `src_port`.
+pub(crate) const ICMP_UNKNOWN: u16 = 0xffff;
+
+/// Fills in ports (or ICMP type and code) and TCP flags from the transport header at `at`; `end` is where the packet
+/// ends by its IP header, so that Ethernet padding is never taken for a port.
+#[inline(always)]
+pub(super) fn parse<B: Bytes>(frame: &B, at: u32, end: u32, packet: &mut Packet) {
+    packet.l3_end = end;
+    if let Fragment::Later(_) = packet.fragment {
+        return;
+    }
+    packet.l4_offset = at;
+    match packet.key.proto {
+        proto::TCP | proto::UDP | proto::SCTP | proto::UDP_LITE => {
+            if at + 4 <= end
+                && let Some([a, b, c, d]) = frame.array::<4>(at)
+            {
+                packet.key.src_port = u16::from_be_bytes([a, b]);
+                packet.key.dst_port = u16::from_be_bytes([c, d]);
+            }
+            if packet.key.proto == proto::TCP
+                && at + 14 <= end
+                && let Some([hi, lo]) = frame.array::<2>(at + 12)
+            {
+                packet.tcp_flags = u16::from_be_bytes([hi & 0x01, lo]);
+            }
+        }
+        proto::ICMP | proto::ICMPV6 => match frame.array::<2>(at) {
+            Some(type_code) if at + 2 <= end => packet.key.dst_port = u16::from_be_bytes(type_code),
+            _ => packet.key.src_port = ICMP_UNKNOWN,
+        },
+        _ => {}
+    }
+}

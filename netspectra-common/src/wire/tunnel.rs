@@ -1,0 +1,293 @@
+use super::{Bytes, Fragment, Packet, ethertype, l2, proto};
+use crate::abi::Family;
+
+/// Tunnels whose inside is understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tunnel {
+    /// IPv4 in IP (RFC 2003), IPv4 in IPv6 (RFC 2473).
+    Ipip = 1,
+    /// IPv6 in IP (RFC 4213, 2473).
+    SixInFour = 2,
+    /// GRE (RFC 2784, 2890), plain, with Ethernet inside, or with PPP inside (RFC 2637).
+    Gre = 3,
+    /// ERSPAN types I to III.
+    Erspan = 4,
+    /// VXLAN (RFC 7348).
+    Vxlan = 5,
+    /// GENEVE (RFC 8926).
+    Geneve = 6,
+    /// GTP-U (3GPP TS 29.281).
+    GtpU = 7,
+    /// Teredo (RFC 4380).
+    Teredo = 8,
+    /// AYIYA (draft-massar-v6ops-ayiya).
+    Ayiya = 9,
+    /// LISP data (RFC 9300).
+    Lisp = 10,
+    /// MPLS in UDP (RFC 7510).
+    MplsInUdp = 11,
+}
+
+impl Tunnel {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Ipip,
+        Self::SixInFour,
+        Self::Gre,
+        Self::Erspan,
+        Self::Vxlan,
+        Self::Geneve,
+        Self::GtpU,
+        Self::Teredo,
+        Self::Ayiya,
+        Self::Lisp,
+        Self::MplsInUdp,
+    ];
+
+    /// The kind that a key's `tunnel` names.
+    pub fn from_raw(raw: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| *t as u8 == raw)
+    }
+
+    /// Stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipip => "ipip",
+            Self::SixInFour => "6in4",
+            Self::Gre => "gre",
+            Self::Erspan => "erspan",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::GtpU => "gtp-u",
+            Self::Teredo => "teredo",
+            Self::Ayiya => "ayiya",
+            Self::Lisp => "lisp",
+            Self::MplsInUdp => "mpls-in-udp",
+        }
+    }
+}
+
+/// Headers of tunnels in tunnels that are followed.
+const MAX_DEPTH: u32 = 8;
+
+/// An inner header: where, of which EtherType (0 for Ethernet), by which tunnel.
+struct Inside {
+    at: u32,
+    ether_type: u16,
+    tunnel: Tunnel,
+    id: u32,
+}
+
+/// The innermost IP packet of `packet`'s tunnels; `packet` itself when there is none that can be read.
+///
+/// Tags are those of the outer frame. IP headers quoted inside ICMP errors are not tunnels.
+pub fn innermost<B: Bytes>(frame: &B, wire_len: u32, packet: Packet) -> Packet {
+    let mut packet = packet;
+    for _ in 0..MAX_DEPTH {
+        let Some(inside) = descend(frame, &packet) else { break };
+        let mut inner = Packet::default();
+        let parsed = if inside.ether_type == ethertype::TEB {
+            match frame.be16(inside.at + 12) {
+                Some(ether_type) => l2::parse(frame, inside.at + 14, ether_type, wire_len, &mut inner),
+                None => break,
+            }
+        } else {
+            l2::parse(frame, inside.at, inside.ether_type, wire_len, &mut inner)
+        };
+        match parsed {
+            Ok(()) if inner.key.family != Family::NonIp as u8 => {
+                inner.key.vlan = packet.key.vlan;
+                inner.key.inner_vlan = packet.key.inner_vlan;
+                inner.key.tunnel = inside.tunnel as u8;
+                inner.key.tunnel_id = inside.id;
+                packet = inner;
+            }
+            Ok(()) | Err(_) => break,
+        }
+    }
+    packet
+}
+
+fn descend<B: Bytes>(frame: &B, packet: &Packet) -> Option<Inside> {
+    // A fragment has at most the beginning of what is inside: its identity stays the outer one.
+    if packet.fragment != Fragment::No || packet.l4_offset == 0 {
+        return None;
+    }
+    let at = packet.l4_offset;
+    let plain = |tunnel, ether_type| Some(Inside { at, ether_type, tunnel, id: 0 });
+    match packet.key.proto {
+        proto::IPIP => plain(Tunnel::Ipip, ethertype::IPV4),
+        proto::IPV6 => plain(Tunnel::SixInFour, ethertype::IPV6),
+        proto::GRE => gre(frame, at),
+        proto::UDP => udp(frame, at + 8, packet.key.src_port, packet.key.dst_port),
+        _ => None,
+    }
+}
+
+fn gre<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
+    let [hi, lo, p0, p1] = frame.array(at)?;
+    let flags = u16::from_be_bytes([hi, lo]);
+    let protocol = u16::from_be_bytes([p0, p1]);
+    let version = flags & 7;
+    let (checksum, routing, key, sequence) =
+        (flags & 0x8000 != 0, flags & 0x4000 != 0, flags & 0x2000 != 0, flags & 0x1000 != 0);
+    if version > 1 || routing {
+        return None;
+    }
+    let mut next = at + 4;
+    if checksum {
+        next += 4;
+    }
+    let mut id = 0;
+    if key {
+        id = frame.be32(next)?;
+        next += 4;
+    }
+    if sequence {
+        next += 4;
+    }
+    if version == 1 && flags & 0x0080 != 0 {
+        next += 4;
+    }
+    let inside = |tunnel, at, ether_type, id| Some(Inside { at, ether_type, tunnel, id });
+    match protocol {
+        ethertype::IPV4 | ethertype::IPV6 | ethertype::TEB | ethertype::MPLS => inside(Tunnel::Gre, next, protocol, id),
+        // PPP, with or without address and control bytes.
+        0x880b => {
+            let start = if frame.be16(next)? == 0xff03 { next + 2 } else { next };
+            let first = frame.u8(start)?;
+            let (number, len) = if first & 1 != 0 { (u16::from(first), 1) } else { (frame.be16(start)?, 2) };
+            match l2::ppp_ether_type(number) {
+                0 => None,
+                ether_type => inside(Tunnel::Gre, start + len, ether_type, id & 0xffff),
+            }
+        }
+        // ERSPAN I has no header of its own (and no sequence number), II has 8 bytes.
+        0x88be if !sequence => inside(Tunnel::Erspan, next, ethertype::TEB, id),
+        0x88be => inside(Tunnel::Erspan, next + 8, ethertype::TEB, u32::from(frame.be16(next + 2)? & 0x3ff)),
+        // ERSPAN III: 12 bytes, and 8 more when the O bit is set. P=1 or frame type 0: an Ethernet frame follows.
+        0x22eb => {
+            let word = frame.be32(next + 8)?;
+            let session = u32::from(frame.be16(next + 2)? & 0x3ff);
+            if (word >> 10) & 0x1f != 0 {
+                return None;
+            }
+            let header = if word & 1 != 0 { 20 } else { 12 };
+            inside(Tunnel::Erspan, next + header, ethertype::TEB, session)
+        }
+        _ => None,
+    }
+}
+
+fn udp<B: Bytes>(frame: &B, at: u32, src_port: u16, dst_port: u16) -> Option<Inside> {
+    let port = |p| src_port == p || dst_port == p;
+    let inside = |tunnel, at, ether_type, id| Some(Inside { at, ether_type, tunnel, id });
+    if dst_port == 4789 || src_port == 4789 {
+        // The I flag must be set for the VNI to be valid.
+        let flags = frame.u8(at)?;
+        return if flags & 0x08 != 0 {
+            inside(Tunnel::Vxlan, at + 8, ethertype::TEB, frame.be32(at + 4)? >> 8)
+        } else {
+            None
+        };
+    }
+    if port(6081) {
+        let [first, _, p0, p1] = frame.array(at)?;
+        let protocol = u16::from_be_bytes([p0, p1]);
+        let options = u32::from(first & 0x3f) * 4;
+        return match (first >> 6, protocol) {
+            (0, ethertype::TEB | ethertype::IPV4 | ethertype::IPV6) => {
+                inside(Tunnel::Geneve, at + 8 + options, protocol, frame.be32(at + 4)? >> 8)
+            }
+            _ => None,
+        };
+    }
+    if port(2152) || port(3386) {
+        return gtp(frame, at);
+    }
+    if port(3544) {
+        return teredo(frame, at);
+    }
+    if port(5072) {
+        return ayiya(frame, at);
+    }
+    if port(4341) {
+        return match frame.u8(at + 8)? >> 4 {
+            4 => inside(Tunnel::Lisp, at + 8, ethertype::IPV4, 0),
+            6 => inside(Tunnel::Lisp, at + 8, ethertype::IPV6, 0),
+            _ => None,
+        };
+    }
+    if dst_port == 6635 {
+        return inside(Tunnel::MplsInUdp, at, ethertype::MPLS, 0);
+    }
+    None
+}
+
+/// GTP version 1, and the version 0 header of TS 09.60; message 255 carries a user's packet.
+fn gtp<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
+    let [flags, message] = frame.array(at)?;
+    if message != 255 {
+        return None;
+    }
+    let (mut next, id) = match flags >> 5 {
+        1 => (at + 8, frame.be32(at + 4)?),
+        0 => (at + 20, 0),
+        _ => return None,
+    };
+    if flags >> 5 == 1 && flags & 0x07 != 0 {
+        let mut extension = if flags & 0x04 != 0 { frame.u8(next + 3)? } else { 0 };
+        next += 4;
+        for _ in 0..MAX_DEPTH {
+            if extension == 0 {
+                break;
+            }
+            let len = u32::from(frame.u8(next)?) * 4;
+            if len == 0 {
+                return None;
+            }
+            extension = frame.u8(next + len - 1)?;
+            next += len;
+        }
+    }
+    match frame.u8(next)? >> 4 {
+        4 => Some(Inside { at: next, ether_type: ethertype::IPV4, tunnel: Tunnel::GtpU, id }),
+        6 => Some(Inside { at: next, ether_type: ethertype::IPV6, tunnel: Tunnel::GtpU, id }),
+        _ => None,
+    }
+}
+
+/// Teredo: optional authentication and origin indications, then IPv6.
+fn teredo<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
+    let mut next = at;
+    if frame.be16(next)? == 1 {
+        let [client, authentication] = frame.array(next + 2)?;
+        next += 4 + u32::from(client) + u32::from(authentication) + 8 + 1;
+    }
+    if frame.be16(next)? == 0 {
+        next += 8;
+    }
+    (frame.u8(next)? >> 4 == 6).then_some(Inside {
+        at: next,
+        ether_type: ethertype::IPV6,
+        tunnel: Tunnel::Teredo,
+        id: 0,
+    })
+}
+
+/// AYIYA: identity and signature of stated lengths around a fixed part.
+fn ayiya<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
+    let [identity, signature, operation, next_header] = frame.array(at)?;
+    let (identity, signature) = (1u32 << (identity >> 4), u32::from(signature >> 4) * 4);
+    // Operation 1 forwards a packet.
+    if operation & 0x0f != 1 {
+        return None;
+    }
+    let ether_type = match next_header {
+        proto::IPIP => ethertype::IPV4,
+        proto::IPV6 => ethertype::IPV6,
+        _ => return None,
+    };
+    Some(Inside { at: at + 8 + identity + signature, ether_type, tunnel: Tunnel::Ayiya, id: 0 })
+}

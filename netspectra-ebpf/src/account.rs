@@ -1,0 +1,166 @@
+//! From a frame to counters: everything about one packet goes into one generation.
+
+use crate::maps::{CONTROL, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::packet::Linear;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
+use aya_ebpf::btf_maps::HashMap;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_log_ebpf::warn;
+use netspectra_common::abi::{
+    Counter, Direction, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+};
+use netspectra_common::flow::{self, Weight};
+use netspectra_common::wire::{Packet, parse_ethernet};
+
+/// What the hook knows of a packet beside its bytes.
+pub struct Seen {
+    weight: Weight,
+    /// L2 length of the packet in memory.
+    len: u32,
+    /// L2 length of all segments but the last, when there are several.
+    segment_len: u32,
+    /// The tag that the NIC or the stack keeps beside the packet, see [`VLAN_PRESENT`].
+    vlan: u16,
+    ifindex: u32,
+    direction: Direction,
+}
+
+impl Seen {
+    /// One frame of `len` bytes.
+    #[inline(always)]
+    pub fn frame(len: u32, ifindex: u32, direction: Direction) -> Self {
+        Self { weight: Weight::frame(len), len, segment_len: len, vlan: 0, ifindex, direction }
+    }
+
+    /// An skb: a segmentation-offload super-packet counts as the segments that go over the wire.
+    #[inline(always)]
+    pub fn skb(skb: *mut __sk_buff, ifindex: u32, direction: Direction) -> Self {
+        // SAFETY: `skb` is the program's context; the verifier checks each field's access.
+        let (len, segments, wire_len, gso_size) =
+            unsafe { ((*skb).len, (*skb).gso_segs, (*skb).wire_len, (*skb).gso_size) };
+        // SAFETY: as above.
+        let (vlan_present, vlan_tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+        let mut seen = Self::frame(len, ifindex, direction);
+        if segments > 1 && wire_len >= len {
+            let headers = (wire_len - len) / (segments - 1);
+            seen.weight = Weight { packets: segments as u64, bytes: wire_len as u64 };
+            seen.segment_len = headers + gso_size;
+        }
+        if vlan_present != 0 {
+            seen.vlan = VLAN_PRESENT | (vlan_tci as u16 & 0x0fff);
+            // On the wire the tag is part of the frame.
+            seen.weight.bytes += 4 * seen.weight.packets;
+            seen.segment_len += 4;
+        }
+        seen
+    }
+
+    #[inline(always)]
+    fn counter(&self) -> Counter {
+        Counter::new(self.weight.packets, self.weight.bytes)
+    }
+}
+
+/// Counts one packet.
+#[inline(always)]
+pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
+    let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
+    // The one read that decides the generation for everything below.
+    // SAFETY: user space replaces the field by one aligned store.
+    let slot = unsafe { core::ptr::read_volatile(&raw const control.slot) };
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let table = slot.wrapping_mul(control.cpus).wrapping_add(cpu);
+    let Some(totals) = TOTALS.get_value_ptr_mut(table, &0) else { return no_table(ctx, seen) };
+    // SAFETY: the map belongs to this CPU alone, and a program neither migrates nor is interrupted by another of ours
+    // (XDP runs in softirq, TCX egress with bottom halves off), so the reference is unique while the program runs.
+    let totals = unsafe { &mut *totals };
+
+    totals.seen.add(seen.counter());
+    count_sizes(totals, seen);
+    if let Err(reason) = count_flow(frame, seen, table, totals) {
+        if let Some(cell) = totals.reasons.get_mut(reason as usize) {
+            cell.add(seen.counter());
+        }
+    }
+}
+
+#[inline(always)]
+fn count_flow(frame: &Linear, seen: &Seen, table: u32, totals: &mut GenTotals) -> Result<(), LossReason> {
+    let mut packet = Packet::default();
+    parse_ethernet(frame, seen.len, &mut packet)?;
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if seen.vlan != 0 {
+        packet.key.inner_vlan = packet.key.vlan;
+        packet.key.vlan = seen.vlan;
+    }
+    let slot = match IFACES.get(seen.ifindex) {
+        Some(slot) => slot.wrapping_sub(1) as u8,
+        None => Obs::MAX_IFACE,
+    };
+    packet.key.obs = Obs::new(slot, seen.direction).0;
+    if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
+        totals.orphan_fragments += 1;
+    }
+    match flow::short_key(&packet.key) {
+        Some(key) => match FLOWS4.get(table) {
+            Some(flows) => fold(flows, &key, &packet, seen.weight, now),
+            None => Err(LossReason::NoTable),
+        },
+        None => match FLOWS.get(table) {
+            Some(flows) => fold(flows, &packet.key, &packet, seen.weight, now),
+            None => Err(LossReason::NoTable),
+        },
+    }
+}
+
+#[inline(always)]
+fn fold<K, const N: usize, const F: usize>(
+    flows: &HashMap<K, FlowStats, N, F>,
+    key: &K,
+    packet: &Packet,
+    weight: Weight,
+    now: u64,
+) -> Result<(), LossReason> {
+    if let Some(stats) = flows.get_ptr_mut(key) {
+        // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
+        flow::fold(unsafe { &mut *stats }, packet, weight, now);
+        return Ok(());
+    }
+    let stats = flow::first(packet, weight, now);
+    flows.insert(key, &stats, BPF_NOEXIST as u64).map_err(|_| LossReason::TableFull)
+}
+
+#[inline(always)]
+fn count_sizes(totals: &mut GenTotals, seen: &Seen) {
+    let segments = seen.weight.packets;
+    let last = if segments > 1 {
+        let others = segments - 1;
+        add_size(totals, seen.segment_len, others);
+        (seen.weight.bytes as u32).wrapping_sub((others as u32).wrapping_mul(seen.segment_len))
+    } else {
+        seen.weight.bytes as u32
+    };
+    add_size(totals, last, 1);
+}
+
+#[inline(always)]
+fn add_size(totals: &mut GenTotals, len: u32, n: u64) {
+    let bin = size_bin(len) as usize;
+    if bin < SIZE_BINS {
+        totals.sizes[bin] += n;
+    }
+}
+
+/// The agent sets every table before it attaches, so this is a fault of ours: count it where user space looks.
+#[cold]
+#[inline(always)]
+fn no_table<C: EbpfContext>(ctx: &C, seen: &Seen) {
+    if let Some(cell) = NO_TABLE.get_ptr_mut(0) {
+        // SAFETY: a per-CPU value, touched by one program at a time.
+        unsafe { &mut *cell }.add(seen.counter());
+    }
+    warn!(ctx, "no counting table on this CPU for a frame of interface {}", seen.ifindex);
+}

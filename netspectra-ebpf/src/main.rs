@@ -1,0 +1,49 @@
+//! The kernel side of NetSpectra: count, and let pass.
+//!
+//! Each program parses the frame with the parser that user space uses, folds it into the table of its CPU's current
+//! generation, and returns the verdict that changes nothing. There is no other logic here.
+#![no_std]
+#![no_main]
+
+mod account;
+mod maps;
+mod packet;
+
+use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use netspectra_common::abi::Direction;
+
+/// Ingress. Runs in native and in generic mode.
+#[xdp]
+pub fn netspectra_ingress(ctx: XdpContext) -> u32 {
+    // SAFETY: `ctx` is the context the kernel gave this program.
+    let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
+    let frame = packet::Linear::new(ctx.data(), ctx.data_end());
+    let seen = account::Seen::frame((ctx.data_end() - ctx.data()) as u32, ifindex, Direction::Ingress);
+    account::count(&ctx, &frame, &seen);
+    XDP_PASS
+}
+
+/// Egress, at TCX or clsact. `TC_ACT_UNSPEC` (TCX: next) hands the packet on to whoever comes after us.
+#[classifier]
+pub fn netspectra_egress(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    packet::linearize(&ctx);
+    // SAFETY: `skb` is the context the kernel gave this program; the fields are read with the kernel's conversions.
+    let (data, end, ifindex) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).ifindex) };
+    let frame = packet::Linear::new(data, end);
+    account::count(&ctx, &frame, &account::Seen::skb(skb, ifindex, Direction::Egress));
+    TC_ACT_UNSPEC
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Dual licence, as the kernel asks for the helpers that are used.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

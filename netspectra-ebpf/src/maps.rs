@@ -1,0 +1,57 @@
+//! The maps. Names and layouts are those of `netspectra_common::abi`.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals};
+use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
+
+/// Capacity of the inner maps' template; the agent makes the real ones with the configured capacity.
+const TEMPLATE: usize = 1024;
+/// Entries of the outer maps; the agent sets generation slots times CPUs before it loads.
+const OUTER: usize = 2;
+/// First fragments remembered.
+const FIRST_FRAGMENTS: usize = 16_384;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+pub type Flows4 = HashMap<FlowKey4, FlowStats, TEMPLATE, NO_PREALLOC>;
+pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
+
+#[btf_map]
+pub static CONTROL: Array<Control, 1> = Array::new();
+
+#[btf_map]
+pub static FLOWS4: ArrayOfMaps<Flows4, OUTER> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static FLOWS: ArrayOfMaps<Flows, OUTER> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static IFACES: Array<u32, 65536> = Array::new();
+
+#[btf_map]
+pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
+
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, FIRST_FRAGMENTS> = LruHashMap::new();
+
+/// First fragments of all CPUs, because the later ones may arrive on another. Look-up state: nothing is counted here.
+pub struct FragmentMap;
+
+impl Fragments for FragmentMap {
+    #[inline(always)]
+    fn remember(&mut self, key: &FragmentKey, value: &FragmentValue) {
+        // A failure makes the later fragments orphans, which are counted.
+        let _ = FRAGMENTS.insert(key, value, 0);
+    }
+
+    #[inline(always)]
+    fn recall(&self, key: &FragmentKey) -> Option<FragmentValue> {
+        // SAFETY: the value is copied out at once; a torn copy could only mix two first fragments with the same
+        // identity, which the protocol forbids within the time that they are remembered.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+}
