@@ -1,10 +1,8 @@
 //! Bounds-checked access to packet memory: all packet-pointer `unsafe` is here.
 
 use aya_ebpf::programs::TcContext;
-use netspectra_common::wire::Bytes;
+use netspectra_common::wire::{Bytes, MAX_OFFSET};
 
-/// Highest header offset. The verifier wants packet offsets bounded; no legal header chain of ours is longer.
-const MAX_OFFSET: u32 = 0x7ff;
 /// Header bytes that an skb's linear part should hold.
 const HEADERS: u32 = 128;
 
@@ -23,13 +21,29 @@ impl Linear {
 }
 
 impl Bytes for Linear {
+    /// Goes through the stack in halves: of a value that was not stored as a whole the verifier knows nothing, so all
+    /// ways into a loop's next round look the same and are verified once.
+    #[inline(always)]
+    fn rejoin(at: u32) -> u32 {
+        let mut halves = [0u16; 2];
+        let p = halves.as_mut_ptr();
+        // SAFETY: `p` points to two halves of this frame's stack.
+        unsafe { p.write_volatile(at as u16) };
+        // SAFETY: as above; offset 1 is the second half.
+        unsafe { p.add(1).write_volatile((at >> 16) as u16) };
+        // SAFETY: four initialised bytes; alignment is that of `u16`, hence unaligned, which the target allows.
+        unsafe { core::ptr::read_volatile(p.cast::<Half>()) }.0
+    }
+
     #[inline(always)]
     fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         if at > MAX_OFFSET {
             return None;
         }
         let from = self.data + at as usize;
-        if from + N > self.end {
+        // For one byte the compiler would compare `from >= end`, which the verifier does not accept as a proof.
+        let to = if N == 1 { core::hint::black_box(from + N) } else { from + N };
+        if to > self.end {
             return None;
         }
         // SAFETY: `from..from + N` lies inside `data..end` by the comparison above; any bytes are a valid array.
@@ -47,3 +61,8 @@ pub fn linearize(ctx: &TcContext) {
         let _ = ctx.pull_data(need);
     }
 }
+
+/// A `u32` at the alignment of its halves.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+struct Half(u32);

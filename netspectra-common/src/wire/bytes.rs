@@ -1,5 +1,16 @@
+/// Highest offset at which a header is read, the same in the kernel (whose verifier wants a bound) and in user space.
+pub const MAX_OFFSET: u32 = 0xfff;
+
 /// Bounds-checked access to a frame's captured bytes.
 pub trait Bytes {
+    /// `at`, for an accessor that must forget where it came from.
+    ///
+    /// A verifier that follows each path by itself sees one state here instead of one for each way that led to it.
+    #[inline(always)]
+    fn rejoin(at: u32) -> u32 {
+        at
+    }
+
     /// The `N` bytes at offset `at`, when all of them were captured.
     fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
 
@@ -25,12 +36,20 @@ pub trait Bytes {
 impl Bytes for [u8] {
     #[inline(always)]
     fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        if at > MAX_OFFSET {
+            return None;
+        }
         let rest = self.get(at as usize..)?;
         rest.first_chunk::<N>().copied()
     }
 }
 
 impl<B: Bytes + ?Sized> Bytes for &B {
+    #[inline(always)]
+    fn rejoin(at: u32) -> u32 {
+        B::rejoin(at)
+    }
+
     #[inline(always)]
     fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         (**self).array(at)

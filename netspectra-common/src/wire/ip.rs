@@ -31,7 +31,7 @@ pub(super) fn parse_v4<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
         _ => Fragment::Later(id),
     };
     packet.l3_len = l3_len;
-    l4::parse(frame, at + header_len, at + l3_len, packet);
+    l4::parse(frame, B::rejoin(at + header_len), at + l3_len, packet);
     Ok(())
 }
 
@@ -55,54 +55,48 @@ pub(super) fn parse_v6<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
 
     let mut next = h[6];
     let mut offset = at + 40;
-    packet.l3_len = l3_len;
-    packet.l3_end = end;
     let mut followed = 0;
-    while followed < MAX_EXTENSIONS {
-        let len = match next {
-            proto::HOP_BY_HOP | proto::ROUTING | proto::DESTINATION | proto::AH => {
-                if offset + 2 > end {
-                    break;
-                }
-                let Some([n, units]) = frame.array::<2>(offset) else { break };
-                let len = if next == proto::AH { (u32::from(units) + 2) * 4 } else { (u32::from(units) + 1) * 8 };
-                next = n;
-                len
-            }
-            proto::FRAGMENT => {
-                if offset + 8 > end {
-                    break;
-                }
-                let Some(f) = frame.array::<8>(offset) else { break };
-                let id = u32::from_be_bytes([f[4], f[5], f[6], f[7]]);
-                let field = u16::from_be_bytes([f[2], f[3]]);
-                next = f[0];
-                match (field & 0xfff8, field & 1) {
-                    // An atomic fragment (RFC 6946) is a whole packet.
-                    (0, 0) => {}
-                    (0, _) => packet.fragment = Fragment::First(id),
-                    _ => {
-                        // What follows is the middle of a datagram: no header to read there.
-                        packet.fragment = Fragment::Later(id);
-                        packet.key.proto = next;
-                        return Ok(());
-                    }
-                }
-                8
-            }
-            _ => {
-                packet.key.proto = next;
-                l4::parse(frame, offset, end, packet);
+    while is_extension(next) {
+        if followed == MAX_EXTENSIONS {
+            return Err(LossReason::TooDeep);
+        }
+        followed += 1;
+        offset = B::rejoin(offset);
+        let header = if offset + 8 <= end { frame.array::<8>(offset) } else { None };
+        let Some(h) = header else {
+            // The capture or the packet ends inside the chain: the last header that could be read is the protocol.
+            packet.key.proto = next;
+            return Ok(());
+        };
+        let units = u32::from(h[1]);
+        offset += match next {
+            proto::FRAGMENT => 8,
+            proto::AH => (units + 2) * 4,
+            _ => (units + 1) * 8,
+        };
+        if next == proto::FRAGMENT {
+            let field = u16::from_be_bytes([h[2], h[3]]);
+            let id = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
+            // An atomic fragment (RFC 6946) is a whole packet.
+            if field & 0xfff8 != 0 {
+                // What follows is the middle of a datagram: no header to read there.
+                packet.fragment = Fragment::Later(id);
+                packet.key.proto = h[0];
                 return Ok(());
             }
-        };
-        offset += len;
-        followed += 1;
+            if field & 1 != 0 {
+                packet.fragment = Fragment::First(id);
+            }
+        }
+        next = h[0];
     }
-    if followed == MAX_EXTENSIONS {
-        return Err(LossReason::TooDeep);
-    }
-    // The capture or the packet ends inside the chain: the last header that could be read is the protocol.
     packet.key.proto = next;
+    l4::parse(frame, B::rejoin(offset), end, packet);
     Ok(())
+}
+
+/// Whether `next` is a header that has another one behind it.
+#[inline(always)]
+fn is_extension(next: u8) -> bool {
+    matches!(next, proto::HOP_BY_HOP | proto::ROUTING | proto::DESTINATION | proto::AH | proto::FRAGMENT)
 }

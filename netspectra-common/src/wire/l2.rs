@@ -43,20 +43,26 @@ pub(super) fn parse<B: Bytes>(
 ) -> Result<(), LossReason> {
     let mut at = at;
     let mut ether_type = ether_type;
-    for _ in 0..=MAX_ENCAPSULATIONS {
-        match ether_type {
-            ethertype::IPV4 => return ip::parse_v4(frame, at, wire_len, packet),
-            ethertype::IPV6 => return ip::parse_v6(frame, at, wire_len, packet),
-            _ => match step(frame, at, ether_type, &mut packet.key)? {
-                Some((next, inner)) => {
-                    at = next;
-                    ether_type = inner;
-                }
-                None => return Ok(()),
-            },
+    let mut followed = 0;
+    while !matches!(ether_type, ethertype::IPV4 | ethertype::IPV6) {
+        if followed == MAX_ENCAPSULATIONS {
+            return Err(LossReason::TooDeep);
+        }
+        followed += 1;
+        match step(frame, B::rejoin(at), ether_type, &mut packet.key)? {
+            Some((next, inner)) => {
+                at = next;
+                ether_type = inner;
+            }
+            None => return Ok(()),
         }
     }
-    Err(LossReason::TooDeep)
+    at = B::rejoin(at);
+    if ether_type == ethertype::IPV4 {
+        ip::parse_v4(frame, at, wire_len, packet)
+    } else {
+        ip::parse_v6(frame, at, wire_len, packet)
+    }
 }
 
 /// Follows one encapsulation: the offset and EtherType of what is inside, or `None` when the frame is not IP (the key

@@ -13,7 +13,7 @@ pub mod link;
 #[cfg(feature = "std")]
 mod tunnel;
 
-pub use bytes::Bytes;
+pub use bytes::{Bytes, MAX_OFFSET};
 pub use l2::ethertype;
 pub use l4::proto;
 #[cfg(feature = "std")]

@@ -1,0 +1,30 @@
+//! Where packets come from.
+
+pub mod capture_file;
+pub mod pcap;
+pub mod xdp;
+
+use crate::generation::Generation;
+
+/// Why a source ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The kernel side.
+    #[error(transparent)]
+    Xdp(#[from] xdp::XdpError),
+}
+
+/// Something that counts packets in generations.
+pub trait Source: Send {
+    /// Ends the current generation and returns what it counted; `None` when the source has ended.
+    ///
+    /// # Errors
+    /// What was counted before stays valid; a later call may return it.
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError>;
+
+    /// The last generation returned is safe elsewhere: its memory may be used again.
+    ///
+    /// # Errors
+    /// When the kernel refuses a fresh table.
+    fn recycle(&mut self) -> Result<(), SourceError>;
+}

@@ -1,0 +1,250 @@
+//! Capture files as a source: the parser and the folding of the kernel programs, over a table in user space.
+
+use super::capture_file::{CaptureError, CaptureFile, Frame};
+use super::{Source, SourceError};
+use crate::generation::Generation;
+use crate::table::{FlowTable, Identity};
+use netspectra_common::abi::{Direction, Obs};
+use netspectra_common::model::{Interface, Nanos};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Length of a generation in capture time. Boundaries are whole seconds, so that windows hold what was in them.
+const GENERATION: Duration = Duration::from_secs(1);
+
+/// How files are read.
+#[derive(Clone, Debug)]
+pub struct PcapConfig {
+    /// Whose five-tuple a tunnelled packet is booked to.
+    pub identity: Identity,
+    /// Flow table entries a generation.
+    pub max_flows: usize,
+}
+
+impl Default for PcapConfig {
+    fn default() -> Self {
+        Self { identity: Identity::Outer, max_flows: 4_000_000 }
+    }
+}
+
+/// What was read of a file.
+#[derive(Debug)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// Frames read.
+    pub frames: u64,
+    /// Format, for people.
+    pub format: String,
+    /// Why reading ended before the end of the file, if it did.
+    pub error: Option<CaptureError>,
+}
+
+struct Input {
+    path: PathBuf,
+    file: CaptureFile,
+    /// The next frame, copied out so that files can be merged by time.
+    head: Option<Head>,
+    data: Vec<u8>,
+    error: Option<CaptureError>,
+    /// Observation points by the file's interface number.
+    slots: HashMap<u32, u8>,
+}
+
+struct Head {
+    ts: Nanos,
+    link: u16,
+    iface: u32,
+    orig_len: u32,
+    direction: Option<Direction>,
+}
+
+/// Reads capture files, several merged by time, in generations of one second of capture time.
+pub struct PcapSource {
+    inputs: Vec<Input>,
+    table: FlowTable,
+    interfaces: Vec<Interface>,
+    /// Begin of the generation being filled.
+    start: Option<Nanos>,
+    ended: bool,
+}
+
+impl PcapSource {
+    /// Opens `paths` (`-` is standard input).
+    ///
+    /// # Errors
+    /// The first file that cannot be opened or is no capture file, with its path.
+    pub fn open(paths: &[PathBuf], config: &PcapConfig) -> Result<Self, (PathBuf, CaptureError)> {
+        let mut inputs = Vec::with_capacity(paths.len());
+        for path in paths {
+            let file = CaptureFile::open(path).map_err(|e| (path.clone(), e))?;
+            inputs.push(Input {
+                path: path.clone(),
+                file,
+                head: None,
+                data: Vec::new(),
+                error: None,
+                slots: HashMap::new(),
+            });
+        }
+        Ok(Self {
+            inputs,
+            table: FlowTable::new(config.max_flows, config.identity),
+            interfaces: Vec::new(),
+            start: None,
+            ended: false,
+        })
+    }
+
+    /// Bytes read of all files and, where all sizes are known, their sum.
+    pub fn progress(&self) -> (u64, Option<u64>) {
+        let read = self.inputs.iter().map(|i| i.file.bytes_read()).sum();
+        let total = self.inputs.iter().map(|i| i.file.total_bytes()).sum();
+        (read, total)
+    }
+
+    /// Frames read so far.
+    pub fn frames(&self) -> u64 {
+        self.inputs.iter().map(|i| i.file.frames_read()).sum()
+    }
+
+    /// What was read of each file.
+    pub fn reports(self) -> Vec<FileReport> {
+        self.inputs
+            .into_iter()
+            .map(|i| FileReport {
+                frames: i.file.frames_read(),
+                format: i.file.format().to_string(),
+                path: i.path,
+                error: i.error,
+            })
+            .collect()
+    }
+
+    /// The one file: no merging, no copy. Returns the begin of the next generation, `None` at the end of the input.
+    fn fill_from_one(&mut self) -> Option<Nanos> {
+        let input = self.inputs.first_mut()?;
+        if input.head.is_some() {
+            count_head(input, &mut self.table, &mut self.interfaces);
+        }
+        loop {
+            match input.file.next_frame() {
+                Ok(Some(frame)) => {
+                    let start = *self.start.get_or_insert(frame.ts.floor(GENERATION));
+                    if frame.ts >= start.plus(GENERATION) {
+                        let next = frame.ts.floor(GENERATION);
+                        input.head = Some(keep(&frame, &mut input.data));
+                        return Some(next);
+                    }
+                    let obs = observation_point(
+                        &mut input.slots,
+                        &mut self.interfaces,
+                        &input.path,
+                        frame.iface,
+                        frame.direction,
+                    );
+                    self.table.count(frame.link.0, frame.data, frame.orig_len, obs, frame.ts.0);
+                }
+                Ok(None) => return None,
+                Err(e) => {
+                    input.error = Some(e);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Several files, always the earliest frame.
+    fn fill_merged(&mut self) -> Option<Nanos> {
+        loop {
+            for input in &mut self.inputs {
+                if input.head.is_none() && input.error.is_none() {
+                    match input.file.next_frame() {
+                        Ok(Some(frame)) => input.head = Some(keep(&frame, &mut input.data)),
+                        Ok(None) => {}
+                        Err(e) => input.error = Some(e),
+                    }
+                }
+            }
+            let earliest = self
+                .inputs
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(n, i)| i.head.as_ref().map(|h| h.ts).map(|ts| (ts, n, i)))
+                .min_by_key(|(ts, n, _)| (*ts, *n));
+            let (ts, _, input) = earliest?;
+            let start = *self.start.get_or_insert(ts.floor(GENERATION));
+            if ts >= start.plus(GENERATION) {
+                return Some(ts.floor(GENERATION));
+            }
+            count_head(input, &mut self.table, &mut self.interfaces);
+        }
+    }
+}
+
+impl Source for PcapSource {
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let next = if self.inputs.len() == 1 { self.fill_from_one() } else { self.fill_merged() };
+        let start = self.start.unwrap_or_default();
+        self.start = next;
+        self.ended = next.is_none();
+        let (flows, totals) = self.table.drain();
+        Ok(Some(Generation {
+            start,
+            end: start.plus(GENERATION),
+            flows,
+            totals,
+            interfaces: self.interfaces.clone(),
+            last: self.ended,
+        }))
+    }
+
+    fn recycle(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+fn keep(frame: &Frame<'_>, data: &mut Vec<u8>) -> Head {
+    data.clear();
+    data.extend_from_slice(frame.data);
+    Head {
+        ts: frame.ts,
+        link: frame.link.0,
+        iface: frame.iface,
+        orig_len: frame.orig_len,
+        direction: frame.direction,
+    }
+}
+
+fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Interface>) {
+    if let Some(h) = input.head.take() {
+        let obs = observation_point(&mut input.slots, interfaces, &input.path, h.iface, h.direction);
+        table.count(h.link, &input.data, h.orig_len, obs, h.ts.0);
+    }
+}
+
+/// The observation point of interface `iface` of the file at `path`. Slots are given in the order of first frames; when
+/// they are used up the rest share the last one.
+fn observation_point(
+    slots: &mut HashMap<u32, u8>,
+    interfaces: &mut Vec<Interface>,
+    path: &std::path::Path,
+    iface: u32,
+    direction: Option<Direction>,
+) -> u8 {
+    let slot = *slots.entry(iface).or_insert_with(|| {
+        let slot = interfaces.len().min(usize::from(Obs::MAX_IFACE)) as u8;
+        if usize::from(slot) == interfaces.len() {
+            let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let name = if iface == 0 { file.into_owned() } else { format!("{file}#{iface}") };
+            interfaces.push(Interface { slot, ifindex: 0, name: Arc::from(name) });
+        }
+        slot
+    });
+    Obs::new(slot, direction.unwrap_or(Direction::Ingress)).0
+}

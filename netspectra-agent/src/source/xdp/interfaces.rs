@@ -1,0 +1,100 @@
+//! Interfaces by name and glob.
+
+use super::XdpError;
+use netspectra_common::abi::Obs;
+use std::fs;
+
+/// `(index, name)` of the interfaces of this network namespace, by index.
+pub fn list_interfaces() -> Vec<(u32, String)> {
+    // `/proc/net/dev` follows the network namespace of the process; `/sys/class/net` follows its mount.
+    let text = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let mut all: Vec<(u32, String)> = text
+        .lines()
+        .skip(2)
+        .filter_map(|l| l.split_once(':'))
+        .filter_map(|(name, _)| index_of(name.trim()).map(|i| (i, name.trim().to_owned())))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn index_of(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: `name` is a string with a terminating zero that outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+/// The interfaces that `patterns` name, by index, each once.
+///
+/// # Errors
+/// A pattern that matches nothing, by name, with what there is; more interfaces than a key can tell apart.
+pub fn match_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpError> {
+    let present = list_interfaces();
+    let mut found = Vec::new();
+    for pattern in patterns {
+        let before = found.len();
+        found.extend(present.iter().filter(|(_, name)| glob(pattern.as_bytes(), name.as_bytes())).cloned());
+        if found.len() == before {
+            let present = present.iter().map(|(_, n)| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+            return Err(XdpError::NoInterface { pattern: pattern.clone(), present });
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    let most = usize::from(Obs::MAX_IFACE);
+    if found.len() > most {
+        return Err(XdpError::TooMany { found: found.len(), most });
+    }
+    Ok(found)
+}
+
+/// The interface of the default route (IPv4, else IPv6).
+pub fn default_route_interface() -> Option<String> {
+    let v4 = fs::read_to_string("/proc/self/net/route").unwrap_or_default();
+    let v4 = v4.lines().skip(1).find_map(|l| {
+        let mut f = l.split_ascii_whitespace();
+        let (iface, destination) = (f.next()?, f.next()?);
+        (destination == "00000000" && f.nth(5)? == "00000000").then(|| iface.to_owned())
+    });
+    v4.or_else(|| {
+        let v6 = fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default();
+        v6.lines().find_map(|l| {
+            let f: Vec<&str> = l.split_ascii_whitespace().collect();
+            let (destination, prefix, iface) = (f.first()?, f.get(1)?, f.get(9)?);
+            (destination.bytes().all(|b| b == b'0') && *prefix == "00" && *iface != "lo").then(|| (*iface).to_owned())
+        })
+    })
+}
+
+/// Shell-like matching of `*` and `?`. Cost: linear in the name for each star.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => (0..=name.len()).any(|n| glob(rest, &name[n..])),
+        (Some((b'?', rest)), Some((_, tail))) => glob(rest, tail),
+        (Some((p, rest)), Some((n, tail))) if p == n => glob(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn globs_match_as_in_a_shell() {
+        for (pattern, name, expected) in
+            [("eth*", "eth0", true), ("eth*", "eth", true), ("e?h0", "eth0", true), ("eth", "eth0", false), ("*", "", true), ("*1", "veth0", false)]
+        {
+            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_interface_is_named_with_what_there_is() {
+        let error = match_interfaces(&["no-such-iface".into()]).unwrap_err().to_string();
+        assert!(error.starts_with("no interface matches `no-such-iface`: this host has `lo`"), "{error}");
+    }
+}

@@ -1,0 +1,358 @@
+//! Live capture by XDP (ingress) and TCX or clsact (egress).
+//!
+//! Each CPU counts in tables of its own, in one of two generation slots. [`XdpSource::generation`] lets the programs fill
+//! the other slot, waits until no program can still be in the old one, and reads it; [`XdpSource::recycle`] puts fresh
+//! tables in its place.
+
+mod attach;
+mod interfaces;
+mod sys;
+mod tables;
+
+pub use attach::{AttachMode, Attached, EgressMode, IngressMode};
+pub use interfaces::{default_route_interface, list_interfaces, match_interfaces};
+
+use super::{Source, SourceError};
+use crate::generation::{Generation, merge_totals};
+use attach::Attachments;
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::programs::{SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use netspectra_common::abi::{Control, Counter, FlowKey, LossReason, SLOTS, maps};
+use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tables::{Pod, Tables};
+
+/// Name of the ingress program in the object.
+const INGRESS: &str = "netspectra_ingress";
+/// Name of the egress program in the object.
+const EGRESS: &str = "netspectra_egress";
+
+/// What the kernel side is asked for.
+#[derive(Clone, Debug)]
+pub struct XdpConfig {
+    /// Interface names or globs (`eth*`), at least one.
+    pub interfaces: Vec<String>,
+    /// Where on the ladder to begin.
+    pub mode: AttachMode,
+    /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
+    /// that are there, up to this.
+    pub max_flows: u32,
+}
+
+impl Default for XdpConfig {
+    fn default() -> Self {
+        Self { interfaces: Vec::new(), mode: AttachMode::Auto, max_flows: 262_144 }
+    }
+}
+
+/// Why the kernel side failed. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// No interface of that name.
+    #[error("no interface matches `{pattern}`: this host has {present}; pass one of them with --iface")]
+    NoInterface {
+        /// What was asked for.
+        pattern: String,
+        /// What there is.
+        present: String,
+    },
+    /// The kernel refused for lack of privilege.
+    #[error("loading eBPF programs needs privilege (`{call}`: {source}): run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    Privilege {
+        /// What was tried.
+        call: &'static str,
+        /// The kernel's word.
+        source: std::io::Error,
+    },
+    /// The kernel has no BTF.
+    #[error("the kernel has no BTF (`/sys/kernel/btf/vmlinux` is missing): use a kernel built with CONFIG_DEBUG_INFO_BTF=y; `netspectra doctor` says more")]
+    NoBtf,
+    /// Another program holds the hook.
+    #[error("interface `{iface}` already has an XDP program of somebody else, which is left alone: detach it (`ip link set dev {iface} xdp off`), or leave the interface out")]
+    Foreign {
+        /// The interface.
+        iface: String,
+    },
+    /// An attach mode was asked for and the interface cannot do it.
+    #[error("interface `{iface}` refuses {hook}: {why}")]
+    Attach {
+        /// The interface.
+        iface: String,
+        /// Which hook.
+        hook: &'static str,
+        /// The kernel's word.
+        why: String,
+    },
+    /// The object does not fit the agent.
+    #[error("the eBPF object lacks {what}: rebuild the agent and its eBPF object together (`cargo xtask build`)")]
+    Object {
+        /// Which part.
+        what: String,
+    },
+    /// The verifier or the loader refused.
+    #[error("the kernel refused {what}: {why}")]
+    Load {
+        /// Which part.
+        what: String,
+        /// Its word.
+        why: String,
+    },
+    /// A system call on a map failed.
+    #[error("{call} on map `{map}` failed")]
+    Map {
+        /// The call.
+        call: &'static str,
+        /// The map.
+        map: &'static str,
+        /// The kernel's word.
+        source: std::io::Error,
+    },
+    /// Too many interfaces.
+    #[error("{found} interfaces match, expected at most {most}: name fewer with --iface")]
+    TooMany {
+        /// Matching ones.
+        found: usize,
+        /// The limit of the key.
+        most: usize,
+    },
+}
+
+/// Programs and maps in the kernel, attached to interfaces. Dropping it detaches.
+pub struct XdpSource {
+    tables: Tables,
+    control: Array<MapData, Pod<Control>>,
+    no_table: PerCpuArray<MapData, Pod<Counter>>,
+    no_table_before: Counter,
+    log: Option<RingBuf<MapData>>,
+    attachments: Attachments,
+    interfaces: Vec<Interface>,
+    cpus: u32,
+    slot: u32,
+    /// The frozen slot still holds a generation that was not recycled.
+    frozen: bool,
+    started: Nanos,
+    ended: bool,
+    bpf: Ebpf,
+}
+
+impl XdpSource {
+    /// Loads `object`, makes the tables, and attaches to every interface of `config`.
+    ///
+    /// # Errors
+    /// Each names the thing and the remedy; nothing stays attached then.
+    pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
+        let found = match_interfaces(&config.interfaces)?;
+        let mut source = Self::load(object, config)?;
+        source.interfaces = found
+            .iter()
+            .enumerate()
+            .map(|(slot, (ifindex, name))| Interface { slot: slot as u8, ifindex: *ifindex, name: Arc::from(name.as_str()) })
+            .collect();
+        let mut slots: Array<_, u32> = take_map(&mut source.bpf, maps::IFACES)?;
+        for i in &source.interfaces {
+            slots
+                .set(i.ifindex, u32::from(i.slot) + 1, 0)
+                .map_err(|e| XdpError::Load { what: format!("interface index {} (of `{}`)", i.ifindex, i.name), why: e.to_string() })?;
+        }
+        source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode)?;
+        source.started = sys::wall_clock();
+        Ok(source)
+    }
+
+    /// Loads the programs and makes the tables without attaching to anything; for tests by `BPF_PROG_TEST_RUN`.
+    ///
+    /// # Errors
+    /// As for [`XdpSource::open`].
+    pub fn load(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
+        if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(XdpError::NoBtf);
+        }
+        let cpus = sys::possible_cpus();
+        let outer = SLOTS * cpus;
+        let mut bpf = EbpfLoader::new()
+            .map_max_entries(maps::FLOWS4, outer)
+            .map_max_entries(maps::FLOWS, outer)
+            .map_max_entries(maps::TOTALS, outer)
+            .load(object)
+            .map_err(|e| load_error("the maps", &e))?;
+        let log = bpf.take_map("AYA_LOGS").and_then(|m| RingBuf::try_from(m).ok());
+
+        let mut control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
+        let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
+        let mut tables = Tables::new(&mut bpf, cpus, config.max_flows)?;
+        for slot in 0..SLOTS {
+            tables.refresh(slot)?;
+        }
+        control
+            .set(0, Pod(Control { slot: 0, cpus, events: 0, reserved: 0 }), 0)
+            .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
+        ingress.load().map_err(|e| load_error("the ingress program", &e))?;
+        let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
+        egress.load().map_err(|e| load_error("the egress program", &e))?;
+        Ok(Self {
+            tables,
+            control,
+            no_table,
+            no_table_before: Counter::default(),
+            log,
+            attachments: Attachments::default(),
+            interfaces: Vec::new(),
+            cpus,
+            slot: 0,
+            frozen: false,
+            started: sys::wall_clock(),
+            ended: false,
+            bpf,
+        })
+    }
+
+    /// Where and how the programs are attached.
+    pub fn attached(&self) -> &[Attached] {
+        self.attachments.list()
+    }
+
+    /// The loaded ingress program, for `BPF_PROG_TEST_RUN`.
+    ///
+    /// # Errors
+    /// When the object lacks it.
+    pub fn ingress_program(&mut self) -> Result<&mut Xdp, XdpError> {
+        program(&mut self.bpf, INGRESS)
+    }
+
+    /// Detaches; the next generation is the last.
+    pub fn detach(&mut self) {
+        self.attachments = Attachments::default();
+        self.ended = true;
+    }
+
+    /// Ends the filling of the current slot and returns its number.
+    fn freeze(&mut self) -> Result<u32, XdpError> {
+        let old = self.slot;
+        let next = (old + 1) % SLOTS;
+        self.control
+            .set(0, Pod(Control { slot: next, cpus: self.cpus, events: 0, reserved: 0 }), 0)
+            .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        self.slot = next;
+        // A program that read the old slot number may still be running: wait until none can be.
+        self.tables.wait_for_programs(next)?;
+        Ok(old)
+    }
+
+    /// Frames that met no table, since the last call.
+    fn missed(&mut self) -> Result<Counter, XdpError> {
+        let per_cpu = self
+            .no_table
+            .get(&0, 0)
+            .map_err(|e| XdpError::Load { what: "map `NO_TABLE`".into(), why: e.to_string() })?;
+        let mut sum = Counter::default();
+        for c in per_cpu.iter() {
+            sum.add(c.0);
+        }
+        let before = std::mem::replace(&mut self.no_table_before, sum);
+        Ok(Counter::new(sum.packets.wrapping_sub(before.packets), sum.bytes.wrapping_sub(before.bytes)))
+    }
+
+    /// Kernel-side log records carry a fault of the agent; their number is what matters here.
+    fn drain_log(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let mut records = 0u64;
+        while log.next().is_some() {
+            records += 1;
+        }
+        if records > 0 {
+            tracing::error!(records, "the kernel programs reported frames without a counting table");
+        }
+    }
+
+    fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
+        let offset = sys::wall_minus_monotonic();
+        let mut index: HashMap<FlowKey, u32, foldhash::fast::RandomState> = HashMap::default();
+        let mut flows: Vec<FlowDelta> = Vec::new();
+        let mut totals = crate::generation::empty_totals();
+        for cpu in 0..self.cpus {
+            let counted = self.tables.totals(slot, cpu)?;
+            merge_totals(&mut totals, &counted);
+            self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
+                stats.first_seen = stats.first_seen.wrapping_add(offset);
+                stats.last_seen = stats.last_seen.wrapping_add(offset);
+                match index.entry(key) {
+                    std::collections::hash_map::Entry::Occupied(at) => flows[*at.get() as usize].stats.merge(&stats),
+                    std::collections::hash_map::Entry::Vacant(at) => {
+                        at.insert(flows.len() as u32);
+                        flows.push(FlowDelta { key, stats });
+                    }
+                }
+            })?;
+        }
+        let missed = self.missed()?;
+        totals.seen.add(missed);
+        totals.reasons[LossReason::NoTable as usize].add(missed);
+        self.drain_log();
+        let start = self.started;
+        let end = sys::wall_clock().max(start);
+        self.started = end;
+        Ok(Generation { start, end, flows, totals, interfaces: self.interfaces.clone(), last: self.ended })
+    }
+}
+
+impl Source for XdpSource {
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        if self.frozen {
+            self.recycle()?;
+        }
+        let slot = self.freeze()?;
+        self.frozen = true;
+        Ok(Some(self.read(slot)?))
+    }
+
+    fn recycle(&mut self) -> Result<(), SourceError> {
+        if self.frozen {
+            self.tables.refresh((self.slot + 1) % SLOTS)?;
+            self.frozen = false;
+        }
+        Ok(())
+    }
+}
+
+/// Takes a map out of the loaded object.
+fn take_map<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(bpf: &mut Ebpf, name: &str) -> Result<M, XdpError> {
+    let map = bpf.take_map(name).ok_or_else(|| XdpError::Object { what: format!("map `{name}`") })?;
+    M::try_from(map).map_err(|e| XdpError::Object { what: format!("map `{name}` as expected ({e})") })
+}
+
+fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, XdpError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    bpf.program_mut(name)
+        .and_then(|p| p.try_into().ok())
+        .ok_or_else(|| XdpError::Object { what: format!("program `{name}`") })
+}
+
+/// Turns an error of the loader into ours: lack of privilege has its own remedy.
+fn load_error(what: &str, e: &(dyn std::error::Error + 'static)) -> XdpError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    let mut text = e.to_string();
+    while let Some(c) = cause {
+        if let Some(io) = c.downcast_ref::<std::io::Error>()
+            && matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+            && !sys::has_bpf_privilege()
+        {
+            return XdpError::Privilege {
+                call: "bpf",
+                source: std::io::Error::from_raw_os_error(io.raw_os_error().unwrap_or(libc::EPERM)),
+            };
+        }
+        cause = c.source();
+        if let Some(c) = cause {
+            let more = c.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+        }
+    }
+    XdpError::Load { what: what.into(), why: text }
+}

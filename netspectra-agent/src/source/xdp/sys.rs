@@ -1,0 +1,128 @@
+//! System calls that no library offers: batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use netspectra_common::model::Nanos;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// `union bpf_attr` for batch commands (`include/uapi/linux/bpf.h`).
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Reads up to `keys.len() / key_size` entries of a hash map, after the position `cursor` (`None`: from the start).
+///
+/// Returns the entries read and whether more may follow. `keys` and `values` are packed arrays for `capacity` entries.
+///
+/// # Errors
+/// The kernel's; `ENOSPC` when a bucket has more entries than `capacity`.
+pub(super) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    cursor: &mut Option<[u8; 64]>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    capacity: u32,
+) -> io::Result<(usize, bool)> {
+    let mut next = [0u8; 64];
+    let mut attr = BatchAttr {
+        in_batch: cursor.as_ref().map_or(0, |c| c.as_ptr() as u64),
+        out_batch: next.as_mut_ptr() as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: capacity,
+        map_fd: map.as_raw_fd() as u32,
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the attribute is a whole `bpf_attr` for this command; its pointers are to buffers that outlive the call,
+    // and the caller sized `keys` and `values` for `capacity` entries of the map (asserted in `tables`).
+    let rc = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
+    };
+    if rc == 0 {
+        *cursor = Some(next);
+        return Ok((attr.count as usize, true));
+    }
+    let error = io::Error::last_os_error();
+    // The end of the map: what was read up to it is in the buffers.
+    if error.raw_os_error() == Some(libc::ENOENT) { Ok((attr.count as usize, false)) } else { Err(error) }
+}
+
+/// `union bpf_attr` for element commands.
+#[repr(C)]
+struct ElemAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Reads the value of `key` from a map with exactly these key and value sizes, which holds one value a key.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn lookup<K: IntoBytes + Immutable, V: FromBytes + IntoBytes>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &mut V,
+) -> io::Result<()> {
+    let attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        reserved: 0,
+        key: key.as_bytes().as_ptr() as u64,
+        value: value.as_mut_bytes().as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are live buffers of the map's sizes (`tables` makes the maps from the same types), and any
+    // bytes that the kernel writes are a valid `V`.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const attr, size_of::<ElemAttr>()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid timespec to write to; the clocks used here always exist.
+    unsafe { libc::clock_gettime(id, &raw mut t) };
+    (t.tv_sec as u64).wrapping_mul(Nanos::PER_SECOND).wrapping_add(t.tv_nsec as u64)
+}
+
+/// Unix time.
+pub(super) fn wall_clock() -> Nanos {
+    Nanos(clock(libc::CLOCK_REALTIME))
+}
+
+/// What to add to `CLOCK_MONOTONIC` to get Unix time, now. Modulo 2^64.
+pub(super) fn wall_minus_monotonic() -> u64 {
+    clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_MONOTONIC))
+}
+
+/// CPUs that may ever run a program; numbers are below it.
+pub(super) fn possible_cpus() -> u32 {
+    aya::util::nr_cpus().map(|n| n as u32).unwrap_or(1)
+}
+
+/// Whether this process may load programs: CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, in the effective set.
+pub(super) fn has_bpf_privilege() -> bool {
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_ADMIN: u64 = 1 << 21;
+    const BPF: u64 = 1 << 39;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .and_then(|v| u64::from_str_radix(v.trim(), 16).ok())
+        .unwrap_or(0);
+    effective & SYS_ADMIN != 0 || effective & (BPF | NET_ADMIN) == (BPF | NET_ADMIN)
+}
