@@ -1,2 +1,59 @@
-//! The one binary.
-fn main() {}
+//! The one binary of NetSpectra: command line and wiring, nothing else.
+
+mod analyze;
+mod cli;
+mod client;
+mod config;
+mod doctor;
+mod object;
+mod output;
+mod run;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// The input was damaged, or a check failed; what could be done was done.
+const FAILED: u8 = 1;
+/// The command line or the environment was wrong; nothing was done.
+const MISUSE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let result = match cli.command {
+        cli::Command::Run(args) => run::main(args),
+        cli::Command::Analyze(args) => analyze::main(&args),
+        cli::Command::Doctor(args) => doctor::main(&args),
+        cli::Command::Query(args) => client::query(&args),
+        cli::Command::Top(args) => client::top(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure { code, error }) => {
+            output::error(&format!("netspectra: {}", output::chain(&error)));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// An error and the exit status that goes with it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Exit status 2: the caller has to change something first.
+    pub(crate) fn misuse(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: MISUSE, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { code: FAILED, error: error.into() }
+    }
+}
+
+/// What a command returns.
+pub(crate) type Outcome = Result<ExitCode, Failure>;

@@ -68,6 +68,8 @@ pub struct PcapSource {
     interfaces: Vec<Interface>,
     /// Begin of the generation being filled.
     start: Option<Nanos>,
+    /// Earliest and latest time of all frames.
+    span: Option<(Nanos, Nanos)>,
     ended: bool,
 }
 
@@ -94,6 +96,7 @@ impl PcapSource {
             table: FlowTable::new(config.max_flows, config.identity),
             interfaces: Vec::new(),
             start: None,
+            span: None,
             ended: false,
         })
     }
@@ -103,6 +106,11 @@ impl PcapSource {
         let read = self.inputs.iter().map(|i| i.file.bytes_read()).sum();
         let total = self.inputs.iter().map(|i| i.file.total_bytes()).sum();
         (read, total)
+    }
+
+    /// Times of the earliest and the latest frame counted so far.
+    pub fn span(&self) -> Option<(Nanos, Nanos)> {
+        self.span
     }
 
     /// Frames read so far.
@@ -126,7 +134,8 @@ impl PcapSource {
     /// The one file: no merging, no copy. Returns the begin of the next generation, `None` at the end of the input.
     fn fill_from_one(&mut self) -> Option<Nanos> {
         let input = self.inputs.first_mut()?;
-        if input.head.is_some() {
+        if let Some(ts) = input.head.as_ref().map(|h| h.ts) {
+            widen(&mut self.span, ts);
             count_head(input, &mut self.table, &mut self.interfaces);
         }
         loop {
@@ -138,6 +147,7 @@ impl PcapSource {
                         input.head = Some(keep(&frame, &mut input.data));
                         return Some(next);
                     }
+                    widen(&mut self.span, frame.ts);
                     let obs = observation_point(
                         &mut input.slots,
                         &mut self.interfaces,
@@ -179,9 +189,16 @@ impl PcapSource {
             if ts >= start.plus(GENERATION) {
                 return Some(ts.floor(GENERATION));
             }
+            widen(&mut self.span, ts);
             count_head(input, &mut self.table, &mut self.interfaces);
         }
     }
+}
+
+fn widen(span: &mut Option<(Nanos, Nanos)>, ts: Nanos) {
+    let (first, last) = span.get_or_insert((ts, ts));
+    *first = ts.min(*first);
+    *last = ts.max(*last);
 }
 
 impl Source for PcapSource {

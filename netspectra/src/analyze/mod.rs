@@ -1,0 +1,126 @@
+//! `netspectra analyze`: capture files through the same agent and engine as live traffic.
+
+mod flows;
+mod report;
+mod summary;
+
+use crate::cli::{AnalyzeArgs, Format, TunnelIdentity};
+use crate::{FAILED, Failure, Outcome, output};
+use anyhow::{Context, anyhow};
+use indicatif::{ProgressBar, ProgressStyle};
+use netspectra_agent::drain::Drain;
+use netspectra_agent::source::Source;
+use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
+use netspectra_agent::table::Identity;
+use netspectra_common::model::Nanos;
+use netspectra_common::ports::StoreBatch;
+use netspectra_engine::{Engine, EngineConfig};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+use summary::Summary;
+
+/// Flows of one chunk on the way from the agent to the engine.
+const CHUNK_FLOWS: usize = 65_536;
+
+pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
+    if !args.flows && matches!(args.format, Format::Ndjson | Format::Csv) {
+        return Err(Failure::misuse(anyhow!(
+            "`--format {}` lists flows: add --flows, or take `--format json` for the report",
+            if args.format == Format::Csv { "csv" } else { "ndjson" }
+        )));
+    }
+    let config = PcapConfig {
+        identity: match args.tunnel {
+            TunnelIdentity::Outer => Identity::Outer,
+            TunnelIdentity::Inner => Identity::Inner,
+        },
+        ..PcapConfig::default()
+    };
+    let source = PcapSource::open(&args.files, &config)
+        .map_err(|(path, e)| anyhow::Error::new(e).context(format!("cannot read `{}`", path.display())))?;
+    if args.flows {
+        let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
+        let reports = drive(source, args, |batch| writer.write(&batch.flows))?;
+        writer.finish()?;
+        return ended(&reports.files);
+    }
+    let mut summary = Summary::new(usize::from(args.top))?;
+    let read = drive(source, args, |batch| summary.fold(batch))?;
+    let summary = summary.finish(&read)?;
+    let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
+    output::print(&text)?;
+    ended(&read.files)
+}
+
+/// What was read.
+pub(crate) struct Read {
+    files: Vec<FileReport>,
+    elapsed: Duration,
+    span: Option<(Nanos, Nanos)>,
+}
+
+/// Reads all input through the engine and hands each batch that it closes to `each`.
+fn drive(
+    mut source: PcapSource,
+    args: &AnalyzeArgs,
+    mut each: impl FnMut(&StoreBatch) -> anyhow::Result<()>,
+) -> anyhow::Result<Read> {
+    let started = std::time::Instant::now();
+    let progress = progress_bar(&source, args.no_progress);
+    let mut drain = Drain::new("capture".into(), 0, CHUNK_FLOWS);
+    let mut engine = Engine::new(EngineConfig {
+        idle_timeout: Duration::from_secs(args.idle_timeout),
+        active_timeout: Duration::from_secs(args.active_timeout),
+        max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
+        ..EngineConfig::default()
+    });
+    while let Some(generation) = source.generation().context("reading the capture")? {
+        for message in drain.cut(generation) {
+            if let Some(batch) = engine.apply(&message) {
+                each(&batch)?;
+            }
+        }
+        if let Some(bar) = &progress {
+            let (read, _) = source.progress();
+            bar.set_position(read);
+            bar.set_message(format!("{} frames", output::grouped(source.frames())));
+        }
+    }
+    each(&engine.finish())?;
+    if let Some(bar) = &progress {
+        bar.finish_and_clear();
+    }
+    let span = source.span();
+    Ok(Read { files: source.reports(), elapsed: started.elapsed(), span })
+}
+
+fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {
+    if off || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let (bar, template) = match source.progress() {
+        (_, Some(total)) => {
+            (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}")
+        }
+        (_, None) => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec} {msg}"),
+    };
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    Some(bar)
+}
+
+/// Says which files were damaged.
+fn ended(files: &[FileReport]) -> Outcome {
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        if let Some(e) = &file.error {
+            output::error(&format!(
+                "netspectra: `{}` is damaged after {} frames, which are reported: {e}",
+                file.path.display(),
+                output::grouped(file.frames)
+            ));
+            code = ExitCode::from(FAILED);
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,259 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// NetSpectra: who talks to whom, how much, over which protocol, on this host or in a capture file.
+#[derive(Debug, Parser)]
+#[command(name = "netspectra", version, about, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch this host's interfaces: capture, engine, store and API in one process.
+    Run(RunArgs),
+    /// Report on capture files (pcap, pcapng, snoop; also .gz and .zst), or list their flows.
+    Analyze(AnalyzeArgs),
+    /// Say what this host can do, and what to do about what it cannot.
+    Doctor(DoctorArgs),
+    /// Ask a running instance: flows, top, series, cardinality, quantiles, ledger.
+    Query(QueryArgs),
+    /// Show the top talkers of a running instance, again and again.
+    Top(TopArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Native XDP, else generic.
+    Auto,
+    /// Native XDP (in the driver) or fail.
+    Native,
+    /// Generic XDP (in the stack) or fail.
+    Generic,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sudo netspectra run                                    # the interface of the default route
+  sudo netspectra run --iface 'eth*,wlan0' --data-dir /var/lib/netspectra
+  sudo netspectra run --iface eth0 --mode generic --listen 127.0.0.1:9000
+  netspectra run --config netspectra.toml --check        # read the configuration, say if it is good, and exit
+
+Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when an argument or the host is not fit.")]
+pub(crate) struct RunArgs {
+    /// Interfaces, names or globs, separated by commas [default: the interface of the default route].
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) iface: Vec<String>,
+    /// Where the API listens [default: 127.0.0.1:8470].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where data is kept [default: ./netspectra-data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// File with the API's bearer token; made with a fresh token when it does not exist [default: DIR/token].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How to attach [default: auto].
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
+    /// Name of this node in records [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Configuration file (TOML); options on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Check arguments and configuration, and exit.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Print the configuration in force as TOML, and exit.
+    #[arg(long)]
+    pub(crate) dump: bool,
+    /// Plain log lines even on a terminal.
+    #[arg(long)]
+    pub(crate) no_live: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people: a report, or aligned columns.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line (with --flows).
+    Ndjson,
+    /// Comma-separated values with a header line (with --flows).
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum TunnelIdentity {
+    /// The outermost IP header's five-tuple.
+    Outer,
+    /// The innermost IP header's five-tuple.
+    Inner,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netspectra analyze capture.pcap
+  netspectra analyze --format json capture.pcapng.gz | jq .ledger
+  netspectra analyze --flows --format csv a.pcap b.pcap > flows.csv      # merged by time
+  zcat capture.pcap.gz | netspectra analyze --flows --unidirectional --format ndjson -
+  netspectra analyze --tunnel inner overlay.pcap
+
+Exit status: 0 on success, 1 when a file is damaged (what could be read is reported), 2 on misuse.")]
+pub(crate) struct AnalyzeArgs {
+    /// Capture files; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// List flow records instead of the report.
+    #[arg(long)]
+    pub(crate) flows: bool,
+    /// With --flows: one record for each direction instead of one for both.
+    #[arg(long, requires = "flows")]
+    pub(crate) unidirectional: bool,
+    /// Output format.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    /// Whose five-tuple a tunnelled packet is booked to.
+    #[arg(long, value_enum, default_value = "outer")]
+    pub(crate) tunnel: TunnelIdentity,
+    /// Rows of each top list in the report.
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) top: u16,
+    /// Silence for which a flow is taken to have ended, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) idle_timeout: u64,
+    /// Age at which a flow that goes on is reported, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) active_timeout: u64,
+    /// Flows that are tracked at the same time; beyond it the longest silent one is reported early.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) max_flows: u64,
+    /// No progress bar.
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netspectra doctor
+  sudo netspectra doctor --format json
+
+Exit status: 0 when live capture would work here, 1 when it would not.")]
+pub(crate) struct DoctorArgs {
+    /// table or json.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+}
+
+/// Where a running instance is.
+#[derive(Debug, Args)]
+pub(crate) struct Instance {
+    /// The instance's API.
+    #[arg(long, default_value = "http://127.0.0.1:8470", value_name = "URL", env = "NETSPECTRA_URL")]
+    pub(crate) url: String,
+    /// The bearer token.
+    #[arg(long, value_name = "TOKEN", env = "NETSPECTRA_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// File with the bearer token.
+    #[arg(long, value_name = "FILE", default_value = "netspectra-data/token")]
+    pub(crate) token_file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Flow records, newest first.
+    Flows,
+    /// Largest groups.
+    Top,
+    /// Totals over time.
+    Series,
+    /// Number of distinct values.
+    Cardinality,
+    /// Quantiles of frame size or flow duration.
+    Quantiles,
+    /// Where every frame went.
+    Ledger,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netspectra query top --by src_ip --metric bytes --limit 5
+  netspectra query flows --filter 'src_ip in 10.0.0.0/8 and dst_port = 443' --from -15m
+  netspectra query series --step 10s --by proto --format csv
+  netspectra query cardinality --of src_ip --from now-1h
+  netspectra query quantiles --of packet_size --q 0.5,0.99
+  netspectra query ledger --format json")]
+pub(crate) struct QueryArgs {
+    /// What to ask.
+    #[arg(value_enum)]
+    pub(crate) question: Question,
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Begin: RFC 3339, Unix seconds, or relative to now (-15m).
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// End.
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Filter expression.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// Dimensions to group by, separated by commas.
+    #[arg(long, value_name = "DIMENSIONS")]
+    pub(crate) by: Option<String>,
+    /// bytes, packets or flows.
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<String>,
+    /// Rows.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    /// Length of a point.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) step: Option<String>,
+    /// Dimensions (cardinality), or packet_size or flow_duration (quantiles).
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) of: Option<String>,
+    /// Quantiles, separated by commas.
+    #[arg(long, value_name = "Q")]
+    pub(crate) q: Option<String>,
+    /// Output format.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netspectra top
+  netspectra top --by dst_ip --metric packets --window 5m --count 1")]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Dimensions to group by, separated by commas.
+    #[arg(long, default_value = "src_ip", value_name = "DIMENSIONS")]
+    pub(crate) by: String,
+    /// bytes, packets or flows.
+    #[arg(long, default_value = "bytes", value_name = "METRIC")]
+    pub(crate) metric: String,
+    /// Filter expression.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// How far back.
+    #[arg(long, default_value = "1m", value_name = "DURATION")]
+    pub(crate) window: String,
+    /// Rows.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Seconds between refreshes.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) every: u64,
+    /// Refreshes; 0 for no end.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) count: u64,
+}

@@ -1,0 +1,209 @@
+//! The configuration of `netspectra run`: defaults, then the file, then the command line.
+
+use crate::cli::{Mode, RunArgs};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything `run` can be told. Every field has a default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Name of this node in records. Default: the host's name.
+    pub(crate) node: Option<String>,
+    pub(crate) capture: Capture,
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) api: Api,
+}
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Capture {
+    /// Interface names or globs. Default: the interface of the default route.
+    pub(crate) interfaces: Vec<String>,
+    /// `auto`, `native` or `generic`.
+    pub(crate) mode: String,
+    /// Flow table entries of each CPU and address family in each generation, 1024 to 16,777,216. Packets of further
+    /// flows are counted without their five-tuple (`table_full`). Kernel memory follows the flows that are there.
+    pub(crate) max_flows: u32,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { interfaces: Vec::new(), mode: "auto".into(), max_flows: 262_144 }
+    }
+}
+
+/// How flows live.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Engine {
+    /// Silence after which a flow has ended, seconds, 1 to 86,400.
+    pub(crate) idle_timeout_seconds: u64,
+    /// Age at which a flow that goes on is recorded, seconds, 1 to 86,400.
+    pub(crate) active_timeout_seconds: u64,
+    /// Flows tracked at the same time, at least 1; beyond it the longest silent one is recorded early.
+    pub(crate) max_flows: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { idle_timeout_seconds: 30, active_timeout_seconds: 60, max_flows: 1_000_000 }
+    }
+}
+
+/// Where data is kept, and for how long.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// The folder. Made when it does not exist.
+    pub(crate) data_dir: PathBuf,
+    /// Age at which data is deleted, hours, at least 1.
+    pub(crate) retention_hours: u64,
+    /// Disk budget, MiB, at least 16: the oldest data goes first.
+    pub(crate) retention_mib: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { data_dir: "netspectra-data".into(), retention_hours: 24 * 30, retention_mib: 20 * 1024 }
+    }
+}
+
+/// How the API is reached.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Api {
+    /// Address and port.
+    pub(crate) listen: SocketAddr,
+    /// File with the bearer token. Default: `token` in the data folder.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8470)), token_file: None }
+    }
+}
+
+impl Config {
+    /// Defaults, the file of `--config`, and the command line, in that order; checked.
+    ///
+    /// # Errors
+    /// Names the file or the key, what was found, and what is legal.
+    pub(crate) fn load(args: &RunArgs) -> anyhow::Result<Self> {
+        let mut config = match &args.config {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        if !args.iface.is_empty() {
+            config.capture.interfaces.clone_from(&args.iface);
+        }
+        if let Some(mode) = args.mode {
+            config.capture.mode = match mode {
+                Mode::Auto => "auto",
+                Mode::Native => "native",
+                Mode::Generic => "generic",
+            }
+            .into();
+        }
+        if let Some(listen) = args.listen {
+            config.api.listen = listen;
+        }
+        if let Some(dir) = &args.data_dir {
+            config.store.data_dir.clone_from(dir);
+        }
+        if let Some(file) = &args.token_file {
+            config.api.token_file = Some(file.clone());
+        }
+        if let Some(node) = &args.node {
+            config.node = Some(node.clone());
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file `{}`", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("configuration file `{}`", path.display()))
+    }
+
+    fn validate(&self) -> anyhow::Result<()> {
+        let in_range = |key: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
+            }
+        };
+        if !["auto", "native", "generic"].contains(&self.capture.mode.as_str()) {
+            bail!("`capture.mode` is `{}`: expected `auto`, `native` or `generic`", self.capture.mode);
+        }
+        in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
+        in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
+        in_range("engine.active_timeout_seconds", self.engine.active_timeout_seconds, 1, 86_400)?;
+        in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;
+        in_range("store.retention_hours", self.store.retention_hours, 1, 24 * 365 * 100)?;
+        in_range("store.retention_mib", self.store.retention_mib, 16, 1 << 40)?;
+        Ok(())
+    }
+
+    /// Where the token is.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.api.token_file.clone().unwrap_or_else(|| self.store.data_dir.join("token"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use clap::Parser;
+
+    fn args(words: &[&str]) -> RunArgs {
+        let all = ["netspectra", "run"].iter().chain(words).copied();
+        match crate::cli::Cli::try_parse_from(all).unwrap().command {
+            crate::cli::Command::Run(args) => args,
+            other => panic!("expected run, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n.toml");
+        std::fs::write(&file, "[capture]\nmode = \"native\"\n[api]\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        let path = file.to_str().unwrap();
+        let config = Config::load(&args(&["--config", path, "--listen", "127.0.0.1:2"])).unwrap();
+        assert_eq!(config.capture.mode, "native");
+        assert_eq!(config.api.listen.port(), 2);
+        assert_eq!(config.engine, Engine::default());
+    }
+
+    #[test]
+    fn a_bad_key_and_a_bad_value_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            crate::output::chain(&Config::load(&args(&["--config", file.to_str().unwrap()])).unwrap_err())
+        };
+        assert!(load("[capture]\ninterface = [\"eth0\"]\n").contains("unknown field `interface`"));
+        assert!(
+            load("[engine]\nidle_timeout_seconds = 0\n")
+                .contains("`engine.idle_timeout_seconds` is 0: expected 1 to 86400")
+        );
+        assert!(load("[capture]\nmode = \"fast\"\n").contains("`capture.mode` is `fast`"));
+    }
+
+    #[test]
+    fn what_dump_prints_loads_again() {
+        let config = Config::default();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+}
