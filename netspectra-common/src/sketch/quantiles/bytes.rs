@@ -33,7 +33,7 @@ impl Quantiles {
         out
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; allocates at most 25 KiB.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; allocates at most 50 KiB.
     ///
     /// # Errors
     /// [`SketchError`] for anything that is not the canonical bytes of a sketch, and for a smallest or largest value that

@@ -13,12 +13,20 @@ impl Sum {
 
     /// Adds `value`, finite and not negative, `count` times, rounded to 2^-64.
     pub(super) fn add(&mut self, value: f64, count: u64) {
-        // The casts truncate and saturate; the scaled fraction is at most 2^64 - 2^11, so rounding does not carry.
-        let whole = value as u128;
-        let fraction = (value.fract() * 2f64.powi(64)).round() as u64;
-        let fractions = u128::from(fraction) * u128::from(count);
-        let product = whole.checked_mul(u128::from(count)).and_then(|whole| whole.checked_add(fractions >> 64));
-        self.merge(product.map_or(Self::MAX, |whole| Self { whole, fraction: fractions as u64 }));
+        const ONE: f64 = (1u128 << 64) as f64;
+        let term = if value < ONE {
+            // Both casts truncate. The difference is exact, and scaled it is at most 2^64 - 2^11: rounding cannot carry.
+            let whole = value as u64;
+            let fraction = ((value - whole as f64) * ONE + 0.5) as u64;
+            let fractions = u128::from(fraction) * u128::from(count);
+            // At most (2^64 - 1)^2 + 2^64 - 1, which fits.
+            Self { whole: u128::from(whole) * u128::from(count) + (fractions >> 64), fraction: fractions as u64 }
+        } else {
+            // Whole by nature; the cast saturates.
+            let whole = (value as u128).checked_mul(u128::from(count));
+            whole.map_or(Self::MAX, |whole| Self { whole, fraction: 0 })
+        };
+        self.merge(term);
     }
 
     pub(super) fn merge(&mut self, other: Self) {
