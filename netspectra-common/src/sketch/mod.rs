@@ -1,5 +1,31 @@
-//! Mergeable summaries with bounds.
+//! Mergeable summaries with bounds: how many distinct ([`Hll`]), which are the largest ([`TopK`]), how are values
+//! spread ([`Quantiles`]).
+//!
+//! What holds for all three:
+//! - **Any split, same answer.** Hash and seed are fixed ([`hash64`]), merging is infallible and commutative to the
+//!   byte. [`Hll`] and [`Quantiles`] are also associative to the byte: a state is a function of what was inserted, never
+//!   of the order or of the merge tree. [`TopK`] says where it is weaker. Only [`Hll`] is idempotent: the other two add.
+//! - **Every answer has bounds.** An [`Estimate`] carries the interval and how sure it is.
+//! - **Stable bytes.** `to_bytes` writes kind, version and one canonical form; `from_bytes` accepts exactly what
+//!   `to_bytes` writes, so bytes that decode encode to themselves. It takes untrusted bytes: it returns a
+//!   [`SketchError`], never panics, and allocates no more than the largest legal sketch.
+//! - **Counts saturate** at `u64::MAX` instead of wrapping, which keeps the laws above.
+mod codec;
+mod error;
+mod hash;
+mod hll;
+mod quantiles;
+#[cfg(test)]
+mod testing;
+mod topk;
+
 use serde::{Deserialize, Serialize};
+
+pub use error::SketchError;
+pub use hash::hash64;
+pub use hll::Hll;
+pub use quantiles::Quantiles;
+pub use topk::{TopEntry, TopK};
 
 /// A number with the interval that holds the true value with probability `confidence`. Exact when `low == high`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,12 +45,3 @@ impl Estimate {
         Self { estimate: value, low: value, high: value, confidence: 1.0 }
     }
 }
-/// HyperLogLog.
-#[derive(Clone, Debug, Default)]
-pub struct Hll;
-/// Count-Min with candidates.
-#[derive(Clone, Debug, Default)]
-pub struct TopK;
-/// DDSketch.
-#[derive(Clone, Debug, Default)]
-pub struct Quantiles;
