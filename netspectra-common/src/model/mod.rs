@@ -12,5 +12,5 @@ pub use ledger::{Ledger, LedgerEntry};
 pub use message::{BusMessage, Chunk, ChunkId, DnsSeen, FlowDelta, GenerationId, Interface, Manifest, SizeHistogram};
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
-pub use time::{Nanos, TimeRange};
+pub use time::{Nanos, TimeParseError, TimeRange, parse_duration};
 pub use window::{Resolution, WindowSketches, WindowState};

@@ -165,3 +165,62 @@ pub struct FlowRecord {
     /// Stable identity of the flow; the same in all its records.
     pub flow_id: u64,
 }
+
+impl FlowRecord {
+    /// One record for each direction that has packets: the initiator's, and the responder's with the ends exchanged.
+    ///
+    /// Times are the whole record's, because a record does not keep them by direction.
+    pub fn unidirectional(&self) -> impl Iterator<Item = Self> {
+        let forward = Self { reverse_packets: 0, reverse_bytes: 0, reverse_l3_bytes: 0, reverse_tcp_flags: 0, ..self.clone() };
+        let backward = Self {
+            src_ip: self.dst_ip,
+            dst_ip: self.src_ip,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            packets: self.reverse_packets,
+            bytes: self.reverse_bytes,
+            l3_bytes: self.reverse_l3_bytes,
+            tcp_flags: self.reverse_tcp_flags,
+            ..forward.clone()
+        };
+        [forward, backward].into_iter().filter(|r| r.packets > 0)
+    }
+}
+
+impl Serialize for FlowRecord {
+    /// As an object with the names of [`crate::schema::FLOW_FIELDS`], in their order.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut s = serializer.serialize_struct("FlowRecord", crate::schema::FLOW_FIELDS.len())?;
+        s.serialize_field("src_ip", &self.src_ip)?;
+        s.serialize_field("dst_ip", &self.dst_ip)?;
+        s.serialize_field("src_port", &self.src_port)?;
+        s.serialize_field("dst_port", &self.dst_port)?;
+        s.serialize_field("proto", &self.src_ip.map(|_| self.proto))?;
+        s.serialize_field("ether_type", &self.ether_type)?;
+        s.serialize_field("icmp_type", &self.icmp_type)?;
+        s.serialize_field("icmp_code", &self.icmp_code)?;
+        s.serialize_field("vlan", &self.vlan)?;
+        s.serialize_field("inner_vlan", &self.inner_vlan)?;
+        s.serialize_field("tunnel", &self.tunnel)?;
+        s.serialize_field("tunnel_id", &self.tunnel_id)?;
+        s.serialize_field("packets", &self.packets)?;
+        s.serialize_field("bytes", &self.bytes)?;
+        s.serialize_field("l3_bytes", &self.l3_bytes)?;
+        s.serialize_field("reverse_packets", &self.reverse_packets)?;
+        s.serialize_field("reverse_bytes", &self.reverse_bytes)?;
+        s.serialize_field("reverse_l3_bytes", &self.reverse_l3_bytes)?;
+        s.serialize_field("tcp_flags", &self.tcp_flags)?;
+        s.serialize_field("reverse_tcp_flags", &self.reverse_tcp_flags)?;
+        s.serialize_field("first_seen", &self.first_seen.to_string())?;
+        s.serialize_field("last_seen", &self.last_seen.to_string())?;
+        s.serialize_field("flow_start", &self.flow_start.to_string())?;
+        s.serialize_field("state", self.state.name())?;
+        s.serialize_field("end_reason", self.end_reason.name())?;
+        s.serialize_field("initiator_by", self.initiator_by.name())?;
+        s.serialize_field("node", &self.node)?;
+        s.serialize_field("iface", &self.iface)?;
+        s.serialize_field("flow_id", &format!("{:016x}", self.flow_id))?;
+        s.end()
+    }
+}

@@ -1,7 +1,8 @@
+//! The typed plan: what the text of a request becomes, and which data answers it.
+
 use super::Filter;
-use crate::model::{FlowRecord, Ledger, Nanos, TimeRange};
+use crate::model::{FlowRecord, Nanos, Resolution, TimeRange};
 use crate::schema::Dimension;
-use crate::sketch::Estimate;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -100,131 +101,6 @@ impl FlowCursor {
     }
 }
 
-/// The values of a group's dimensions, as text ("" where a row has none), in the order asked for.
-pub type GroupKey = Vec<String>;
-
-/// How complete an answer is: what the ledger of the range says, and what could not be asked.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Completeness {
-    /// Frames seen in the range, by the ledger.
-    pub seen_packets: u64,
-    /// Bytes seen.
-    pub seen_bytes: u64,
-    /// Frames in records or under a reason.
-    pub accounted_packets: u64,
-    /// Bytes accounted.
-    pub accounted_bytes: u64,
-    /// Frames seen whose flow is not known (`reasons` of the ledger).
-    pub without_flow_packets: u64,
-    /// Bytes of these.
-    pub without_flow_bytes: u64,
-    /// True when every frame of the range is in a record.
-    pub complete: bool,
-}
-
-/// An answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// To [`Query::Flows`].
-    Flows(FlowsAnswer),
-    /// To [`Query::Top`].
-    Top(TopAnswer),
-    /// To [`Query::Series`].
-    Series(SeriesAnswer),
-    /// To [`Query::Cardinality`].
-    Cardinality(CardinalityAnswer),
-    /// To [`Query::Quantiles`].
-    Quantiles(QuantilesAnswer),
-    /// To [`Query::Ledger`].
-    Ledger(LedgerAnswer),
-}
-
-/// A page of flow records.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlowsAnswer {
-    /// Newest first.
-    pub items: Vec<FlowRecord>,
-    /// Where the next page begins, when there is one.
-    pub next: Option<FlowCursor>,
-}
-
-/// The largest groups.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TopAnswer {
-    /// The range that the windows used really cover.
-    pub range: TimeRange,
-    /// Largest first; ties by key.
-    pub items: Vec<TopRow>,
-    /// Sum of the metric over all groups.
-    pub total: u64,
-}
-
-/// A group.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TopRow {
-    /// Values of the dimensions.
-    pub key: GroupKey,
-    /// The metric with its bounds; `low == high` when exact.
-    pub value: Estimate,
-}
-
-/// Totals over time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SeriesAnswer {
-    /// The range that the windows used really cover.
-    pub range: TimeRange,
-    /// Length of a point, seconds.
-    pub step_seconds: u64,
-    /// By key, then time. Points without traffic are left out.
-    pub points: Vec<SeriesPoint>,
-}
-
-/// One point.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SeriesPoint {
-    /// Begin.
-    pub start: Nanos,
-    /// Values of the dimensions; empty when not grouped.
-    pub key: GroupKey,
-    /// Exact.
-    pub packets: u64,
-    /// Exact.
-    pub bytes: u64,
-    /// Flows that began.
-    pub new_flows: u64,
-}
-
-/// A number of distinct values.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CardinalityAnswer {
-    /// The range that the windows used really cover.
-    pub range: TimeRange,
-    /// With bounds.
-    pub value: Estimate,
-}
-
-/// Quantiles.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct QuantilesAnswer {
-    /// The range that the windows used really cover.
-    pub range: TimeRange,
-    /// Values counted.
-    pub count: u64,
-    /// `(q, value)`; empty when nothing was counted.
-    pub items: Vec<(f64, Estimate)>,
-}
-
-/// Where every frame of the range went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LedgerAnswer {
-    /// From the first to the last generation that overlaps the range.
-    pub range: TimeRange,
-    /// Sum of the generations.
-    pub ledger: Ledger,
-    /// Generations.
-    pub generations: u64,
-}
-
 /// Why a plan cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -241,4 +117,153 @@ pub enum PlanError {
     /// The question cannot be answered from what is recorded.
     #[error("{0}")]
     Unanswerable(String),
+}
+
+/// Rows of an answer at most.
+pub const MAX_LIMIT: usize = 10_000;
+/// Groups that a question may have at most; a question with more is refused rather than answered by half.
+pub const MAX_GROUPS: usize = 1_000_000;
+/// Points of a series at most.
+pub const MAX_POINTS: usize = 1_000_000;
+
+/// The dataset that answers a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Flow records.
+    Flows,
+    /// Roll-ups.
+    Rollups,
+    /// Windows of this length.
+    Windows(Resolution),
+    /// Ledger entries.
+    Ledger,
+}
+
+impl Plan {
+    /// The dataset that answers this plan. A function of the plan alone, so that every store takes the same.
+    ///
+    /// Sketches answer what they were made for, and only without a filter; everything else is added up from roll-ups.
+    pub fn source(&self) -> Source {
+        let all = self.filter.is_all();
+        match &self.query {
+            Query::Flows { .. } => Source::Flows,
+            Query::Top { by, metric, exact: false, .. } if all && sketched_top(by, *metric) => self.sketches(),
+            Query::Top { .. } => Source::Rollups,
+            Query::Series { step, by } if all && (by.is_empty() || by == &[Dimension::Proto]) => {
+                let fits = |r: &&Resolution| step.as_secs().is_multiple_of(u64::from(r.secs()));
+                Source::Windows(Resolution::ALL.iter().rev().find(fits).copied().unwrap_or(Resolution::S1))
+            }
+            Query::Series { .. } => Source::Rollups,
+            Query::Cardinality { of } if all && sketched_cardinality(of) => self.sketches(),
+            Query::Cardinality { .. } => Source::Rollups,
+            Query::Quantiles { of: Quantity::FlowDuration, .. } if !all => Source::Flows,
+            Query::Quantiles { .. } => self.sketches(),
+            Query::Ledger => Source::Ledger,
+        }
+    }
+
+    /// Short ranges are answered at ten seconds, long ones at a minute.
+    fn sketches(&self) -> Source {
+        let hour = Duration::from_secs(3600);
+        Source::Windows(if self.range.to.since(self.range.from) > hour { Resolution::S60 } else { Resolution::S10 })
+    }
+
+    /// Checks everything that can be checked without data.
+    ///
+    /// # Errors
+    /// Names the argument, what was found, and what is legal.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        if self.range.from >= self.range.to {
+            return Err(argument("to", self.range.to.to_string(), "a time after `from`"));
+        }
+        let limit = |limit: usize| {
+            if (1..=MAX_LIMIT).contains(&limit) {
+                Ok(())
+            } else {
+                Err(argument("limit", limit.to_string(), "1 to 10000"))
+            }
+        };
+        let rollups = |by: &[Dimension], argument_name: &'static str| {
+            if let Some(d) = by.iter().find(|d| !d.in_rollups()) {
+                let known: Vec<&str> = Dimension::ALL.iter().filter(|d| d.in_rollups()).map(|d| d.name()).collect();
+                return Err(argument(argument_name, d.name(), known.join(", ")));
+            }
+            if let Some(n) = (1..by.len()).find(|n| by[..*n].contains(&by[*n])) {
+                return Err(argument(argument_name, format!("`{}` twice", by[n].name()), "each dimension once"));
+            }
+            self.filter.check(Dimension::in_rollups, "this question (flows has it)")
+        };
+        match &self.query {
+            Query::Flows { limit: n, .. } => {
+                limit(*n)?;
+                self.filter.check(Dimension::in_flows, "flow records (top and series have it)")
+            }
+            Query::Top { by, limit: n, .. } => {
+                limit(*n)?;
+                if by.is_empty() {
+                    return Err(argument("by", "empty", "at least one dimension"));
+                }
+                rollups(by, "by")
+            }
+            Query::Series { step, by } => {
+                rollups(by, "by")?;
+                let unit = if self.source() == Source::Rollups { 10 } else { 1 };
+                let whole = step.subsec_nanos() == 0 && step.as_secs() > 0 && step.as_secs().is_multiple_of(unit);
+                if !whole {
+                    let expected = if unit == 1 {
+                        "a multiple of 1 s"
+                    } else {
+                        "a multiple of 10 s, the roll-up interval (1 s works without filter and grouping)"
+                    };
+                    return Err(argument("step", format!("{} s", step.as_secs_f64()), expected));
+                }
+                Ok(())
+            }
+            Query::Cardinality { of } => {
+                if of.is_empty() {
+                    return Err(argument("of", "empty", "at least one dimension"));
+                }
+                rollups(of, "of")
+            }
+            Query::Quantiles { of, q } => {
+                if q.is_empty() || q.len() > 100 || q.iter().any(|q| !(0.0..=1.0).contains(q)) {
+                    return Err(argument("q", format!("{q:?}"), "1 to 100 numbers from 0 to 1"));
+                }
+                if *of == Quantity::PacketSize && !self.filter.is_all() {
+                    return Err(PlanError::Unanswerable(
+                        "quantiles of `packet_size` are kept for whole windows, not for single flows: leave the filter out, \
+                         or ask for `flow_duration`"
+                            .into(),
+                    ));
+                }
+                self.filter.check(Dimension::in_flows, "flow records")
+            }
+            Query::Ledger if !self.filter.is_all() => Err(PlanError::Unanswerable(
+                "the ledger counts all frames, also those without a flow: leave the filter out".into(),
+            )),
+            Query::Ledger => Ok(()),
+        }
+    }
+}
+
+/// An argument outside its range.
+fn argument(argument: &'static str, found: impl Into<String>, expected: impl Into<String>) -> PlanError {
+    PlanError::Argument { argument, found: found.into(), expected: expected.into() }
+}
+
+/// Whether windows have a top list of this.
+fn sketched_top(by: &[Dimension], metric: Metric) -> bool {
+    match by {
+        [Dimension::SrcIp] | [Dimension::DstIp] => matches!(metric, Metric::Bytes | Metric::Packets),
+        [Dimension::Proto, Dimension::DstPort] => metric == Metric::Bytes,
+        _ => false,
+    }
+}
+
+/// Whether windows count distinct values of this.
+fn sketched_cardinality(of: &[Dimension]) -> bool {
+    matches!(
+        of,
+        [Dimension::SrcIp] | [Dimension::DstIp] | [Dimension::Proto, Dimension::DstPort] | [Dimension::SrcIp, Dimension::DstIp]
+    )
 }

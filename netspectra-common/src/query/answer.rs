@@ -1,0 +1,150 @@
+//! Answers, and how complete they are.
+
+use super::FlowCursor;
+use crate::model::{FlowRecord, Ledger, Nanos, TimeRange};
+use crate::sketch::Estimate;
+use serde::Serialize;
+
+/// The values of a group's dimensions, as text ("" where a row has none), in the order asked for.
+pub type GroupKey = Vec<String>;
+
+/// How complete an answer is: what the ledger of the range says, and what could not be asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Completeness {
+    /// Frames seen in the range, by the ledger.
+    pub seen_packets: u64,
+    /// Bytes seen.
+    pub seen_bytes: u64,
+    /// Frames in records or under a reason.
+    pub accounted_packets: u64,
+    /// Bytes accounted.
+    pub accounted_bytes: u64,
+    /// Frames seen whose flow is not known (`reasons` of the ledger).
+    pub without_flow_packets: u64,
+    /// Bytes of these.
+    pub without_flow_bytes: u64,
+    /// True when every frame of the range is in a record.
+    pub complete: bool,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To [`Query::Flows`].
+    Flows(FlowsAnswer),
+    /// To [`Query::Top`].
+    Top(TopAnswer),
+    /// To [`Query::Series`].
+    Series(SeriesAnswer),
+    /// To [`Query::Cardinality`].
+    Cardinality(CardinalityAnswer),
+    /// To [`Query::Quantiles`].
+    Quantiles(QuantilesAnswer),
+    /// To [`Query::Ledger`].
+    Ledger(LedgerAnswer),
+}
+
+/// A page of flow records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowsAnswer {
+    /// Newest first.
+    pub items: Vec<FlowRecord>,
+    /// Where the next page begins, when there is one.
+    pub next: Option<FlowCursor>,
+}
+
+/// The largest groups.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TopAnswer {
+    /// The range that the windows used really cover.
+    pub range: TimeRange,
+    /// Largest first; ties by key.
+    pub items: Vec<TopRow>,
+    /// Sum of the metric over all groups.
+    pub total: u64,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TopRow {
+    /// Values of the dimensions.
+    pub key: GroupKey,
+    /// The metric with its bounds; `low == high` when exact.
+    pub value: Estimate,
+}
+
+/// Totals over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesAnswer {
+    /// The range that the windows used really cover.
+    pub range: TimeRange,
+    /// Length of a point, seconds.
+    pub step_seconds: u64,
+    /// By key, then time. Points without traffic are left out.
+    pub points: Vec<SeriesPoint>,
+}
+
+/// One point.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SeriesPoint {
+    /// Begin.
+    pub start: Nanos,
+    /// Values of the dimensions; empty when not grouped.
+    pub key: GroupKey,
+    /// Exact.
+    pub packets: u64,
+    /// Exact.
+    pub bytes: u64,
+    /// Flows that began.
+    pub new_flows: u64,
+}
+
+/// A number of distinct values.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CardinalityAnswer {
+    /// The range that the windows used really cover.
+    pub range: TimeRange,
+    /// With bounds.
+    pub value: Estimate,
+}
+
+/// Quantiles.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuantilesAnswer {
+    /// The range that the windows used really cover.
+    pub range: TimeRange,
+    /// Values counted.
+    pub count: u64,
+    /// `(q, value)`; empty when nothing was counted.
+    pub items: Vec<(f64, Estimate)>,
+}
+
+/// Where every frame of the range went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LedgerAnswer {
+    /// From the first to the last generation that overlaps the range.
+    pub range: TimeRange,
+    /// Sum of the generations.
+    pub ledger: Ledger,
+    /// Generations.
+    pub generations: u64,
+}
+
+/// How complete answers about the ledger's range are.
+pub fn completeness(ledger: &LedgerAnswer) -> Completeness {
+    let l = &ledger.ledger;
+    let accounted = l.accounted();
+    let mut without = crate::abi::Counter::default();
+    for reason in &l.reasons {
+        without.add(*reason);
+    }
+    Completeness {
+        seen_packets: l.seen.packets,
+        seen_bytes: l.seen.bytes,
+        accounted_packets: accounted.packets,
+        accounted_bytes: accounted.bytes,
+        without_flow_packets: without.packets,
+        without_flow_bytes: without.bytes,
+        complete: l.residual() == (0, 0) && without.is_zero(),
+    }
+}
