@@ -1,0 +1,175 @@
+//! The command line.
+
+use crate::{build, ci, ebpf, layers, lint, run, setup, test, workspace::Workspace};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Build, run, test and check NetSpectra.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = ENVIRONMENT)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  NETSPECTRA_CACHE     where toolchains and tools are kept; default $XDG_CACHE_HOME/netspectra, else ~/.cache/netspectra
+  NETSPECTRA_CAPTURES  folder of external captures for tests
+  CARGO_TARGET_DIR     as for cargo
+
+Exit codes: 0 done, 1 a step failed, 2 correct the command line first.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Check for, and install, what building and testing need.
+    ///
+    /// eBPF toolchain, first that works: rustup nightly with rust-src and bpf-linker; the private toolchain in the
+    /// cache; nightly by rustup; a private toolchain from Debian's packages, unpacked into the cache and nowhere else.
+    #[command(
+        after_help = "Examples:\n  cargo xtask setup\n  cargo xtask setup --ebpf-only\n  cargo xtask setup --check"
+    )]
+    Setup(SetupArgs),
+
+    /// Build the eBPF programs into `target/bpf/netspectra.bpf.o`, if their sources changed.
+    #[command(after_help = "Examples:\n  cargo xtask build-ebpf\n  cargo xtask build-ebpf --out /tmp/netspectra.bpf.o")]
+    BuildEbpf(BuildEbpfArgs),
+
+    /// Build the eBPF programs, then the `netspectra` binary with them inside.
+    #[command(after_help = "Examples:\n  cargo xtask build\n  cargo xtask build --release")]
+    Build(BuildArgs),
+
+    /// Build for release and start `netspectra run`, with raised privilege for that process only.
+    ///
+    /// Without `--iface` (or `--config`) among the arguments it watches the interface of the default route.
+    #[command(
+        after_help = "Examples:\n  cargo xtask run\n  cargo xtask run -- --iface eth0\n  cargo xtask run -- --help"
+    )]
+    Run(RunArgs),
+
+    /// Set up, build, and run every test, including those that attach programs in network namespaces (root).
+    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --filter fragments")]
+    Test(TestArgs),
+
+    /// Check who may depend on whom: crates, library fences, modules of netspectra-common, lint inheritance.
+    #[command(after_help = "Example:\n  cargo xtask layers")]
+    Layers,
+
+    /// Check the maps of a built eBPF object: counting never happens in a map that evicts.
+    #[command(after_help = "Examples:\n  cargo xtask check-object\n  cargo xtask check-object /tmp/netspectra.bpf.o")]
+    CheckObject(CheckObjectArgs),
+
+    /// Formatting, clippy, layers, licences and advisories.
+    #[command(after_help = "Example:\n  cargo xtask lint")]
+    Lint,
+
+    /// All that a change must pass: lint, then test.
+    #[command(after_help = "Example:\n  cargo xtask ci")]
+    Ci,
+
+    /// Run one test program, with privilege if it is a kernel test. Cargo calls this, see `test`.
+    #[command(hide = true)]
+    TestRunner(RunnerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
+    /// Only what the eBPF programs need.
+    #[arg(long)]
+    pub(crate) ebpf_only: bool,
+    /// Install nothing: report, and end with 1 if something is missing.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildEbpfArgs {
+    /// Also copy the object to this path.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Optimise.
+    #[arg(long)]
+    pub(crate) release: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Arguments of `netspectra run`.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Only tests whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckObjectArgs {
+    /// The object; default is the one that `build-ebpf` makes.
+    #[arg(value_name = "PATH")]
+    pub(crate) object: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunnerArgs {
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+impl Verb {
+    /// Does it.
+    pub(crate) fn dispatch(self) -> Result<()> {
+        let ws = Workspace::locate()?;
+        match self {
+            Self::Setup(args) => setup::setup(&ws, &args),
+            Self::BuildEbpf(args) => ebpf::build_and_copy(&ws, args.out.as_deref()),
+            Self::Build(args) => build::build(&ws, args.release).map(drop),
+            Self::Run(args) => run::run(&ws, args.args),
+            Self::Test(args) => test::test(&ws, args.filter.as_deref()),
+            Self::Layers => layers::check(&ws),
+            Self::CheckObject(args) => ebpf::check_object(&args.object.unwrap_or_else(|| ws.object())),
+            Self::Lint => lint::lint(&ws),
+            Self::Ci => ci::ci(&ws),
+            Self::TestRunner(args) => test::runner(args.command),
+        }
+    }
+}
+
+/// An error that the caller mends by another command line: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_public_verb_has_an_example() {
+        Cli::command().debug_assert();
+        for verb in Cli::command().get_subcommands().filter(|v| !v.is_hide_set()) {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("cargo xtask {}", verb.get_name())), "`{}` has no example", verb.get_name());
+            assert!(verb.get_about().is_some(), "`{}` says nothing about itself", verb.get_name());
+        }
+    }
+}
