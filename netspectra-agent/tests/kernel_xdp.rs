@@ -1,0 +1,291 @@
+//! The loaded XDP program and the user-space table count the same: frames go through both, by `BPF_PROG_TEST_RUN` and
+//! by a call.
+//!
+//! Needs root and the eBPF object. Does not prove: attaching (see the live tests), frames longer than a page.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use netspectra_agent::source::Source;
+use netspectra_agent::source::capture_file::CaptureFile;
+use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_agent::table::{FlowTable, Identity};
+use netspectra_common::abi::{Counter, Direction, FlowKey, GenTotals, LossReason, Obs};
+use netspectra_common::model::FlowDelta;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Frames that one test run can carry: less than a page with its head- and tailroom.
+const LONGEST: usize = 3400;
+const SHORTEST: usize = 14;
+
+fn object() -> Vec<u8> {
+    let path = std::env::var("NETSPECTRA_BPF_OBJECT")
+        .expect("NETSPECTRA_BPF_OBJECT names the eBPF object: `cargo xtask test` builds it and sets this");
+    std::fs::read(&path).unwrap_or_else(|e| panic!("`{path}`: {e}"))
+}
+
+fn source() -> XdpSource {
+    XdpSource::load(&object(), &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn kernel_count(program: &Xdp, frame: &[u8]) {
+    let result = program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() }).unwrap();
+    // XDP_PASS: the program never changes what happens to a packet.
+    assert_eq!(result.return_value, 2);
+}
+
+/// What was counted, without times and without the observation point of the test run.
+type Counted = (BTreeMap<FlowKey, (u64, u64, u64, u16)>, Counter, [Counter; LossReason::COUNT], u64, Vec<u64>);
+
+fn comparable(flows: &[FlowDelta], totals: &GenTotals) -> Counted {
+    let flows = flows
+        .iter()
+        .map(|d| {
+            let key = FlowKey { obs: 0, ..d.key };
+            (key, (d.stats.packets, d.stats.bytes, d.stats.l3_bytes, d.stats.tcp_flags))
+        })
+        .collect();
+    (flows, totals.seen, totals.reasons, totals.orphan_fragments, totals.sizes.to_vec())
+}
+
+fn user_table() -> FlowTable {
+    FlowTable::new(1_000_000, Identity::Outer)
+}
+
+/// Sends `frames` both ways and asserts that both count the same. Both ways remember first fragments from call to call.
+fn assert_equal<'a>(
+    source: &mut XdpSource,
+    table: &mut FlowTable,
+    what: &str,
+    frames: impl Iterator<Item = &'a [u8]>,
+) -> u64 {
+    // What the program makes of an interface it was not told of.
+    let obs = Obs::new(255, Direction::Ingress).0;
+    let mut n = 0;
+    let program = source.ingress_program().unwrap();
+    for frame in frames {
+        kernel_count(program, frame);
+        table.count(1, frame, frame.len() as u32, obs, 1);
+        n += 1;
+    }
+    let kernel = source.generation().unwrap().unwrap();
+    source.recycle().unwrap();
+    let (flows, totals) = table.drain();
+    let (kernel, user) = (comparable(&kernel.flows, &kernel.totals), comparable(&flows, &totals));
+    for (key, counts) in &kernel.0 {
+        assert_eq!(Some(counts), user.0.get(key), "{what}: kernel against user space, {key:?}");
+    }
+    for key in user.0.keys() {
+        assert!(kernel.0.contains_key(key), "{what}: only user space has {key:?}");
+    }
+    assert_eq!((kernel.1, kernel.2, kernel.3), (user.1, user.2, user.3), "{what}: totals");
+    assert_eq!(kernel.4, user.4, "{what}: sizes");
+    let flows: u64 = kernel.0.values().map(|c| c.0).sum();
+    let reasons: u64 = kernel.2.iter().map(|c| c.packets).sum();
+    assert_eq!(flows + reasons, kernel.1.packets, "{what}: the ledger adds up");
+    assert_eq!(kernel.1.packets, n);
+    n
+}
+
+/// Ethernet, optionally tagged, and what follows.
+fn ethernet(tags: &[u16], ether_type: u16, rest: &[u8]) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    for vid in tags {
+        f.extend([0x81, 0x00]);
+        f.extend(vid.to_be_bytes());
+    }
+    f.extend(ether_type.to_be_bytes());
+    f.extend(rest);
+    f
+}
+
+fn ipv4(proto: u8, options: usize, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let mut p = vec![0x40 | (5 + options as u8), 0];
+    p.extend((20 + 4 * options as u16 + payload.len() as u16).to_be_bytes());
+    p.extend([0x12, 0x34]);
+    p.extend(fragment.to_be_bytes());
+    p.extend([64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    p.extend(vec![1; 4 * options]);
+    p.extend(payload);
+    p
+}
+
+fn ipv6(extensions: &[(u8, Vec<u8>)], proto: u8, payload: &[u8]) -> Vec<u8> {
+    let mut rest = Vec::new();
+    for (n, (_, bytes)) in extensions.iter().enumerate() {
+        rest.push(extensions.get(n + 1).map_or(proto, |(kind, _)| *kind));
+        rest.extend(bytes);
+    }
+    rest.extend(payload);
+    let mut p = vec![0x60, 0, 0, 0];
+    p.extend((rest.len() as u16).to_be_bytes());
+    p.extend([extensions.first().map_or(proto, |(kind, _)| *kind), 64]);
+    p.extend([0x20; 16]);
+    p.extend([0x21; 16]);
+    p.extend(rest);
+    p
+}
+
+/// One frame for each thing that the parser knows.
+fn samples() -> Vec<Vec<u8>> {
+    let udp = [0x13, 0x88, 0x00, 0x35, 0, 12, 0, 0, 1, 2, 3, 4];
+    let tcp = |flags: u8| {
+        let mut t = vec![0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0];
+        t.extend([9; 20]);
+        t
+    };
+    let options = |units: u8| [vec![units], vec![0; 6 + 8 * units as usize]].concat();
+    let fragment = |field: u16| [vec![0], field.to_be_bytes().to_vec(), vec![0, 0, 0, 7]].concat();
+    vec![
+        ethernet(&[], 0x0800, &ipv4(17, 0, 0, &udp)),
+        ethernet(&[], 0x0800, &ipv4(6, 0, 0, &tcp(0x02))),
+        ethernet(&[], 0x0800, &ipv4(6, 0, 0, &tcp(0x12))),
+        ethernet(&[], 0x0800, &ipv4(6, 10, 0, &tcp(0x11))),
+        ethernet(&[], 0x0800, &ipv4(1, 0, 0, &[8, 0, 0, 0, 1, 1, 0, 1])),
+        ethernet(&[], 0x0800, &ipv4(132, 0, 0, &udp)),
+        ethernet(&[], 0x0800, &ipv4(47, 0, 0, &[0, 0, 8, 0])),
+        ethernet(&[], 0x0800, &ipv4(17, 0, 0x2000, &udp)),
+        ethernet(&[], 0x0800, &ipv4(17, 0, 0x0002, &udp)),
+        ethernet(&[100], 0x0800, &ipv4(17, 0, 0, &udp)),
+        ethernet(&[100, 200], 0x0800, &ipv4(17, 1, 0, &udp)),
+        ethernet(&[1, 2, 3, 4, 5, 6, 7, 8, 9], 0x0800, &ipv4(17, 0, 0, &udp)),
+        ethernet(&[], 0x86dd, &ipv6(&[], 17, &udp)),
+        ethernet(&[5], 0x86dd, &ipv6(&[], 6, &tcp(0x18))),
+        ethernet(&[], 0x86dd, &ipv6(&[], 58, &[128, 0, 0, 0, 1, 1, 0, 1])),
+        ethernet(&[], 0x86dd, &ipv6(&[(0, options(0)), (60, options(2)), (43, options(1))], 17, &udp)),
+        ethernet(&[], 0x86dd, &ipv6(&[(51, [vec![4], vec![0; 22]].concat())], 6, &tcp(0x10))),
+        ethernet(&[], 0x86dd, &ipv6(&[(44, fragment(1))], 17, &udp)),
+        ethernet(&[], 0x86dd, &ipv6(&[(44, fragment(0x10))], 17, &udp)),
+        ethernet(&[], 0x86dd, &ipv6(&[(44, fragment(0))], 17, &udp)),
+        ethernet(&[], 0x86dd, &ipv6(&vec![(60, options(0)); 9], 17, &udp)),
+        ethernet(&[], 0x0806, &[0; 28]),
+        ethernet(&[], 0x8847, &[&[0, 1, 0, 64, 0, 2, 1, 64][..], &ipv4(17, 0, 0, &udp)].concat()),
+        ethernet(&[], 0x8864, &[&[0x11, 0, 0, 1, 0, 42, 0, 0x21][..], &ipv4(17, 0, 0, &udp)].concat()),
+        ethernet(&[], 0x88e7, &[&[0; 16][..], &[0x86, 0xdd], &ipv6(&[], 17, &udp)].concat()),
+        ethernet(&[], 38, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0][..], &ipv4(17, 0, 0, &udp)].concat()),
+        ethernet(&[], 3, &[0x42, 0x42, 3]),
+    ]
+}
+
+#[test]
+fn every_kind_of_frame_counts_the_same_in_the_kernel() {
+    let samples = samples();
+    assert_equal(&mut source(), &mut user_table(), "samples", samples.iter().map(Vec::as_slice));
+}
+
+#[test]
+fn every_truncation_of_every_kind_of_frame_counts_the_same() {
+    let samples = samples();
+    let frames = samples.iter().flat_map(|f| (SHORTEST..=f.len()).map(move |n| &f[..n]));
+    assert_equal(&mut source(), &mut user_table(), "truncations", frames);
+}
+
+#[test]
+fn mutated_frames_count_the_same() {
+    let samples = samples();
+    // xorshift64: the same frames in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let frames: Vec<Vec<u8>> = (0..60_000)
+        .map(|_| {
+            let mut frame = samples[random() as usize % samples.len()].clone();
+            for _ in 0..1 + random() % 4 {
+                // Headers are where parsing decides.
+                let at = 12 + random() as usize % (frame.len() - 12).min(60);
+                frame[at] = random() as u8;
+            }
+            if random() % 8 == 0 {
+                frame.truncate(SHORTEST + random() as usize % (frame.len() - SHORTEST + 1));
+            }
+            frame
+        })
+        .collect();
+    assert_equal(&mut source(), &mut user_table(), "mutations", frames.iter().map(Vec::as_slice));
+}
+
+#[test]
+fn a_full_table_counts_what_it_cannot_hold() {
+    let config = XdpConfig { max_flows: 1024, ..XdpConfig::default() };
+    let mut source = XdpSource::load(&object(), &config).unwrap_or_else(|e| panic!("{e}"));
+    let program = source.ingress_program().unwrap();
+    let mut bytes = 0;
+    for port in 0..5000u16 {
+        let [hi, lo] = port.to_be_bytes();
+        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[hi, lo, 0, 53, 0, 8, 0, 0]));
+        bytes += frame.len() as u64;
+        kernel_count(program, &frame);
+    }
+    let g = source.generation().unwrap().unwrap();
+    let in_flows: u64 = g.flows.iter().map(|f| f.stats.packets).sum();
+    let full = g.totals.reasons[LossReason::TableFull as usize];
+    // Test runs move between CPUs, each with a table of its own.
+    assert!(in_flows >= 1024 && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
+    assert_eq!(in_flows + full.packets, 5000);
+    assert_eq!(g.totals.seen, Counter::new(5000, bytes));
+}
+
+#[test]
+fn generations_hold_every_packet_once_while_they_are_swapped() {
+    let mut source = source();
+    let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[0, 1, 0, 2, 0, 8, 0, 0]));
+    let program = source.test_runner().unwrap();
+    const RUNS: u64 = 40;
+    const REPEAT: u32 = 50_000;
+    let mut seen = 0;
+    let mut flows = 0;
+    std::thread::scope(|s| {
+        let thread = s.spawn(|| {
+            for _ in 0..RUNS {
+                program.run(&frame, REPEAT).unwrap();
+            }
+        });
+        loop {
+            let done = thread.is_finished();
+            let g = source.generation().unwrap().unwrap();
+            let in_flows: u64 = g.flows.iter().map(|f| f.stats.packets).sum();
+            assert_eq!(in_flows, g.totals.seen.packets, "each generation adds up by itself");
+            seen += g.totals.seen.packets;
+            flows += in_flows;
+            source.recycle().unwrap();
+            if done {
+                break;
+            }
+        }
+    });
+    assert_eq!((seen, flows), (RUNS * u64::from(REPEAT), RUNS * u64::from(REPEAT)));
+}
+
+/// External captures, when `NETSPECTRA_CAPTURES` names their folder; CI sets it.
+#[test]
+fn captures_count_the_same_in_the_kernel() {
+    let Some(folder) = std::env::var_os("NETSPECTRA_CAPTURES") else {
+        assert!(std::env::var_os("CI").is_none(), "CI must set NETSPECTRA_CAPTURES");
+        return;
+    };
+    let mut files: Vec<PathBuf> = Vec::new();
+    for sub in ["basic", "deep", "malformed", "pcapng"] {
+        let entries = std::fs::read_dir(PathBuf::from(&folder).join(sub)).unwrap();
+        files.extend(entries.map(|e| e.unwrap().path()).filter(|p| p.is_file()));
+    }
+    files.sort();
+    let (mut source, mut table) = (source(), user_table());
+    let (mut frames, mut left_out) = (0u64, 0u64);
+    for path in &files {
+        let Ok(mut file) = CaptureFile::open(path) else { continue };
+        let mut ethernet = Vec::new();
+        while let Ok(Some(frame)) = file.next_frame() {
+            if frame.link.0 == 1 && (SHORTEST..=LONGEST).contains(&frame.data.len()) {
+                ethernet.push(frame.data.to_vec());
+            } else {
+                left_out += 1;
+            }
+        }
+        frames += assert_equal(&mut source, &mut table, &path.display().to_string(), ethernet.iter().map(Vec::as_slice));
+    }
+    assert!(frames > 10_000 && left_out * 10 < frames, "{frames} frames compared, {left_out} left out");
+}

@@ -1,0 +1,190 @@
+//! `netspectra run` on one end of a veth pair: what the API answers equals what the other end counted.
+//!
+//! Needs root. Proves: native and generic XDP on veth with TCX egress, on the running kernel. Does not prove: other
+//! drivers, hardware offloads.
+#![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
+
+mod support;
+
+use serde_json::Value;
+use support::instance::{BINARY, Instance};
+use support::net::{MON, PEER, Pair, sh};
+use support::traffic::{self, MON_V4, MON_V6, PEER_V4, PEER_V6};
+
+const ALL: [&str; 4] = ["--from", "0", "--limit", "1000"];
+
+fn number(v: &Value, field: &str) -> u64 {
+    v[field].as_u64().unwrap_or_else(|| panic!("`{field}` in {v}"))
+}
+
+/// The one flow with these ends.
+fn flow<'a>(flows: &'a Value, src: &str, dst: &str, dst_port: u64, proto: u64) -> &'a Value {
+    let hits: Vec<&Value> = flows["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["src_ip"] == src && f["dst_ip"] == dst && f["dst_port"] == dst_port && f["proto"] == proto)
+        .collect();
+    assert_eq!(hits.len(), 1, "{src} {dst} {dst_port} {proto} in {flows:#}");
+    hits[0]
+}
+
+fn counts(f: &Value) -> (u64, u64, u64, u64) {
+    (number(f, "packets"), number(f, "bytes"), number(f, "reverse_packets"), number(f, "reverse_bytes"))
+}
+
+fn answers_equal_what_the_other_end_counted(mode: &str) {
+    let pair = Pair::new();
+    let instance = Instance::start(&pair, mode);
+    pair.up();
+    traffic::udp(&pair, false, 5000, 200, 100, 333);
+    traffic::udp(&pair, true, 5010, 100, 1200, 1);
+    traffic::ping(&pair, false, 20, 56);
+    traffic::ping(&pair, true, 10, 900);
+    let client4 = traffic::http(&pair, false, 300_000);
+    let client6 = traffic::http(&pair, true, 1000);
+    let tagged = vec![traffic::tagged_frame(&[(0x8100, 100)], 50); 7];
+    let double = vec![traffic::tagged_frame(&[(0x88a8, 200), (0x8100, 30)], 60); 5];
+    traffic::raw(&pair, PEER, &tagged);
+    traffic::raw(&pair, PEER, &double);
+    pair.down();
+    let peer = pair.peer_counters();
+
+    let (packets, bytes) = (peer.rx_packets + peer.tx_packets, peer.rx_bytes + peer.tx_bytes);
+    let ledger = instance.wait("ledger", &["--from", "0"], |l| number(&l["seen"], "packets") >= packets);
+    assert_eq!(number(&ledger["seen"], "packets"), packets, "{ledger:#} {peer:?}");
+    assert_eq!(number(&ledger["seen"], "bytes"), bytes, "{ledger:#} {peer:?}");
+    assert_eq!(ledger["accounted"], ledger["seen"]);
+    assert_eq!(ledger["residual"]["packets"], 0);
+    assert_eq!(ledger["residual"]["bytes"], 0);
+
+    let flows = instance.query("flows", &ALL);
+    // Ethernet 14, IPv4 20 or IPv6 40, UDP 8.
+    let udp4 = flow(&flows, PEER_V4, MON_V4, 5001, 17);
+    assert_eq!(counts(udp4), (200, 200 * (42 + 100), 200, 200 * (42 + 333)));
+    assert_eq!(udp4["src_port"], 5000);
+    assert_eq!(number(udp4, "l3_bytes"), 200 * (28 + 100));
+    let udp6 = flow(&flows, PEER_V6, MON_V6, 5011, 17);
+    assert_eq!(counts(udp6), (100, 100 * (62 + 1200), 100, 100 * (62 + 1)));
+    let icmp = flow(&flows, PEER_V4, MON_V4, 0, 1);
+    assert_eq!(counts(icmp), (20, 20 * (42 + 56), 20, 20 * (42 + 56)));
+    assert_eq!((&icmp["icmp_type"], &icmp["icmp_code"]), (&Value::from(8), &Value::from(0)));
+    let icmp6: Vec<&Value> =
+        flows["items"].as_array().unwrap().iter().filter(|f| f["proto"] == 58 && f["icmp_type"] == 128).collect();
+    assert_eq!(icmp6.len(), 1);
+    assert_eq!(counts(icmp6[0]), (10, 10 * (62 + 900), 10, 10 * (62 + 900)));
+
+    for (client, mon) in [(client4, MON_V4), (client6, MON_V6)] {
+        let tcp = flow(&flows, &client.ip().to_string(), mon, 8080, 6);
+        assert_eq!(tcp["src_port"], client.port());
+        assert_eq!(tcp["initiator_by"], "syn");
+        // SYN and FIN from both sides.
+        assert_eq!(number(tcp, "tcp_flags") & 0x13, 0x13);
+        assert_eq!(number(tcp, "reverse_tcp_flags") & 0x13, 0x13);
+        assert_eq!(tcp["state"], "closed");
+    }
+    let vlans: Vec<&Value> = flows["items"].as_array().unwrap().iter().filter(|f| f["src_ip"] == "192.0.2.1").collect();
+    assert_eq!(vlans.len(), 2, "{vlans:#?}");
+    for f in vlans {
+        let expected = if f["inner_vlan"].is_null() { (100, 7 * (46 + 50 ), 7) } else { (200, 5 * (50 + 60), 5) };
+        assert_eq!((number(f, "vlan"), number(f, "bytes"), number(f, "packets")), expected, "{f:#}");
+    }
+
+    // Every record and the ledger say the same, and so do the roll-ups behind top and series.
+    let (mut p, mut b) = (0, 0);
+    for f in flows["items"].as_array().unwrap() {
+        p += number(f, "packets") + number(f, "reverse_packets");
+        b += number(f, "bytes") + number(f, "reverse_bytes");
+    }
+    assert_eq!((p, b), (packets, bytes));
+    let series = instance.query("series", &["--from", "0", "--step", "10s"]);
+    let sum: u64 = series["items"].as_array().unwrap().iter().map(|i| number(i, "bytes")).sum();
+    assert_eq!(sum, bytes);
+    let top = instance.query("top", &["--from", "0", "--by", "src_ip", "--filter", "dst_port = 5001"]);
+    assert_eq!(top["items"][0]["key"]["src_ip"], PEER_V4);
+    assert_eq!(top["items"][0]["value"]["estimate"], (200 * 142) as f64);
+    assert_eq!(top["completeness"]["complete"], true);
+
+    let (status, log) = instance.stop();
+    assert!(status.success(), "{status}: {log}");
+    assert!(log.contains(&format!("seen {packets} packets")), "{log}");
+    let link = sh("ip", &["-n", &pair.mon, "-d", "link", "show", MON]);
+    assert!(!link.contains("xdp"), "something stayed attached: {link}");
+}
+
+#[test]
+fn native_answers_equal_what_the_other_end_counted() {
+    answers_equal_what_the_other_end_counted("native");
+}
+
+#[test]
+fn generic_answers_equal_what_the_other_end_counted() {
+    answers_equal_what_the_other_end_counted("generic");
+}
+
+#[test]
+fn stored_answers_are_the_same_after_a_restart() {
+    let pair = Pair::new();
+    let instance = Instance::start(&pair, "auto");
+    pair.up();
+    traffic::udp(&pair, false, 6000, 50, 10, 20);
+    pair.down();
+    let packets = { let c = pair.peer_counters(); c.rx_packets + c.tx_packets };
+    instance.wait("ledger", &["--from", "0"], |l| number(&l["seen"], "packets") == packets);
+    let (status, data) = instance.stop_keeping_data();
+    assert!(status.success());
+    let again = Instance::start_on(&pair, "auto", data);
+    let flows = again.query("flows", &ALL);
+    assert_eq!(counts(flow(&flows, PEER_V4, MON_V4, 6001, 17)), (50, 50 * 52, 50, 50 * 62));
+    let ledger = again.query("ledger", &["--from", "0"]);
+    assert_eq!(number(&ledger["seen"], "packets"), packets);
+    assert_eq!(ledger["accounted"], ledger["seen"]);
+}
+
+/// Runs the binary in the monitored namespace; returns exit code and standard error.
+fn run_in(pair: &Pair, args: &[&str]) -> (i32, String) {
+    let out = std::process::Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{}", pair.mon))
+        .arg(BINARY)
+        .args(args)
+        .output()
+        .unwrap();
+    (out.status.code().unwrap(), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().to_str().unwrap();
+    let (code, error) = run_in(&pair, &["run", "--iface", "nosuch0", "--data-dir", dir, "--listen", "127.0.0.1:0"]);
+    assert_ne!(code, 0);
+    assert!(error.contains("no interface matches `nosuch0`") && error.contains("`mon0`"), "{error}");
+
+    let instance = Instance::start(&pair, "auto");
+    let port = instance.port().to_string();
+    let (code, error) =
+        run_in(&pair, &["run", "--iface", "lo", "--data-dir", dir, "--listen", &format!("127.0.0.1:{port}")]);
+    assert_ne!(code, 0);
+    assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--listen"), "{error}");
+    let same = instance.data.path().to_str().unwrap().to_owned();
+    let (code, error) = run_in(&pair, &["run", "--iface", "lo", "--data-dir", &same, "--listen", "127.0.0.1:0"]);
+    assert_ne!(code, 0);
+    assert!(error.contains(&same), "{error}");
+    // Our own program holds the hook: a second instance leaves it alone.
+    let (code, error) = run_in(&pair, &["run", "--iface", MON, "--data-dir", dir, "--listen", "127.0.0.1:0"]);
+    assert_ne!(code, 0);
+    assert!(error.contains("`mon0` already has an XDP program"), "{error}");
+    let link = sh("ip", &["-n", &pair.mon, "-d", "link", "show", MON]);
+    assert!(link.contains("xdp"), "the first instance lost its program: {link}");
+    let lo = sh("ip", &["-n", &pair.mon, "-d", "link", "show", "lo"]);
+    assert!(!lo.contains("xdp"), "{lo}");
+
+    let (code, error) = run_in(
+        &pair,
+        &["query", "flows", "--filter", "src_prt = 5", "--url", &instance.url(), "--token-file", &format!("{same}/token")],
+    );
+    assert_eq!(code, 2);
+    assert!(error.contains("did you mean `src_port`?"), "{error}");
+    assert!(instance.stop().0.success());
+}

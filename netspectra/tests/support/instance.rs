@@ -1,0 +1,113 @@
+//! A running `netspectra run`, and questions to it by `netspectra query`.
+
+use super::net::{MON, Pair};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_netspectra");
+/// Longest wait for a condition.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Instance {
+    child: Child,
+    ns: String,
+    url: String,
+    pub data: tempfile::TempDir,
+    log: Option<BufReader<ChildStderr>>,
+}
+
+impl Instance {
+    /// Starts one on the monitored end and waits until it says where it listens.
+    pub fn start(pair: &Pair, mode: &str) -> Self {
+        Self::start_on(pair, mode, tempfile::tempdir().unwrap())
+    }
+
+    /// Starts one over data that is there already.
+    pub fn start_on(pair: &Pair, mode: &str, data: tempfile::TempDir) -> Self {
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", pair.mon))
+            .args([BINARY, "run", "--iface", MON, "--mode", mode, "--listen", "127.0.0.1:0", "--node", "test", "--data-dir"])
+            .arg(data.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut seen = String::new();
+        let url = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "ended before it was ready:\n{seen}");
+            if let Some((_, url)) = line.split_once("listening on ") {
+                break url.trim().to_owned();
+            }
+            seen.push_str(&line);
+        };
+        Self { child, ns: pair.mon.clone(), url, data, log: Some(log) }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The port of it.
+    pub fn port(&self) -> u16 {
+        self.url.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// The answer to a question, as JSON.
+    pub fn query(&self, question: &str, args: &[&str]) -> Value {
+        let out = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.ns))
+            .args([BINARY, "query", question, "--format", "json", "--url", &self.url, "--token-file"])
+            .arg(self.data.path().join("token"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "query {question} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// Asks until `good` holds, at most [`DEADLINE`].
+    pub fn wait(&self, question: &str, args: &[&str], good: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.query(question, args);
+            if good(&answer) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "not within {DEADLINE:?}: {question} {args:?}: {answer:#}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ends it as Ctrl-C does; returns its exit status and the rest of its log.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.end()
+    }
+
+    /// As [`Instance::stop`], and hands over the data for another instance.
+    pub fn stop_keeping_data(mut self) -> (ExitStatus, tempfile::TempDir) {
+        let (status, _) = self.end();
+        (status, std::mem::replace(&mut self.data, tempfile::tempdir().unwrap()))
+    }
+
+    fn end(&mut self) -> (ExitStatus, String) {
+        // SAFETY: signals the process that this test started, which has not been waited for.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        let mut text = String::new();
+        if let Some(mut log) = self.log.take() {
+            let _ = std::io::Read::read_to_string(&mut log, &mut text);
+        }
+        (self.child.wait().unwrap(), text)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

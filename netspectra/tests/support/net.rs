@@ -1,0 +1,131 @@
+//! Namespaces and links. Dropping the pair removes both namespaces, and the links with them.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The monitored end.
+pub const MON: &str = "mon0";
+/// The other end.
+pub const PEER: &str = "peer0";
+
+/// A monitored namespace and its peer.
+pub struct Pair {
+    pub mon: String,
+    pub peer: String,
+}
+
+/// Packets and bytes, received and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+}
+
+/// Runs a command that must succeed.
+pub fn sh(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("`{program}` cannot start: {e}"));
+    assert!(out.status.success(), "`{program} {}`: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+impl Pair {
+    /// Both links are configured and down: nothing passes until [`Pair::up`].
+    pub fn new() -> Self {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{n}", std::process::id());
+        let pair = Self { mon: format!("nsm-{id}"), peer: format!("nsp-{id}") };
+        sh("ip", &["netns", "add", &pair.mon]);
+        sh("ip", &["netns", "add", &pair.peer]);
+        sh("ip", &["link", "add", MON, "netns", &pair.mon, "type", "veth", "peer", "name", PEER, "netns", &pair.peer]);
+        for (ns, dev, host) in [(&pair.mon, MON, 1), (&pair.peer, PEER, 2)] {
+            sh("ip", &["-n", ns, "link", "set", "lo", "up"]);
+            sh("ip", &["-n", ns, "addr", "add", &format!("10.55.0.{host}/24"), "dev", dev]);
+            sh("ip", &["-n", ns, "addr", "add", &format!("fd55::{host}/64"), "dev", dev, "nodad"]);
+            pair.inside(ns, || offloads_off(dev));
+        }
+        pair
+    }
+
+    /// Lets traffic pass.
+    pub fn up(&self) {
+        sh("ip", &["-n", &self.peer, "link", "set", PEER, "up"]);
+        sh("ip", &["-n", &self.mon, "link", "set", MON, "up"]);
+    }
+
+    /// Ends all traffic: the counters are final afterwards.
+    pub fn down(&self) {
+        sh("ip", &["-n", &self.mon, "link", "set", MON, "down"]);
+        sh("ip", &["-n", &self.peer, "link", "set", PEER, "down"]);
+    }
+
+    /// Runs `f` in a thread inside namespace `ns`.
+    pub fn inside<T: Send>(&self, ns: &str, f: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                enter(ns);
+                f()
+            })
+            .join()
+            .unwrap_or_else(|e| std::panic::resume_unwind(e))
+        })
+    }
+
+    /// The peer's own counters.
+    pub fn peer_counters(&self) -> Counters {
+        self.inside(&self.peer, || {
+            // The file shows the namespace of the thread that opens it.
+            let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+            let line = text.lines().find_map(|l| l.trim().strip_prefix(&format!("{PEER}:"))).unwrap();
+            let n: Vec<u64> = line.split_whitespace().map(|v| v.parse().unwrap()).collect();
+            Counters { rx_bytes: n[0], rx_packets: n[1], tx_bytes: n[8], tx_packets: n[9] }
+        })
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for ns in [&self.mon, &self.peer] {
+            let _ = Command::new("ip").args(["netns", "del", ns]).status();
+        }
+    }
+}
+
+/// Moves the calling thread into namespace `ns`.
+pub fn enter(ns: &str) {
+    let file = File::open(format!("/run/netns/{ns}")).unwrap();
+    // SAFETY: `file` is open; only this thread's network namespace changes.
+    let rc = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+    assert_eq!(rc, 0, "setns: {}", std::io::Error::last_os_error());
+}
+
+/// Switches segmentation and receive offloads of `dev` off, so that both ends count packets of the wire.
+fn offloads_off(dev: &str) {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
+    const TSO: u32 = 0x1f;
+    const GSO: u32 = 0x24;
+    const GRO: u32 = 0x2c;
+    #[repr(C)]
+    struct Value {
+        cmd: u32,
+        data: u32,
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    for cmd in [TSO, GSO, GRO] {
+        let mut value = Value { cmd, data: 0 };
+        // SAFETY: an all-zero `ifreq` is a valid one.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(dev.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = (&raw mut value).cast();
+        // SAFETY: the request and the value it points to outlive the call.
+        let rc = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+        assert_eq!(rc, 0, "ethtool command {cmd:#x} on {dev}: {}", std::io::Error::last_os_error());
+    }
+}
