@@ -1,1 +1,13 @@
-//! NetSpectra engine.
+//! The engine: bus messages in, flow records, roll-ups and windows out, and live answers in between.
+//!
+//! [`Engine`] is the core, a function of the log without clock, socket or async. [`task`] runs it between an in-process
+//! bus and a store.
+#![forbid(unsafe_code)]
+
+pub mod engine;
+mod lifecycle;
+mod live;
+pub mod task;
+mod window;
+
+pub use engine::{Engine, EngineConfig, EngineStats};

@@ -125,7 +125,10 @@ impl Partial {
 
     /// Folds one flow record.
     pub fn fold_flow(&mut self, plan: &Plan, row: &FlowRecord) {
-        if !plan.range.overlaps(row.first_seen, row.last_seen) || !plan.filter.matches(row) {
+        if plan.source() != Source::Flows
+            || !plan.range.overlaps(row.first_seen, row.last_seen)
+            || !plan.filter.matches(row)
+        {
             return;
         }
         match (&mut self.state, &plan.query) {
@@ -143,11 +146,11 @@ impl Partial {
                 }
                 heap.push(Reverse(Ordered(row.clone())));
             }
-            (State::Quantiles(sketch), Query::Quantiles { of: Quantity::FlowDuration, .. }) => {
-                if !matches!(row.end_reason, EndReason::None | EndReason::ActiveTimeout) {
-                    sketch.add(row.last_seen.since(row.flow_start).as_secs_f64(), 1);
-                    self.cover(row.first_seen, Nanos(row.last_seen.0.saturating_add(1)));
-                }
+            (State::Quantiles(sketch), Query::Quantiles { of: Quantity::FlowDuration, .. })
+                if !matches!(row.end_reason, EndReason::None | EndReason::ActiveTimeout) =>
+            {
+                sketch.add(row.last_seen.since(row.flow_start).as_secs_f64(), 1);
+                self.cover(row.first_seen, Nanos(row.last_seen.0.saturating_add(1)));
             }
             _ => {}
         }
@@ -156,7 +159,7 @@ impl Partial {
     /// Folds one roll-up row.
     pub fn fold_rollup(&mut self, plan: &Plan, row: &Rollup) {
         let end = row.window.plus(Resolution::S10.duration());
-        if !overlaps(plan.range, row.window, end) || !plan.filter.matches(row) {
+        if plan.source() != Source::Rollups || !overlaps(plan.range, row.window, end) || !plan.filter.matches(row) {
             return;
         }
         match (&mut self.state, &plan.query) {
@@ -398,7 +401,7 @@ fn distinct_key(row: &Rollup, of: &[Dimension]) -> Option<Vec<u8>> {
         [Dimension::SrcIp] => row.src_ip.map(|a| keys::address(a).to_vec()),
         [Dimension::DstIp] => row.dst_ip.map(|a| keys::address(a).to_vec()),
         [Dimension::Proto, Dimension::DstPort] => {
-            row.src_ip.filter(|_| row.dst_port != 0).map(|_| keys::port(row.proto, row.dst_port).to_vec())
+            row.src_ip.map(|_| keys::port(row.proto, row.dst_port).to_vec())
         }
         [Dimension::SrcIp, Dimension::DstIp] => Some(keys::pair(row.src_ip?, row.dst_ip?).to_vec()),
         _ => {

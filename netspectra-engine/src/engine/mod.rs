@@ -1,0 +1,398 @@
+//! The engine: from the messages of the bus to what is stored, as a function of the log.
+
+mod config;
+mod inbox;
+mod points;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use config::EngineConfig;
+pub(crate) use points::{Points, direction_of};
+pub use stats::EngineStats;
+
+use crate::lifecycle::{Events, FlowTable, normalise};
+use crate::window::{Place, RowKey, Sums, Windows};
+use hashbrown::HashMap;
+use inbox::{Complete, Dropped, Inbox};
+use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
+use netspectra_common::model::{
+    BusMessage, Chunk, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
+    SizeHistogram, TimeRange,
+};
+use netspectra_common::ports::StoreBatch;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Interface slots that [`Obs`] can name.
+const SLOTS: usize = Obs::MAX_IFACE as usize + 1;
+/// A slot that the manifest does not name.
+const UNNAMED: u32 = u32::MAX;
+/// More lateness would keep an unbounded number of one-second windows open.
+const MOST_LATENESS: Duration = Duration::from_secs(3600);
+
+/// The observed interfaces of a node, interned.
+#[derive(Debug)]
+struct Slots {
+    interfaces: Vec<Interface>,
+    points: Box<[u32; SLOTS]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: Arc<str>,
+    /// Log time.
+    time: Nanos,
+    inbox: Inbox,
+    pub(crate) windows: Windows,
+    slots: Option<Slots>,
+    /// Rows and open windows, as they are in the engine's totals.
+    counted: (usize, usize),
+}
+
+/// Turns deltas into flow records, roll-ups and windows.
+///
+/// Sans-IO: a function of what was applied before and the message; no clock, no socket. Each node has its own log time,
+/// the latest end of its manifests, so a node whose clock is wrong spoils no other. The deltas of a generation count
+/// when its manifest comes, all at once. What a batch holds is no longer live, and the other way round.
+///
+/// Cost: two hash look-ups a delta; memory is bounded by [`EngineConfig`].
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) nodes: Vec<Node>,
+    by_name: HashMap<Arc<str>, u32>,
+    pub(crate) points: Points,
+    pub(crate) flows: FlowTable,
+    events: Events,
+    stats: EngineStats,
+    pending: usize,
+    open_rows: usize,
+    open_windows: usize,
+    /// Messages so far: the order in which chunks began to wait.
+    messages: u64,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            config,
+            nodes: Vec::new(),
+            by_name: HashMap::new(),
+            points: Points::default(),
+            flows: FlowTable::new(),
+            events: Events::default(),
+            stats: EngineStats::default(),
+            pending: 0,
+            open_rows: 0,
+            open_windows: 0,
+            messages: 0,
+        }
+    }
+
+    /// Applies one message. A manifest that was not seen before closes its generation: the batch holds its ledger and
+    /// whatever flows and windows ended. Everything else gives `None`.
+    ///
+    /// Of one node the chunks of a generation come before its manifest, and generations in order. Messages that come
+    /// again change nothing. Cost: a manifest takes time for its generation's deltas, other messages next to none.
+    pub fn apply(&mut self, message: &BusMessage) -> Option<StoreBatch> {
+        self.messages += 1;
+        match message {
+            BusMessage::Chunk(chunk) => {
+                self.keep(chunk);
+                None
+            }
+            BusMessage::Dns(seen) => {
+                self.stats.dns_messages += seen.len() as u64;
+                None
+            }
+            BusMessage::Manifest(manifest) => self.close_generation(manifest),
+        }
+    }
+
+    /// Ends everything: flows that FIN or RST ended as closed, others with `end_of_input`, and all windows.
+    ///
+    /// Chunks without a manifest are given up and counted. The engine can go on afterwards.
+    pub fn finish(&mut self) -> StoreBatch {
+        let mut batch = StoreBatch::default();
+        for node in 0..self.nodes.len() as u32 {
+            let dropped = self.nodes[node as usize].inbox.give_up(None);
+            self.drop_pending(&dropped);
+            self.close_node(node, &mut batch);
+        }
+        sort(&mut batch.flows);
+        batch
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            active_flows: self.flows.len(),
+            open_rollup_rows: self.open_rows,
+            open_windows: self.open_windows,
+            pending_deltas: self.pending,
+            nodes: self.nodes.len(),
+            ..self.stats.clone()
+        }
+    }
+
+    /// The time that live rows cover: from the oldest open window or first unwritten packet to the latest log time.
+    /// `None` when nothing is live. Cost: a pass over the flows.
+    pub fn extent(&self) -> Option<TimeRange> {
+        let windows = self.nodes.iter().filter_map(|n| n.windows.oldest());
+        let from = windows.chain(self.flows.iter().map(|f| f.part().0)).min()?;
+        let to = self.nodes.iter().map(|n| n.time).max().unwrap_or(from);
+        Some(TimeRange { from, to: to.max(from.plus(Duration::from_nanos(1))) })
+    }
+
+    fn keep(&mut self, chunk: &Arc<Chunk>) {
+        let id = &chunk.id.generation;
+        let Some(node) = self.node(&id.node) else { return };
+        if !self.nodes[node as usize].inbox.is_new(chunk) {
+            self.stats.duplicate_chunks += 1;
+            return;
+        }
+        let cost = inbox::cost(chunk);
+        if !self.make_room(cost, node, (id.epoch, id.generation)) {
+            self.stats.abandoned_chunks += 1;
+            return;
+        }
+        let dropped = self.nodes[node as usize].inbox.keep(chunk, self.messages);
+        self.pending += cost;
+        self.drop_pending(&dropped);
+    }
+
+    /// Gives up the longest waiting generations other than `current` of `node` until `cost` more fits.
+    fn make_room(&mut self, cost: usize, node: u32, current: (u64, u64)) -> bool {
+        while self.pending + cost > self.config.max_pending_deltas {
+            let waiting = self.nodes.iter().enumerate().filter_map(|(at, n)| {
+                let except = (at == node as usize).then_some(current);
+                n.inbox.oldest(except).map(|since| (since, at))
+            });
+            let Some((since, at)) = waiting.min() else { return false };
+            let dropped = self.nodes[at].inbox.give_up(Some(since));
+            self.drop_pending(&dropped);
+        }
+        true
+    }
+
+    fn drop_pending(&mut self, dropped: &Dropped) {
+        self.pending = self.pending.saturating_sub(dropped.cost);
+        self.stats.abandoned_chunks += dropped.chunks;
+    }
+
+    fn close_generation(&mut self, manifest: &Manifest) -> Option<StoreBatch> {
+        let at = self.node(&manifest.id.node)?;
+        let (complete, dropped) = self.nodes[at as usize].inbox.close(manifest);
+        self.drop_pending(&dropped);
+        let Some(complete) = complete else {
+            self.stats.duplicate_generations += 1;
+            return None;
+        };
+        self.stats.generations += 1;
+        self.stats.missing_generations += complete.skipped;
+        self.stats.missing_chunks += complete.missing;
+        self.stats.unnamed_chunks += complete.unnamed;
+        let mut batch = StoreBatch { closed_by: Some(manifest.id.clone()), ..StoreBatch::default() };
+        if manifest.start.plus(self.config.clock_step) < self.nodes[at as usize].time {
+            self.stats.clock_steps += 1;
+            self.close_node(at, &mut batch);
+            self.nodes[at as usize].windows.reopen();
+            self.nodes[at as usize].time = Nanos(0);
+        }
+        let place = self.nodes[at as usize].windows.place(manifest.start);
+        self.stats.late_generations += u64::from(place.late);
+
+        // What was silent until now is over before the new deltas can wake it.
+        self.advance(at, manifest.start);
+        let mut sums = self.count(at, place, manifest, &complete);
+        self.flows.settle(&self.points, &mut self.events);
+        self.advance(at, manifest.end);
+        self.take_events(at, place, &mut sums, manifest, &mut batch);
+
+        let node = &mut self.nodes[at as usize];
+        let until = node.time.minus(self.config.lateness.min(MOST_LATENESS));
+        node.windows.close(&node.name, until, &self.points, &mut batch);
+        batch.ledger.push(LedgerEntry {
+            node: node.name.clone(),
+            epoch: manifest.id.epoch,
+            generation: manifest.id.generation,
+            start: manifest.start,
+            end: manifest.end,
+            ledger: manifest.ledger.clone(),
+        });
+        if manifest.last {
+            self.close_node(at, &mut batch);
+        }
+        self.keep_limits(at, &mut batch);
+        sort(&mut batch.flows);
+        Some(batch)
+    }
+
+    /// Counts the deltas of a generation into rows and flows; returns the sums.
+    fn count(&mut self, at: u32, place: Place, manifest: &Manifest, complete: &Complete) -> Sums {
+        let mut sums = Sums::default();
+        if complete.chunks.iter().all(|c| c.deltas.is_empty()) {
+            return sums;
+        }
+        let mut slots = self.slots(at, &manifest.interfaces);
+        let Node { name, windows, .. } = &mut self.nodes[at as usize];
+        let rows = &mut windows.open(place).rows;
+        let mut protocols = Box::new([Counter::default(); 257]);
+        // A SYN that reuses the ports of a closed flow must be seen before the answers to it.
+        for opening in [true, false] {
+            for FlowDelta { key, stats } in complete.chunks.iter().flat_map(|c| &c.deltas) {
+                if (stats.tcp_flags & FLAG_SYN_SEEN != 0) != opening {
+                    continue;
+                }
+                let obs = Obs(key.obs);
+                let point = &mut slots.points[usize::from(obs.iface()) % SLOTS];
+                if *point == UNNAMED {
+                    *point = self.points.intern(name, &format!("#{}", obs.iface()).into(), false);
+                }
+                let point = *point;
+                let direction = obs.direction() as u8;
+                let counter = Counter::new(stats.packets, stats.bytes);
+                let proto = if key.family == Family::NonIp as u8 { 256 } else { usize::from(key.proto) };
+                protocols[proto].add(counter);
+                sums.total.add(counter);
+                rows.add(RowKey::of(key, point, self.points.direction(point, direction)), stats);
+                self.flows.add(
+                    normalise(key, point),
+                    (at, direction),
+                    stats,
+                    (&self.config, &self.points),
+                    &mut self.events,
+                );
+                self.stats.deltas += 1;
+            }
+        }
+        for (proto, counter) in protocols.iter().enumerate().filter(|(_, c)| !c.is_zero()) {
+            sums.protocols.insert(u8::try_from(proto).ok(), *counter);
+        }
+        self.nodes[at as usize].slots = Some(slots);
+        sums
+    }
+
+    /// Moves log time forward to `to` and writes the flows that are due then.
+    fn advance(&mut self, at: u32, to: Nanos) {
+        let time = &mut self.nodes[at as usize].time;
+        *time = (*time).max(to);
+        self.flows.expire(at, *time, (&self.config, &self.points), &mut self.events);
+    }
+
+    /// Books what happened to flows in the windows of the generation, and moves the records to `batch`.
+    fn take_events(&mut self, at: u32, place: Place, sums: &mut Sums, manifest: &Manifest, batch: &mut StoreBatch) {
+        let windows = &mut self.nodes[at as usize].windows;
+        let events = &mut self.events;
+        sums.new_flows = events.began.len() as u64;
+        if !sums.protocols.is_empty() || sums.new_flows > 0 {
+            windows.count(place, sums);
+        }
+        let is_silent = manifest.sizes.0.is_empty() && events.records.iter().all(|r| duration(r).is_none());
+        if !is_silent || sums.new_flows > 0 {
+            let open = windows.open(place);
+            open.measure(&manifest.sizes, events.records.iter().filter_map(duration));
+            events.began.drain(..).for_each(|row| open.rows.begin_flow(row));
+        }
+        for record in events.records.drain(..) {
+            self.stats.count_export(record.end_reason);
+            batch.flows.push(record);
+        }
+    }
+
+    /// Writes all flows and windows of a node.
+    fn close_node(&mut self, at: u32, batch: &mut StoreBatch) {
+        self.flows.end_all(at, &self.points, &mut self.events);
+        let node = &mut self.nodes[at as usize];
+        if !self.events.records.is_empty() {
+            let place = node.windows.place(node.time.minus(Duration::from_nanos(1)));
+            let ended = self.events.records.iter().filter_map(duration);
+            node.windows.open(place).measure(&SizeHistogram::default(), ended);
+        }
+        for record in self.events.records.drain(..) {
+            self.stats.count_export(record.end_reason);
+            batch.flows.push(record);
+        }
+        node.windows.spill(&node.name, &self.points, batch);
+        self.recount(at);
+    }
+
+    /// Holds the bounds on windows, rows and names after a generation of node `at`.
+    fn keep_limits(&mut self, at: u32, batch: &mut StoreBatch) {
+        self.recount(at);
+        if self.open_rows > self.config.max_rollup_rows || self.open_windows > self.config.max_open_windows {
+            // Only this node's have grown, so with them gone the bound holds as it did before.
+            self.stats.spills += 1;
+            let node = &mut self.nodes[at as usize];
+            node.windows.spill(&node.name, &self.points, batch);
+            self.recount(at);
+        }
+        if self.points.want_collection() {
+            let rows = self.nodes.iter().flat_map(|n| n.windows.rows().map(|(_, row)| row.key.point));
+            self.points.collect(rows.chain(self.flows.iter().map(|f| f.key.point)));
+            self.nodes.iter_mut().for_each(|n| n.slots = None);
+        }
+    }
+
+    /// Brings the totals of rows and windows up to date with node `at`.
+    fn recount(&mut self, at: u32) {
+        let node = &mut self.nodes[at as usize];
+        let (rows, windows) = std::mem::replace(&mut node.counted, (node.windows.row_count(), node.windows.len()));
+        self.open_rows = self.open_rows + node.counted.0 - rows;
+        self.open_windows = self.open_windows + node.counted.1 - windows;
+    }
+
+    /// The number of the node called `name`, new if need be; `None` (counted) when there are too many.
+    fn node(&mut self, name: &Arc<str>) -> Option<u32> {
+        if let Some(at) = self.by_name.get(name) {
+            return Some(*at);
+        }
+        if self.nodes.len() >= self.config.max_nodes {
+            self.stats.refused_messages += 1;
+            return None;
+        }
+        let at = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            name: name.clone(),
+            time: Nanos(0),
+            inbox: Inbox::default(),
+            windows: Windows::default(),
+            slots: None,
+            counted: (0, 0),
+        });
+        self.by_name.insert(name.clone(), at);
+        Some(at)
+    }
+
+    /// Interned `interfaces` of node `at`; [`UNNAMED`] for slots that are not among them.
+    fn slots(&mut self, at: u32, interfaces: &[Interface]) -> Slots {
+        let node = &mut self.nodes[at as usize];
+        if let Some(slots) = node.slots.take().filter(|s| s.interfaces == interfaces) {
+            return slots;
+        }
+        let mut points = Box::new([UNNAMED; SLOTS]);
+        for i in interfaces.iter().filter(|i| i.slot <= Obs::MAX_IFACE) {
+            points[usize::from(i.slot)] = self.points.intern(&node.name, &i.name, i.ifindex == 0);
+        }
+        Slots { interfaces: interfaces.to_vec(), points }
+    }
+}
+
+/// Seconds from the first to the last packet of a flow that ended with `record`.
+fn duration(record: &FlowRecord) -> Option<f64> {
+    match record.end_reason {
+        EndReason::None | EndReason::ActiveTimeout => None,
+        EndReason::IdleTimeout
+        | EndReason::Fin
+        | EndReason::Rst
+        | EndReason::EndOfInput
+        | EndReason::LackOfResources => Some(record.last_seen.since(record.flow_start).as_secs_f64()),
+    }
+}
+
+/// The order of records in a batch.
+fn sort(flows: &mut [FlowRecord]) {
+    flows.sort_unstable_by_key(|f| (f.first_seen, f.flow_id, f.last_seen));
+}

@@ -1,0 +1,59 @@
+use netspectra_common::model::EndReason;
+
+/// What the engine did so far, and what it holds. Counters count since the engine was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Flows being watched now.
+    pub active_flows: usize,
+    /// Roll-up rows in open windows now.
+    pub open_rollup_rows: usize,
+    /// Open windows now.
+    pub open_windows: usize,
+    /// Deltas (and a little for each chunk) that wait for their manifest now.
+    pub pending_deltas: usize,
+    /// Nodes known now.
+    pub nodes: usize,
+    /// Flow deltas counted.
+    pub deltas: u64,
+    /// Generations counted.
+    pub generations: u64,
+    /// Records written, in the order of [`EndReason::ALL`].
+    pub exported: [u64; EndReason::ALL.len()],
+    /// Chunks that were there already, waiting or counted.
+    pub duplicate_chunks: u64,
+    /// Manifests of generations that were counted before.
+    pub duplicate_generations: u64,
+    /// Generations that began in a window that was closed.
+    pub late_generations: u64,
+    /// Generation numbers that a run of an agent left out.
+    pub missing_generations: u64,
+    /// Chunks that a manifest names but that did not come.
+    pub missing_chunks: u64,
+    /// Chunks beyond the number that their manifest names; not counted.
+    pub unnamed_chunks: u64,
+    /// Chunks given up: their manifest did not come in time, or there was no room for them to wait.
+    pub abandoned_chunks: u64,
+    /// Messages of nodes beyond [`super::EngineConfig::max_nodes`].
+    pub refused_messages: u64,
+    /// Times that a node's clock was set back.
+    pub clock_steps: u64,
+    /// Times that a node's windows were written early for want of room.
+    pub spills: u64,
+    /// DNS messages seen; not evaluated.
+    pub dns_messages: u64,
+}
+
+impl EngineStats {
+    /// Records written for `reason`.
+    pub fn exported_for(&self, reason: EndReason) -> u64 {
+        self.exported[Self::place(reason)]
+    }
+
+    pub(crate) fn count_export(&mut self, reason: EndReason) {
+        self.exported[Self::place(reason)] += 1;
+    }
+
+    fn place(reason: EndReason) -> usize {
+        EndReason::ALL.iter().position(|r| *r == reason).unwrap_or(0)
+    }
+}

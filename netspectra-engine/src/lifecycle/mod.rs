@@ -1,0 +1,225 @@
+//! The table of flows being watched: who is in it, when they leave, and what is written then.
+//!
+//! The rules are those of NetFlow and IPFIX (RFC 7011, RFC 5103 for biflows), driven by log time only:
+//! - a flow that both ends finished, or that was reset, is written after [`EngineConfig::closed_linger`] of silence;
+//! - one that is silent for [`EngineConfig::idle_timeout`] is written as timed out;
+//! - one whose unwritten part is older than [`EngineConfig::active_timeout`] is written in part and goes on;
+//! - a SYN on a closed flow, or packets after an idle timeout, begin another flow with the same key;
+//! - a full table writes the flow that was silent longest (to the second).
+
+mod agenda;
+mod flow;
+mod key;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use flow::{Flow, address, ether_type, vlan};
+pub(crate) use key::{BiKey, ICMP, ICMPV6, normalise};
+
+use crate::engine::{EngineConfig, Points};
+use crate::window::RowKey;
+use agenda::Agenda;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos};
+use std::hash::BuildHasher;
+use zerocopy::IntoBytes;
+
+/// The silence agenda has one owner: the table is shared by all nodes.
+const EVERYONE: u32 = 0;
+
+/// What happened to flows since it was last emptied.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    /// Written records, in no particular order.
+    pub(crate) records: Vec<FlowRecord>,
+    /// Rows of the initiators of flows that began.
+    pub(crate) began: Vec<RowKey>,
+}
+
+/// Flows being watched, at most [`EngineConfig::max_flows`]. About 300 bytes a flow, none of it allocated per flow.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    flows: Vec<Option<Flow>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    // Seeded per process: senders cannot aim at a bucket. Nothing that leaves the table depends on it.
+    hasher: DefaultHashBuilder,
+    /// By node: when a flow may be due. Set lazily, so never too late and often too early.
+    deadlines: Agenda,
+    /// When a flow was last seen; a lower bound, put right when it matters.
+    silence: Agenda,
+    /// Flows without an identity, some of them gone already.
+    fresh: Vec<u32>,
+    due: Vec<u32>,
+}
+
+impl FlowTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            flows: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            deadlines: Agenda::default(),
+            silence: Agenda::default(),
+            fresh: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Flows being watched.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// All flows being watched, in an order that depends on the log only.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().flatten()
+    }
+
+    /// Adds what `side` of `key` sent. Cost: one look-up, no allocation while the table does not grow.
+    pub(crate) fn add(
+        &mut self,
+        (key, side): (BiKey, usize),
+        (node, direction): (u32, u8),
+        stats: &FlowStats,
+        (config, points): (&EngineConfig, &Points),
+        events: &mut Events,
+    ) {
+        let hash = self.hasher.hash_one(key.as_bytes());
+        let flows = &self.flows;
+        let found = self.index.find(hash, |slot| is(flows, *slot, &key)).copied();
+        if let Some(slot) = found
+            && let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut)
+        {
+            if !flow.is_followed_by(stats, config) {
+                if flow.add(side, direction, stats) {
+                    let tick = tick(flow.deadline(config));
+                    self.deadlines.put(slot, node, tick);
+                }
+                return;
+            }
+            let reason = flow.closed_by().unwrap_or(EndReason::IdleTimeout);
+            self.end(slot, reason, points, events);
+        }
+        while self.len() >= config.max_flows.max(1) {
+            self.evict(points, events);
+        }
+        self.insert(hash, Flow::new(key, node, side, direction, stats), config);
+    }
+
+    fn insert(&mut self, hash: u64, flow: Flow, config: &EngineConfig) {
+        let (node, deadline, seen) = (flow.node, tick(flow.deadline(config)), tick(flow.last_seen));
+        let slot = self.free.pop().unwrap_or(self.flows.len() as u32);
+        if slot as usize == self.flows.len() {
+            self.flows.push(None);
+        }
+        self.flows[slot as usize] = Some(flow);
+        let (flows, hasher) = (&self.flows, &self.hasher);
+        self.index.insert_unique(hash, slot, |slot| {
+            flows[*slot as usize].as_ref().map_or(0, |f| hasher.hash_one(f.key.as_bytes()))
+        });
+        self.deadlines.put(slot, node, deadline);
+        self.silence.put(slot, EVERYONE, seen);
+        self.fresh.push(slot);
+    }
+
+    /// Writes all flows of `node` that are due at log time `now`.
+    pub(crate) fn expire(
+        &mut self,
+        node: u32,
+        now: Nanos,
+        (config, points): (&EngineConfig, &Points),
+        events: &mut Events,
+    ) {
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.take_due(node, tick(now.0), &mut due);
+        for slot in due.drain(..) {
+            let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let reason = flow.due(now.0, config);
+            match reason {
+                Some(EndReason::ActiveTimeout) => {
+                    identify(flow, points, events);
+                    events.records.push(flow.record(EndReason::ActiveTimeout, points));
+                    flow.cut();
+                }
+                Some(reason) => {
+                    self.end(slot, reason, points, events);
+                    continue;
+                }
+                None => {}
+            }
+            let (deadline, seen) = (tick(flow.deadline(config)), tick(flow.last_seen));
+            self.deadlines.put(slot, node, deadline);
+            self.silence.put(slot, EVERYONE, seen);
+        }
+        self.due = due;
+    }
+
+    /// Gives the flows that are new since the last call their identity, and reports them. Call it at the end of a
+    /// generation: by then both directions were seen, if both were there.
+    pub(crate) fn settle(&mut self, points: &Points, events: &mut Events) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for slot in fresh.drain(..) {
+            if let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut) {
+                identify(flow, points, events);
+            }
+        }
+        self.fresh = fresh;
+    }
+
+    /// Writes every flow of `node`: its input ended.
+    pub(crate) fn end_all(&mut self, node: u32, points: &Points, events: &mut Events) {
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.take_due(node, u64::MAX, &mut due);
+        for slot in due.drain(..) {
+            let closed = self.flows.get(slot as usize).and_then(Option::as_ref).and_then(Flow::closed_by);
+            self.end(slot, closed.unwrap_or(EndReason::EndOfInput), points, events);
+        }
+        self.due = due;
+    }
+
+    /// Writes the flow that was silent longest.
+    fn evict(&mut self, points: &Points, events: &mut Events) {
+        while let Some((listed, slot)) = self.silence.first(EVERYONE) {
+            let Some(flow) = self.flows.get(slot as usize).and_then(Option::as_ref) else {
+                self.silence.remove(slot);
+                continue;
+            };
+            let seen = tick(flow.last_seen);
+            if seen == listed {
+                let reason = flow.closed_by().unwrap_or(EndReason::LackOfResources);
+                return self.end(slot, reason, points, events);
+            }
+            self.silence.put(slot, EVERYONE, seen);
+        }
+    }
+
+    fn end(&mut self, slot: u32, reason: EndReason, points: &Points, events: &mut Events) {
+        self.deadlines.remove(slot);
+        self.silence.remove(slot);
+        let Some(mut flow) = self.flows.get_mut(slot as usize).and_then(Option::take) else { return };
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(flow.key.as_bytes()), |s| *s == slot) {
+            entry.remove();
+        }
+        self.free.push(slot);
+        identify(&mut flow, points, events);
+        events.records.push(flow.record(reason, points));
+    }
+}
+
+fn identify(flow: &mut Flow, points: &Points, events: &mut Events) {
+    if flow.id == 0 {
+        flow.identify(points);
+        events.began.push(flow.opening_row(points));
+    }
+}
+
+fn is(flows: &[Option<Flow>], slot: u32, key: &BiKey) -> bool {
+    flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.key == *key)
+}
+
+/// The second that `at` is in.
+const fn tick(at: u64) -> u64 {
+    at / Nanos::PER_SECOND
+}

@@ -1,0 +1,149 @@
+//! Roll-up rows of one open window.
+
+use crate::engine::{Points, direction_of};
+use crate::lifecycle::{ICMP, ICMPV6, address, ether_type, vlan};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup};
+use std::hash::BuildHasher;
+use zerocopy::{Immutable, IntoBytes};
+
+/// What tells roll-up rows apart, of fixed size: see [`Rollup`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+pub(crate) struct RowKey {
+    pub(crate) src: [u8; 16],
+    pub(crate) dst: [u8; 16],
+    pub(crate) src_port: u16,
+    pub(crate) dst_port: u16,
+    vlan: u16,
+    pub(crate) ether_type: u16,
+    pub(crate) proto: u8,
+    pub(crate) family: u8,
+    /// 0 ingress, 1 egress, 2 neither (a file).
+    direction: u8,
+    reserved: u8,
+    pub(crate) point: u32,
+}
+
+impl RowKey {
+    /// The row of `[sender, receiver]`, their ports (as a flow key has them), `(protocol, family, tag)` and
+    /// `(point, direction)`.
+    #[inline]
+    pub(crate) fn new(
+        [src, dst]: [[u8; 16]; 2],
+        [src_port, dst_port]: [u16; 2],
+        (proto, family, vlan): (u8, u8, u16),
+        (point, direction): (u32, u8),
+    ) -> Self {
+        let has_ports = family != Family::NonIp as u8 && !matches!(proto, ICMP | ICMPV6);
+        Self {
+            src,
+            dst,
+            src_port: if has_ports { src_port } else { 0 },
+            dst_port: if has_ports { dst_port } else { 0 },
+            vlan,
+            ether_type: ether_type(family, src_port),
+            proto,
+            family,
+            direction,
+            reserved: 0,
+            point,
+        }
+    }
+
+    /// The row that packets of `key` go to.
+    #[inline]
+    pub(crate) fn of(key: &FlowKey, point: u32, direction: u8) -> Self {
+        Self::new(
+            [key.src, key.dst],
+            [key.src_port, key.dst_port],
+            (key.proto, key.family, key.vlan),
+            (point, direction),
+        )
+    }
+}
+
+/// A row's counters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) key: RowKey,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    l3_bytes: u64,
+    new_flows: u64,
+}
+
+impl Row {
+    const fn new(key: RowKey) -> Self {
+        Self { key, packets: 0, bytes: 0, l3_bytes: 0, new_flows: 0 }
+    }
+
+    /// As it is stored.
+    pub(crate) fn rollup(&self, window: Nanos, points: &Points) -> Rollup {
+        let key = &self.key;
+        let (node, iface) = points.names(key.point);
+        Rollup {
+            window,
+            node,
+            iface,
+            direction: direction_of(key.direction),
+            src_ip: address(key.family, &key.src),
+            dst_ip: address(key.family, &key.dst),
+            src_port: key.src_port,
+            dst_port: key.dst_port,
+            proto: key.proto,
+            ether_type: key.ether_type,
+            vlan: vlan(key.vlan),
+            packets: self.packets,
+            bytes: self.bytes,
+            l3_bytes: self.l3_bytes,
+            new_flows: self.new_flows,
+        }
+    }
+}
+
+/// The rows of one window, in the order in which they appeared.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    rows: Vec<Row>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Rows {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter()
+    }
+
+    /// Counts packets; counters wrap at 2^64. Cost: one look-up.
+    #[inline]
+    pub(crate) fn add(&mut self, key: RowKey, stats: &FlowStats) {
+        let row = self.row(key);
+        row.packets = row.packets.wrapping_add(stats.packets);
+        row.bytes = row.bytes.wrapping_add(stats.bytes);
+        row.l3_bytes = row.l3_bytes.wrapping_add(stats.l3_bytes);
+    }
+
+    /// Counts a flow that began with `key`'s sender as initiator; a row without packets when that one was not heard.
+    pub(crate) fn begin_flow(&mut self, key: RowKey) {
+        self.row(key).new_flows += 1;
+    }
+
+    fn row(&mut self, key: RowKey) -> &mut Row {
+        let hash = self.hasher.hash_one(key.as_bytes());
+        let rows = &self.rows;
+        let found = self.index.find(hash, |at| rows[*at as usize].key == key).copied();
+        let at = found.unwrap_or_else(|| {
+            let at = self.rows.len() as u32;
+            self.rows.push(Row::new(key));
+            let (rows, hasher) = (&self.rows, &self.hasher);
+            self.index.insert_unique(hash, at, |at| hasher.hash_one(rows[*at as usize].key.as_bytes()));
+            at
+        });
+        &mut self.rows[at as usize]
+    }
+}

@@ -1,0 +1,45 @@
+use super::keys::{address, five_tuple, pair, port};
+use super::rows::Rows;
+use netspectra_common::model::{Family, WindowSketches};
+
+/// Feeds the rows of a window into `sketches`, all but the sizes and durations, which rows do not have.
+///
+/// Distinct values and weighted sums are functions of the rows, so one pass when the window closes does what a pass per
+/// packet would. Rows without packets (see [`Rows::begin_flow`]) say nothing about who sent.
+/// Cost: about 1 µs a row.
+pub(crate) fn feed(sketches: &mut WindowSketches, rows: &Rows) {
+    for row in rows.iter().filter(|r| r.packets > 0 && r.key.family != Family::NonIp as u8) {
+        let key = &row.key;
+        let (src, dst) = (address(key.family, &key.src), address(key.family, &key.dst));
+        let to_port = port(key.proto, key.dst_port);
+        sketches.src_ips.insert(&src);
+        sketches.dst_ips.insert(&dst);
+        sketches.ips.insert(&src);
+        sketches.ips.insert(&dst);
+        sketches.dst_ports.insert(&to_port);
+        sketches.pairs.insert(&pair(&src, &dst));
+        sketches.flows.insert(&five_tuple(&src, &dst, key));
+        sketches.top_src_bytes.add(&src, row.bytes);
+        sketches.top_dst_bytes.add(&dst, row.bytes);
+        sketches.top_src_packets.add(&src, row.packets);
+        sketches.top_dst_packets.add(&dst, row.packets);
+        sketches.top_dst_port_bytes.add(&to_port, row.bytes);
+    }
+}
+
+/// Adds what another part of the traffic left in its sketches.
+pub(crate) fn merge(into: &mut WindowSketches, other: &WindowSketches) {
+    into.src_ips.merge(&other.src_ips);
+    into.dst_ips.merge(&other.dst_ips);
+    into.ips.merge(&other.ips);
+    into.dst_ports.merge(&other.dst_ports);
+    into.pairs.merge(&other.pairs);
+    into.flows.merge(&other.flows);
+    into.top_src_bytes.merge(&other.top_src_bytes);
+    into.top_dst_bytes.merge(&other.top_dst_bytes);
+    into.top_src_packets.merge(&other.top_src_packets);
+    into.top_dst_packets.merge(&other.top_dst_packets);
+    into.top_dst_port_bytes.merge(&other.top_dst_port_bytes);
+    into.packet_size.merge(&other.packet_size);
+    into.flow_duration.merge(&other.flow_duration);
+}
