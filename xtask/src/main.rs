@@ -20,7 +20,12 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().verb.dispatch() {
+    let done = if ebpf::wrapper::is_asked_for() {
+        ebpf::wrapper::become_compiler()
+    } else {
+        cli::Cli::parse().verb.dispatch()
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

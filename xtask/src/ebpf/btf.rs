@@ -37,6 +37,8 @@ pub(super) struct Map {
     pub(super) name: String,
     /// `enum bpf_map_type`.
     pub(super) map_type: u32,
+    /// The type of the maps inside, for a map of maps.
+    pub(super) inner: Option<u32>,
 }
 
 struct Type<'a> {
@@ -67,8 +69,7 @@ pub(super) fn maps(bytes: &[u8]) -> Result<Vec<Map>> {
         for entry in section.tail.chunks_exact(12) {
             let var = btf.get(word(entry, 0)?)?;
             let name = btf.name(var.name)?;
-            let map_type = btf.map_type(var.of).with_context(|| format!("map `{name}` has an unknown definition"))?;
-            maps.push(Map { name: name.to_owned(), map_type });
+            maps.push(btf.map(name, var.of).with_context(|| format!("map `{name}` has an unknown definition"))?);
         }
     }
     Ok(maps)
@@ -129,40 +130,54 @@ impl<'a> Btf<'a> {
         bail!("BTF type {id} refers to itself")
     }
 
-    /// `type` of the map structure `id`. Rust wraps the definition in single-member structures (`UnsafeCell`): these
-    /// are looked through.
-    fn map_type(&self, id: u32) -> Result<u32> {
-        let mut id = id;
-        for _ in 0..MAX_CHAIN {
-            let outer = self.resolve(id)?;
-            if outer.kind != kind::STRUCT {
-                bail!("expected a structure, found BTF kind {}", outer.kind);
+    /// Reads the map definition `id`, and for a map of maps that of the maps inside.
+    fn map(&self, name: &str, id: u32) -> Result<Map> {
+        let (map_type, values) = self.definition(id)?;
+        // `values: [*const Inner; 0]`: only the kernel's maps of maps have it.
+        let inner = match values {
+            Some(values) => {
+                let array = self.expect(values, kind::ARRAY, "`values`")?;
+                let pointer = self.expect(word(array.tail, 0)?, kind::PTR, "an element of `values`")?;
+                Some(self.definition(pointer.of)?.0)
             }
-            let mut inner = None;
+            None => None,
+        };
+        Ok(Map { name: name.to_owned(), map_type, inner })
+    }
+
+    /// The map type, and the type of the member `values`, of the structure `id`. Rust wraps the definition in
+    /// structures with one member (`UnsafeCell`): these are looked through.
+    fn definition(&self, mut id: u32) -> Result<(u32, Option<u32>)> {
+        for _ in 0..MAX_CHAIN {
+            let outer = self.expect(id, kind::STRUCT, "a map")?;
+            let (mut map_type, mut values, mut inner) = (None, None, None);
             for member in outer.tail.chunks_exact(12) {
-                if self.name(word(member, 0)?)? == "type" {
-                    return self.pointed_length(word(member, 4)?);
-                }
                 let of = word(member, 4)?;
-                if inner.is_none() && self.resolve(of).is_ok_and(|t| t.kind == kind::STRUCT) {
-                    inner = Some(of);
+                match self.name(word(member, 0)?)? {
+                    "type" => {
+                        let pointer = self.expect(of, kind::PTR, "`type`")?;
+                        map_type = Some(word(self.expect(pointer.of, kind::ARRAY, "what `type` points to")?.tail, 8)?);
+                    }
+                    "values" => values = Some(of),
+                    _ => {
+                        inner = inner.or(Some(of).filter(|of| self.resolve(*of).is_ok_and(|t| t.kind == kind::STRUCT)))
+                    }
                 }
+            }
+            if let Some(map_type) = map_type {
+                return Ok((map_type, values));
             }
             id = inner.context("there is no member `type`")?;
         }
         bail!("the structures nest too deeply")
     }
 
-    fn pointed_length(&self, id: u32) -> Result<u32> {
-        let pointer = self.resolve(id)?;
-        if pointer.kind != kind::PTR {
-            bail!("member `type` is no pointer");
+    fn expect(&self, id: u32, kind: u32, what: &str) -> Result<&Type<'a>> {
+        let found = self.resolve(id)?;
+        if found.kind != kind {
+            bail!("{what} has BTF kind {}, expected {kind}", found.kind);
         }
-        let array = self.resolve(pointer.of)?;
-        if array.kind != kind::ARRAY {
-            bail!("member `type` points to no array");
-        }
-        word(array.tail, 8)
+        Ok(found)
     }
 }
 
@@ -188,43 +203,69 @@ pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    /// BTF of maps, each definition wrapped in one more structure, as `UnsafeCell` does it.
-    pub(in super::super) fn sample(maps: &[(&str, u32)]) -> Vec<u8> {
-        let (mut types, mut strings) = (Vec::new(), b"\0type\0.maps\0".to_vec());
-        let push = |types: &mut Vec<u8>, words: &[u32]| types.extend(words.iter().flat_map(|w| w.to_le_bytes()));
-        let mut vars = Vec::new();
-        for (index, (name, map_type)) in maps.iter().enumerate() {
-            let first = 1 + 5 * index as u32;
+    /// BTF of maps `(name, type, inner type)`, each definition wrapped in one more structure, as `UnsafeCell` does it.
+    pub(in super::super) fn sample(maps: &[(&str, u32, Option<u32>)]) -> Vec<u8> {
+        const TYPE: u32 = 1;
+        const VALUES: u32 = 12;
+        let (mut types, mut strings) = (Types::default(), b"\0type\0.maps\0values\0".to_vec());
+        let mut section = Vec::new();
+        for (name, map_type, inner) in maps {
             let offset = strings.len() as u32;
             strings.extend(name.bytes().chain([0]));
-            push(&mut types, &[0, kind::ARRAY << 24, 0, 0, 0, *map_type]);
-            push(&mut types, &[0, kind::PTR << 24, first]);
-            push(&mut types, &[0, kind::STRUCT << 24 | 1, 8, 1, first + 1, 0]);
-            push(&mut types, &[0, kind::STRUCT << 24 | 1, 8, 0, first + 2, 0]);
-            push(&mut types, &[offset, kind::VAR << 24, first + 3, 1]);
-            vars.extend([first + 4, 0, 8]);
+            let values = inner.map(|inner| {
+                let definition = types.definition(&[TYPE], inner, 0);
+                let pointer = types.push(&[0, kind::PTR << 24, definition]);
+                types.push(&[0, kind::ARRAY << 24, 0, pointer, 0, 0])
+            });
+            let definition = match values {
+                Some(values) => types.definition(&[TYPE, VALUES], *map_type, values),
+                None => types.definition(&[TYPE], *map_type, 0),
+            };
+            let wrapper = types.push(&[0, kind::STRUCT << 24 | 1, 8, 0, definition, 0]);
+            section.extend([types.push(&[offset, kind::VAR << 24, wrapper, 1]), 0, 8]);
         }
-        push(&mut types, &[6, kind::DATASEC << 24 | maps.len() as u32, 0]);
-        push(&mut types, &vars);
-        let mut bytes = Vec::new();
-        bytes.extend(MAGIC.to_le_bytes());
-        bytes.extend([1, 0]);
-        push(&mut bytes, &[HEADER as u32, 0, types.len() as u32, types.len() as u32, strings.len() as u32]);
-        bytes.extend(types);
-        bytes.extend(strings);
-        bytes
+        types.push(&[&[6, kind::DATASEC << 24 | maps.len() as u32, 0], section.as_slice()].concat());
+        let len = (types.words.len() * 4) as u32;
+        let head = [HEADER as u32, 0, len, len, strings.len() as u32];
+        let words = head.into_iter().chain(types.words).flat_map(u32::to_le_bytes);
+        MAGIC.to_le_bytes().into_iter().chain([1, 0]).chain(words).chain(strings).collect()
+    }
+
+    #[derive(Default)]
+    struct Types {
+        words: Vec<u32>,
+        count: u32,
+    }
+
+    impl Types {
+        /// Appends a type and returns its id.
+        fn push(&mut self, words: &[u32]) -> u32 {
+            self.words.extend(words);
+            self.count += 1;
+            self.count
+        }
+
+        fn definition(&mut self, names: &[u32], map_type: u32, values: u32) -> u32 {
+            let array = self.push(&[0, kind::ARRAY << 24, 0, 0, 0, map_type]);
+            let pointer = self.push(&[0, kind::PTR << 24, array]);
+            let mut words = vec![0, kind::STRUCT << 24 | names.len() as u32, 8];
+            for (name, of) in names.iter().zip([pointer, values]) {
+                words.extend([*name, of, 0]);
+            }
+            self.push(&words)
+        }
     }
 
     #[test]
-    fn map_types_are_read_through_wrappers() {
-        let found = maps(&sample(&[("FLOWS", 12), ("FRAGMENTS", 9)])).unwrap();
-        let expected = [("FLOWS", 12), ("FRAGMENTS", 9)].map(|(name, map_type)| Map { name: name.into(), map_type });
-        assert_eq!(found, expected);
+    fn map_types_are_read_through_wrappers_and_inside_maps_of_maps() {
+        let found = maps(&sample(&[("FLOWS", 12, Some(1)), ("FRAGMENTS", 9, None)])).unwrap();
+        let expected = [("FLOWS", 12, Some(1)), ("FRAGMENTS", 9, None)];
+        assert_eq!(found, expected.map(|(name, map_type, inner)| Map { name: name.into(), map_type, inner }));
     }
 
     #[test]
     fn cut_or_changed_bytes_are_errors_or_answers_and_never_panics() {
-        let whole = sample(&[("FLOWS", 12), ("FRAGMENTS", 9)]);
+        let whole = sample(&[("FLOWS", 12, Some(1)), ("FRAGMENTS", 9, None)]);
         for len in 0..whole.len() {
             assert!(maps(&whole[..len]).is_err(), "{len} of {} bytes", whole.len());
         }
@@ -239,7 +280,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_type_that_refers_to_itself_ends() {
-        let mut bytes = sample(&[("FLOWS", 12)]);
+        let mut bytes = sample(&[("FLOWS", 2, None)]);
         // The first structure (two types, 24 + 12 bytes, before it) becomes a typedef of itself.
         let at = HEADER + 36;
         bytes[at + 4..at + 8].copy_from_slice(&(kind::TYPEDEF << 24).to_le_bytes());

@@ -3,6 +3,7 @@
 mod btf;
 mod freshness;
 mod object;
+pub(crate) mod wrapper;
 
 pub(crate) use object::check_object;
 
@@ -49,6 +50,7 @@ pub(crate) fn build(ws: &Workspace) -> Result<PathBuf> {
     command.args(["--locked", "--manifest-path"]).arg(ws.ebpf_manifest()).arg("--target-dir").arg(&target);
     // The folder decides which `.cargo/config.toml` holds.
     command.current_dir(ws.root.join("netspectra-ebpf"));
+    wrapper::apply(&mut command)?;
     run(&mut command)?;
     let built = target.join("bpfel-unknown-none/release/netspectra-ebpf");
     check_object(&built)?;

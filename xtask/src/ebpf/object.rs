@@ -3,7 +3,7 @@
 use super::btf::{self, Map};
 use crate::process::say;
 use anyhow::{Context as _, Result, bail};
-use object::{Object as _, ObjectSection as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use std::fs;
 use std::path::Path;
 
@@ -16,14 +16,13 @@ const LRU: [u32; 2] = [9, 10];
 /// Checks the object at `path` and prints its maps.
 ///
 /// # Errors
-/// It is no BPF object, has no BTF or no maps in it, defines maps the old way (without BTF), or a map other than
-/// `FRAGMENTS` evicts.
+/// It is no BPF object, has no BTF or no maps in it, or a map other than `FRAGMENTS` evicts.
 pub(crate) fn check_object(path: &Path) -> Result<()> {
     let bytes = fs::read(path)
         .with_context(|| format!("cannot read the object `{}`: run `cargo xtask build-ebpf`", path.display()))?;
     let maps = read_maps(&bytes).with_context(|| format!("`{}`", path.display()))?;
     refuse_eviction(&maps)?;
-    let shown: Vec<String> = maps.iter().map(|m| format!("{} ({})", m.name, type_name(m.map_type))).collect();
+    let shown: Vec<String> = maps.iter().map(describe).collect();
     say(format!("object's maps: {}", shown.join(", ")));
     Ok(())
 }
@@ -33,24 +32,45 @@ fn read_maps(bytes: &[u8]) -> Result<Vec<Map>> {
     if file.architecture() != object::Architecture::Bpf {
         bail!("built for {:?}, expected BPF", file.architecture());
     }
-    if file.section_by_name("maps").is_some() {
-        bail!("has maps without BTF (`#[map]`): use `#[btf_map]`, so that sizes and types are checked");
-    }
     let section = file.section_by_name(".BTF").context("has no section `.BTF`: link with `--btf`")?;
-    let maps = btf::maps(section.data().context("section `.BTF` cannot be read")?)?;
+    let mut maps = btf::maps(section.data().context("section `.BTF` cannot be read")?)?;
+    maps.extend(plain_maps(&file)?);
     if maps.is_empty() {
         bail!("defines no maps: nothing could be counted");
     }
     Ok(maps)
 }
 
+/// Maps without BTF (the logger's): symbols of the section `maps`, whose bytes begin with the type.
+fn plain_maps(file: &object::File<'_>) -> Result<Vec<Map>> {
+    let Some(section) = file.section_by_name("maps") else { return Ok(Vec::new()) };
+    let bytes = section.data().context("section `maps` cannot be read")?;
+    let mut maps = Vec::new();
+    for symbol in file.symbols().filter(|s| s.section_index() == Some(section.index()) && s.is_definition()) {
+        let name = symbol.name().context("a map's name cannot be read")?.to_owned();
+        let at = usize::try_from(symbol.address()).context("a map's address does not fit")?;
+        let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        let map_type = u32::from_le_bytes(*word.with_context(|| format!("map `{name}` is cut short"))?);
+        maps.push(Map { name, map_type, inner: None });
+    }
+    Ok(maps)
+}
+
 fn refuse_eviction(maps: &[Map]) -> Result<()> {
+    let evicts = |map: &&Map| LRU.contains(&map.map_type) || map.inner.is_some_and(|inner| LRU.contains(&inner));
     let evicting: Vec<&str> =
-        maps.iter().filter(|m| LRU.contains(&m.map_type) && m.name != MAY_EVICT).map(|m| m.name.as_str()).collect();
+        maps.iter().filter(|m| m.name != MAY_EVICT).filter(evicts).map(|m| m.name.as_str()).collect();
     if !evicting.is_empty() {
         bail!("map `{}` evicts (LRU), only `{MAY_EVICT}` may: counts would be lost silently", evicting.join("`, `"));
     }
     Ok(())
+}
+
+fn describe(map: &Map) -> String {
+    match map.inner {
+        Some(inner) => format!("{} ({} of {})", map.name, type_name(map.map_type), type_name(inner)),
+        None => format!("{} ({})", map.name, type_name(map.map_type)),
+    }
 }
 
 /// The kernel's name of a map type that the programs use, else its number.
@@ -79,9 +99,9 @@ mod tests {
 
     #[test]
     fn only_fragments_may_evict() {
-        let of = |maps: &[(&str, u32)]| refuse_eviction(&btf::maps(&sample(maps)).unwrap());
-        assert!(of(&[("FLOWS", 12), ("FRAGMENTS", 9)]).is_ok());
-        let error = of(&[("FLOWS", 9), ("SOURCES", 10)]).unwrap_err().to_string();
+        let of = |maps: &[(&str, u32, Option<u32>)]| refuse_eviction(&btf::maps(&sample(maps)).unwrap());
+        assert!(of(&[("FLOWS", 12, Some(1)), ("FRAGMENTS", 9, None)]).is_ok());
+        let error = of(&[("FLOWS", 12, Some(9)), ("SOURCES", 10, None)]).unwrap_err().to_string();
         assert_eq!(error, "map `FLOWS`, `SOURCES` evicts (LRU), only `FRAGMENTS` may: counts would be lost silently");
     }
 

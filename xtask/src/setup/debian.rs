@@ -3,7 +3,7 @@
 //! Debian ships a compiler with a prebuilt `core` for BPF (the `-web` packages, built for browsers). The names carry
 //! versions, so they are asked of apt. Libraries that the compiler's LLVM needs and that this system lacks come along.
 
-use super::{linker, toolchain::private_root};
+use super::{linker, system, toolchain::private_root};
 use crate::process::{as_root, capture, find_program, is_root, run, run_within, say};
 use crate::workspace::Workspace;
 use anyhow::{Context as _, Result, bail};
@@ -32,11 +32,31 @@ pub(super) fn install(ws: &Workspace) -> Result<()> {
             bail!("`{program}` is not installed: this is not a Debian system");
         }
     }
-    let packages = packages()?;
     let root = private_root(ws);
+    // bpf-linker links LLVM, which is C++. Asked for before 117 MB are fetched.
+    system::ensure_one("c++")?;
+    if compiler_starts(&root) {
+        say("the compiler is there already");
+    } else {
+        unpack(ws, &root)?;
+    }
+    say("building bpf-linker against the same LLVM (2-3 minutes)");
+    linker::build(&root, &root)
+}
+
+/// Whether a run before this one came as far as the compiler.
+fn compiler_starts(root: &Path) -> bool {
+    let mut rustc = Command::new(root.join("bin/rustc"));
+    rustc.arg("-vV").env("LD_LIBRARY_PATH", root.join("lib"));
+    root.join("lib/rustlib/bpfel-unknown-none/lib").is_dir() && capture(&mut rustc).is_ok()
+}
+
+/// Fetches the packages and makes `root` of them, whole or not at all.
+fn unpack(ws: &Workspace, root: &Path) -> Result<()> {
+    let packages = packages()?;
     let work = ws.cache.join("ebpf-toolchain.partial");
     remove(&work)?;
-    remove(&root)?;
+    remove(root)?;
     let (debs, unpacked, made) = (work.join("debs"), work.join("unpacked"), work.join("made"));
     for folder in [&debs, &unpacked, &made] {
         fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -55,10 +75,8 @@ pub(super) fn install(ws: &Workspace) -> Result<()> {
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&unpacked))?;
     }
     assemble(&unpacked, &made)?;
-    fs::rename(&made, &root).with_context(|| format!("cannot move the toolchain to `{}`", root.display()))?;
-    remove(&work)?;
-    say("building bpf-linker against the same LLVM (2-3 minutes)");
-    linker::build(&root, &root)
+    fs::rename(&made, root).with_context(|| format!("cannot move the toolchain to `{}`", root.display()))?;
+    remove(&work)
 }
 
 /// The packages to fetch: the compiler's, and those libraries of its LLVM that are not installed.

@@ -15,6 +15,7 @@ struct Need {
     packages: [&'static str; 3],
 }
 
+/// Needed by tests and builds.
 const NEEDS: [Need; 4] = [
     Need { program: "cc", why: "links Rust programs", packages: ["gcc", "gcc", "build-base"] },
     Need { program: "ip", why: "makes the network of kernel tests", packages: ["iproute2", "iproute", "iproute2"] },
@@ -30,12 +31,16 @@ const NEEDS: [Need; 4] = [
     },
 ];
 
+/// Needed by some choices of toolchain only.
+const SPECIAL: [Need; 1] =
+    [Need { program: "c++", why: "builds bpf-linker", packages: ["g++", "gcc-c++", "build-base"] }];
+
 /// The programs that are not there.
 pub(super) fn missing() -> Vec<&'static str> {
     NEEDS.iter().map(|need| need.program).filter(|program| find_program(program).is_none()).collect()
 }
 
-/// Installs what is missing with the system's package manager.
+/// Installs what is missing of what tests and builds need, with the system's package manager.
 ///
 /// # Errors
 /// There is no known package manager, no way to become root, or the installation failed; the message says what to install.
@@ -45,15 +50,29 @@ pub(super) fn ensure() -> Result<()> {
         say("system programs: all there");
         return Ok(());
     }
-    for need in &missing {
+    install(&missing)
+}
+
+/// Installs `program`, one of the special needs, if it is missing.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) fn ensure_one(program: &str) -> Result<()> {
+    let missing: Vec<&Need> =
+        SPECIAL.iter().filter(|n| n.program == program && find_program(n.program).is_none()).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+fn install(missing: &[&Need]) -> Result<()> {
+    for need in missing {
         say(format!("`{}` is missing ({})", need.program, need.why));
     }
     let Some((index, manager)) =
         ["apt-get", "dnf", "apk"].into_iter().enumerate().find(|(_, m)| find_program(m).is_some())
     else {
-        bail!("no known package manager: install {}", packages(&missing, 0).join(", "));
+        bail!("no known package manager: install {}", packages(missing, 0).join(", "));
     };
-    let names = packages(&missing, index);
+    let names = packages(missing, index);
     let hint = || format!("installing `{}`", names.join(" "));
     say(format!("installing by {manager}: {}", names.join(" ")));
     if manager == "apt-get" {
@@ -61,9 +80,9 @@ pub(super) fn ensure() -> Result<()> {
     }
     let mut command = as_root(manager, &hint())?;
     run_within(install_arguments(&mut command, manager).args(&names), LIMIT)?;
-    match self::missing().as_slice() {
-        [] => Ok(()),
-        still => bail!("still missing after the installation: `{}`", still.join("`, `")),
+    match missing.iter().find(|need| find_program(need.program).is_none()) {
+        None => Ok(()),
+        Some(need) => bail!("`{}` is still missing after the installation", need.program),
     }
 }
 
