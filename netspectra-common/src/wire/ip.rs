@@ -31,7 +31,15 @@ pub(super) fn parse_v4<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
         _ => Fragment::Later(id),
     };
     packet.l3_len = l3_len;
-    l4::parse(frame, B::rejoin(at + header_len), at + l3_len, packet);
+    let (mut offset, end) = (at + header_len, at + l3_len);
+    if packet.key.proto == proto::AH && !matches!(packet.fragment, Fragment::Later(_)) && offset + 8 <= end {
+        // One authentication header (RFC 4302); what it cannot be read from stays protocol 51.
+        if let Some([next, units]) = frame.array::<2>(offset) {
+            packet.key.proto = next;
+            offset += (u32::from(units) + 2) * 4;
+        }
+    }
+    l4::parse(frame, B::rejoin(offset), end, packet);
     Ok(())
 }
 

@@ -23,7 +23,7 @@ pub enum Tunnel {
     Teredo = 8,
     /// AYIYA (draft-massar-v6ops-ayiya).
     Ayiya = 9,
-    /// LISP data (RFC 9300).
+    /// LISP data (RFC 9300) and encapsulated control (RFC 9301).
     Lisp = 10,
     /// MPLS in UDP (RFC 7510).
     MplsInUdp = 11,
@@ -110,8 +110,8 @@ pub fn innermost<B: Bytes>(frame: &B, wire_len: u32, packet: Packet) -> Packet {
 }
 
 fn descend<B: Bytes>(frame: &B, packet: &Packet) -> Option<Inside> {
-    // A fragment has at most the beginning of what is inside: its identity stays the outer one.
-    if packet.fragment != Fragment::No || packet.l4_offset == 0 {
+    // A later fragment holds no header: its identity stays the outer one.
+    if matches!(packet.fragment, Fragment::Later(_)) || packet.l4_offset == 0 {
         return None;
     }
     let at = packet.l4_offset;
@@ -216,6 +216,14 @@ fn udp<B: Bytes>(frame: &B, at: u32, src_port: u16, dst_port: u16) -> Option<Ins
         return match frame.u8(at + 8)? >> 4 {
             4 => inside(Tunnel::Lisp, at + 8, ethertype::IPV4, 0),
             6 => inside(Tunnel::Lisp, at + 8, ethertype::IPV6, 0),
+            _ => None,
+        };
+    }
+    if port(4342) {
+        // An encapsulated control message (type 8) carries an IP packet after its four bytes (RFC 9301 section 5.8).
+        return match (frame.u8(at)? >> 4, frame.u8(at + 4)? >> 4) {
+            (8, 4) => inside(Tunnel::Lisp, at + 4, ethertype::IPV4, 0),
+            (8, 6) => inside(Tunnel::Lisp, at + 4, ethertype::IPV6, 0),
             _ => None,
         };
     }

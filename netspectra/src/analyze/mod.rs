@@ -12,7 +12,8 @@ use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
 use netspectra_agent::table::Identity;
-use netspectra_common::model::Nanos;
+use netspectra_common::abi::LossReason;
+use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::StoreBatch;
 use netspectra_engine::{Engine, EngineConfig};
 use std::io::IsTerminal;
@@ -41,16 +42,16 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         .map_err(|(path, e)| anyhow::Error::new(e).context(format!("cannot read `{}`", path.display())))?;
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
-        let reports = drive(source, args, |batch| writer.write(&batch.flows))?;
+        let read = drive(source, args, |batch| writer.write(&batch.flows))?;
         writer.finish()?;
-        return ended(&reports.files);
+        return ended(&read);
     }
     let mut summary = Summary::new(usize::from(args.top))?;
     let read = drive(source, args, |batch| summary.fold(batch))?;
     let summary = summary.finish(&read)?;
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
     output::print(&text)?;
-    ended(&read.files)
+    ended(&read)
 }
 
 /// What was read.
@@ -58,6 +59,8 @@ pub(crate) struct Read {
     files: Vec<FileReport>,
     elapsed: Duration,
     span: Option<(Nanos, Nanos)>,
+    /// Frames whose link type has no parser.
+    unsupported: u64,
 }
 
 /// Reads all input through the engine and hands each batch that it closes to `each`.
@@ -75,8 +78,12 @@ fn drive(
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
         ..EngineConfig::default()
     });
+    let mut unsupported = 0;
     while let Some(generation) = source.generation().context("reading the capture")? {
         for message in drain.cut(generation) {
+            if let BusMessage::Manifest(m) = &message {
+                unsupported += m.ledger.reasons[LossReason::UnsupportedLink as usize].packets;
+            }
             if let Some(batch) = engine.apply(&message) {
                 each(&batch)?;
             }
@@ -92,7 +99,7 @@ fn drive(
         bar.finish_and_clear();
     }
     let span = source.span();
-    Ok(Read { files: source.reports(), elapsed: started.elapsed(), span })
+    Ok(Read { files: source.reports(), elapsed: started.elapsed(), span, unsupported })
 }
 
 fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {
@@ -109,10 +116,10 @@ fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// Says which files were damaged.
-fn ended(files: &[FileReport]) -> Outcome {
+/// Says which files were damaged, and whether there were frames that nobody could parse.
+fn ended(read: &Read) -> Outcome {
     let mut code = ExitCode::SUCCESS;
-    for file in files {
+    for file in &read.files {
         if let Some(e) = &file.error {
             output::error(&format!(
                 "netspectra: `{}` is damaged after {} frames, which are reported: {e}",
@@ -121,6 +128,16 @@ fn ended(files: &[FileReport]) -> Outcome {
             ));
             code = ExitCode::from(FAILED);
         }
+    }
+    if read.unsupported > 0 {
+        let formats: Vec<String> = read.files.iter().map(|f| format!("`{}`: {}", f.path.display(), f.format)).collect();
+        output::error(&format!(
+            "netspectra: {} frames are of a link type that has no parser; they are counted under `unsupported_link`, not in \
+             flows ({})",
+            output::grouped(read.unsupported),
+            formats.join("; ")
+        ));
+        code = ExitCode::from(FAILED);
     }
     Ok(code)
 }
