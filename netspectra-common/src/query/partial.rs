@@ -28,7 +28,8 @@ pub struct Partial {
 
 #[derive(Clone, Debug)]
 enum State {
-    Flows(BinaryHeap<Reverse<Ordered>>),
+    /// At most one more than the page's limit, to know whether there is another page.
+    Flows(BinaryHeap<Reverse<Ordered>>, usize),
     /// Exact sums by group.
     Groups(HashMap<GroupKey, u64>),
     Sketch(Box<TopK>),
@@ -111,7 +112,7 @@ impl Partial {
         plan.validate()?;
         let windows = matches!(plan.source(), Source::Windows(_));
         let state = match &plan.query {
-            Query::Flows { .. } => State::Flows(BinaryHeap::new()),
+            Query::Flows { limit, .. } => State::Flows(BinaryHeap::new(), limit + 1),
             Query::Top { .. } if windows => State::Sketch(Box::default()),
             Query::Top { .. } => State::Groups(HashMap::new()),
             Query::Series { .. } => State::Series(BTreeMap::new()),
@@ -132,13 +133,12 @@ impl Partial {
             return;
         }
         match (&mut self.state, &plan.query) {
-            (State::Flows(heap), Query::Flows { limit, after }) => {
+            (State::Flows(heap, most), Query::Flows { after, .. }) => {
                 let position = FlowCursor::of(row);
                 if after.is_some_and(|after| position >= after) {
                     return;
                 }
-                // One more than the page, to know whether there is another page.
-                if heap.len() > *limit {
+                if heap.len() >= *most {
                     if heap.peek().is_some_and(|Reverse(smallest)| position <= smallest.position()) {
                         return;
                     }
@@ -255,18 +255,16 @@ impl Partial {
     }
 
     /// Merges another partial of the same plan.
-    pub fn merge(&mut self, plan: &Plan, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         self.refused = self.refused.take().or(other.refused);
         if let Some(range) = other.covered {
             self.cover(range.from, range.to);
         }
         match (&mut self.state, other.state) {
-            (State::Flows(mine), State::Flows(theirs)) => {
+            (State::Flows(mine, most), State::Flows(theirs, _)) => {
                 mine.extend(theirs);
-                if let Query::Flows { limit, .. } = &plan.query {
-                    while mine.len() > limit + 1 {
-                        mine.pop();
-                    }
+                while mine.len() > *most {
+                    mine.pop();
                 }
             }
             (State::Groups(mine), State::Groups(theirs)) => {
@@ -316,7 +314,7 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
     }
     let range = partial.covered.unwrap_or(plan.range);
     Ok(match (partial.state, &plan.query) {
-        (State::Flows(heap), Query::Flows { limit, .. }) => {
+        (State::Flows(heap, _), Query::Flows { limit, .. }) => {
             let mut items: Vec<FlowRecord> = heap.into_sorted_vec().into_iter().map(|Reverse(o)| o.0).collect();
             let more = items.len() > *limit;
             items.truncate(*limit);

@@ -1,5 +1,0 @@
-//! `netspectra run`.
-use crate::Outcome;
-pub(crate) fn main(_args: crate::cli::RunArgs) -> Outcome {
-    Ok(std::process::ExitCode::SUCCESS)
-}

@@ -1,0 +1,107 @@
+//! Liveness and readiness, from what passes over the bus.
+
+use netspectra_api::{Check, Health};
+use netspectra_common::model::{BusMessage, Ledger};
+use netspectra_common::ports::{BoxFuture, PortError, Publisher};
+use netspectra_engine::task::InProcessBus;
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Silence of the capture that is worrying: a generation comes every second.
+const STALE: Duration = Duration::from_secs(10);
+/// Silence after which a restart is asked for.
+const DEAD: Duration = Duration::from_secs(120);
+
+/// When the last generation was stored.
+#[derive(Debug)]
+pub(super) struct State {
+    started: Instant,
+    /// Milliseconds since `started`, plus one; 0 before the first.
+    last: AtomicU64,
+    /// Sum of the ledgers of stored generations.
+    ledger: Mutex<Ledger>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { started: Instant::now(), last: AtomicU64::new(0), ledger: Mutex::default() }
+    }
+}
+
+impl State {
+    /// A bus that notes each generation that was stored.
+    pub(super) fn watch(self: &Arc<Self>, bus: InProcessBus) -> WatchedBus {
+        WatchedBus { bus, state: self.clone() }
+    }
+
+    /// Sum of the ledgers of this run's stored generations.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.ledger.lock().map(|l| l.clone()).unwrap_or_default()
+    }
+
+    /// Time since the last generation was stored, or since the start.
+    fn silence(&self) -> Duration {
+        let last = self.last.load(Ordering::Relaxed).saturating_sub(1);
+        self.started.elapsed().saturating_sub(Duration::from_millis(last))
+    }
+}
+
+impl Health for State {
+    fn live(&self) -> bool {
+        self.silence() < DEAD
+    }
+
+    fn ready(&self) -> Vec<Check> {
+        let silence = self.silence();
+        let any = self.last.load(Ordering::Relaxed) > 0;
+        let ok = any && silence < STALE;
+        let detail = if any {
+            format!("the last generation was stored {:.1} s ago", silence.as_secs_f64())
+        } else {
+            "no generation was stored yet".into()
+        };
+        vec![Check { name: "capture".into(), ok, detail }]
+    }
+}
+
+/// Passes everything on, and notes when it was stored.
+pub(super) struct WatchedBus {
+    bus: InProcessBus,
+    state: Arc<State>,
+}
+
+impl Publisher for WatchedBus {
+    fn publish(&self, messages: Vec<BusMessage>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(async move {
+            let ledgers: Vec<Ledger> = messages
+                .iter()
+                .filter_map(|m| match m {
+                    BusMessage::Manifest(manifest) => Some(manifest.ledger.clone()),
+                    BusMessage::Chunk(_) | BusMessage::Dns(_) => None,
+                })
+                .collect();
+            self.bus.publish(messages).await?;
+            if let Ok(mut sum) = self.state.ledger.lock() {
+                ledgers.iter().for_each(|l| sum.merge(l));
+            }
+            let now = self.state.started.elapsed().as_millis() as u64;
+            self.state.last.store(now + 1, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_ready_before_the_first_generation() {
+        let state = State::default();
+        assert!(state.live());
+        assert!(!state.ready()[0].ok);
+        state.last.store(1, Ordering::Relaxed);
+        assert!(state.ready()[0].ok);
+    }
+}

@@ -1,0 +1,129 @@
+//! `/metrics`: counters of capture, engine and store, read when they are asked for.
+
+use super::health::State;
+use netspectra_common::abi::LossReason;
+use netspectra_common::model::EndReason;
+use netspectra_engine::EngineStats;
+use netspectra_engine::store::embedded::EmbeddedStore;
+use netspectra_engine::task::LiveView;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the engine is asked for its counters.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// The registry of the process; the API adds its own metrics.
+pub(super) fn registry(state: Arc<State>, engine: watch::Receiver<EngineStats>, store: Arc<EmbeddedStore>) -> Registry {
+    let mut registry = Registry::default();
+    let info = Family::<Vec<(String, String)>, Gauge<u64, AtomicU64>>::default();
+    info.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+    registry.register("netspectra_build", "Version of this process", info);
+    registry.register_collector(Box::new(Process { state, engine, store }));
+    registry
+}
+
+/// Samples the engine's counters until it or their last reader is gone.
+pub(super) async fn sample(engine: LiveView, to: watch::Sender<EngineStats>) {
+    while let Ok(stats) = engine.stats().await {
+        if to.send(stats).is_err() {
+            return;
+        }
+        tokio::time::sleep(SAMPLE).await;
+    }
+}
+
+struct Process {
+    state: Arc<State>,
+    engine: watch::Receiver<EngineStats>,
+    store: Arc<EmbeddedStore>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Process")
+    }
+}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut out = Writer(&mut encoder);
+        let ledger = self.state.ledger();
+        out.counter("netspectra_agent_seen_packets", "Packets that the hooks saw", ledger.seen.packets)?;
+        out.counter("netspectra_agent_seen_bytes", "Bytes that the hooks saw", ledger.seen.bytes)?;
+        let accounted = ledger.accounted();
+        out.counter("netspectra_agent_accounted_packets", "Packets in a record or under a reason", accounted.packets)?;
+        out.counter("netspectra_agent_accounted_bytes", "Bytes in a record or under a reason", accounted.bytes)?;
+        let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r as usize].packets));
+        out.counters("netspectra_agent_without_flow_packets", "Packets without a flow record", "reason", &reasons)?;
+        out.counter("netspectra_agent_orphan_fragments", "Later fragments without their first", ledger.orphan_fragments)?;
+
+        let e = self.engine.borrow().clone();
+        out.gauge("netspectra_engine_active_flows", "Flows being watched", e.active_flows as u64)?;
+        out.gauge("netspectra_engine_open_windows", "Open windows", e.open_windows as u64)?;
+        out.gauge("netspectra_engine_open_rollup_rows", "Roll-up rows of open windows", e.open_rollup_rows as u64)?;
+        out.counter("netspectra_engine_deltas", "Flow deltas counted", e.deltas)?;
+        out.counter("netspectra_engine_generations", "Generations counted", e.generations)?;
+        let exported = EndReason::ALL.map(|r| (r.name(), e.exported_for(r)));
+        out.counters("netspectra_engine_records", "Flow records written", "reason", &exported)?;
+        let refused = [
+            ("duplicate_chunk", e.duplicate_chunks),
+            ("duplicate_generation", e.duplicate_generations),
+            ("unnamed_chunk", e.unnamed_chunks),
+            ("abandoned_chunk", e.abandoned_chunks),
+            ("refused_message", e.refused_messages),
+        ];
+        out.counters("netspectra_engine_dropped_messages", "Messages that were not counted", "reason", &refused)?;
+        let irregular = [
+            ("late_generation", e.late_generations),
+            ("missing_generation", e.missing_generations),
+            ("missing_chunk", e.missing_chunks),
+            ("clock_step", e.clock_steps),
+            ("spill", e.spills),
+        ];
+        out.counters("netspectra_engine_irregularities", "Things that should not happen", "kind", &irregular)?;
+
+        let s = self.store.stats();
+        out.gauge("netspectra_store_segments", "Sealed segments", s.segments)?;
+        out.gauge("netspectra_store_segment_bytes", "Bytes of sealed segments", s.segment_bytes)?;
+        out.gauge("netspectra_store_log_bytes", "Bytes of the open segment's log", s.log_bytes)?;
+        out.gauge("netspectra_store_memory_rows", "Rows in memory", s.memory_rows)?;
+        out.counter("netspectra_store_appended_rows", "Rows appended and acknowledged", s.appended_rows)?;
+        out.counter("netspectra_store_append_failures", "Batches refused", s.append_failures)?;
+        out.counter("netspectra_store_seals", "Times the open segment was sealed", s.seals)?;
+        out.counter("netspectra_store_retired_rows", "Rows that retention deleted", s.retired_rows)?;
+        let damaged = [("frame", s.damaged_frames), ("segment", s.damaged_segments)];
+        out.counters("netspectra_store_damaged", "Damage found at the start and put aside", "what", &damaged)
+    }
+}
+
+struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Writer<'_, '_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = ConstCounter::new(value);
+        metric.encode(self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let metric = ConstGauge::new(value);
+        metric.encode(self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
+        for (value, n) in values {
+            ConstCounter::new(*n).encode(family.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,281 @@
+//! `netspectra run`: capture, engine, store and API in one process.
+//!
+//! Everything that can fail is made first; only then are tasks started. At the end the source stops first, then the bus
+//! drains through the engine into the store, then the API closes.
+
+mod health;
+mod live;
+mod metrics;
+mod token;
+
+use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::{Failure, Outcome, object, output};
+use anyhow::{Context, anyhow, bail};
+use health::State;
+use netspectra_agent::drain::Drain;
+use netspectra_agent::run as agent;
+use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces};
+use netspectra_api::{Auth, Deps, Limits};
+use netspectra_common::model::{Ledger, Nanos, TimeRange};
+use netspectra_common::ports::{Clock, Store};
+use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
+use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
+use netspectra_engine::task::{EngineTask, in_process_bus};
+use netspectra_engine::{Engine, EngineConfig, EngineStats};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Length of a generation.
+const GENERATION: Duration = Duration::from_secs(1);
+/// Flows in one message.
+const CHUNK_FLOWS: usize = 16_384;
+/// Generations that may wait for the engine; more make generations longer, not lost.
+const BUS_GENERATIONS: usize = 4;
+/// How often the store seals and forgets.
+const MAINTENANCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn main(args: RunArgs) -> Outcome {
+    let mut config = Config::load(&args).map_err(Failure::misuse)?;
+    if args.dump {
+        output::print(&toml::to_string(&config).context("the configuration cannot be written")?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.check {
+        output::error("netspectra: the configuration is good");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if config.capture.interfaces.is_empty() {
+        config.capture.interfaces = vec![default_interface().map_err(Failure::misuse)?];
+    }
+    let live_view = !args.no_live && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    init_log(live_view);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let result = runtime.block_on(serve(config, live_view));
+    // What still blocks (a query that was cut off) must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+fn default_interface() -> anyhow::Result<String> {
+    default_route_interface().ok_or_else(|| {
+        let present: Vec<String> = list_interfaces().into_iter().map(|(_, name)| format!("`{name}`")).collect();
+        anyhow!("there is no default route to tell which interface to watch: name it with --iface; there are {}", present.join(", "))
+    })
+}
+
+/// Log lines go to standard error; under the live view only warnings do.
+fn init_log(live_view: bool) {
+    let default = if live_view { "warn" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NETSPECTRA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// The system's clock.
+#[derive(Debug)]
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Nanos {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+async fn serve(config: Config, live_view: bool) -> Outcome {
+    // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
+    let object = object::bytes().map_err(Failure::misuse)?;
+    std::fs::create_dir_all(&config.store.data_dir)
+        .with_context(|| format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display()))
+        .map_err(Failure::misuse)?;
+    let listener = tokio::net::TcpListener::bind(config.api.listen)
+        .await
+        .with_context(|| format!("cannot listen on `{}`: name a free address with --listen", config.api.listen))
+        .map_err(Failure::misuse)?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let store = Arc::new(open_store(&config).map_err(Failure::misuse)?);
+    let token_file = config.token_file();
+    let token = token::load_or_make(&token_file).map_err(Failure::misuse)?;
+    let auth = Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
+    let source = open_source(&object, &config)?;
+    for a in source.attached() {
+        tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
+    }
+
+    let engine = EngineTask::new(engine(&config), store.clone());
+    let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
+    let view: Arc<dyn Store> = Arc::new(engine.view());
+    let clock = Arc::new(SystemClock);
+    let epoch = clock.now();
+    let state = Arc::new(State::default());
+    let (stats_to, stats) = watch::channel(EngineStats::default());
+    let sampler = tokio::spawn(metrics::sample(engine.live(), stats_to));
+    let deps = Deps {
+        store: view.clone(),
+        live: None,
+        clock: clock.clone(),
+        auth,
+        health: state.clone(),
+        metrics: metrics::registry(state.clone(), stats, store.clone()),
+        limits: Limits::default(),
+    };
+
+    let (stop, stopped) = watch::channel(false);
+    let (close_api, api_closed) = watch::channel(false);
+    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS);
+    let capture = agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), XdpSource::detach);
+    let mut capture = tokio::spawn(capture);
+    let mut engine = tokio::spawn(engine.run(inbox));
+    let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));
+    let upkeep = tokio::spawn(upkeep(store.clone(), clock.clone(), stopped.clone()));
+    tracing::info!(token_file = %token_file.display(), "listening on http://{address}");
+    let screen = live_view.then(|| tokio::spawn(live::show(view.clone(), clock.clone(), address, token.clone(), stopped)));
+
+    // Until somebody asks for the end, or a part ends by itself, which is a failure.
+    let ended_early = tokio::select! {
+        signal = end_signal() => { signal?; None }
+        r = &mut capture => Some(part("capture", r.map(|r| r.map_err(anyhow::Error::new)))),
+        r = &mut engine => Some(part("engine", r.map(|r| r.map(drop).map_err(anyhow::Error::new)))),
+        r = &mut api => Some(part("api", r.map(|r| r.map_err(anyhow::Error::new)))),
+    };
+    let _ = stop.send(true);
+    if let Some(screen) = screen {
+        let _ = screen.await;
+    }
+    if let Some(error) = ended_early {
+        return Err(error.into());
+    }
+    tracing::info!("ending: detaching and writing what is open");
+    capture.await.context("the capture task was lost")?.context("the capture did not end well")?;
+    engine.await.context("the engine task was lost")?.context("the engine did not end well")?;
+    let _ = upkeep.await;
+    sampler.abort();
+    let ledger = ledger_since(&*store, epoch).await?;
+    let _ = close_api.send(true);
+    api.await.context("the API task was lost")?.context("the API did not end well")?;
+    report(&ledger);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_store(config: &Config) -> anyhow::Result<EmbeddedStore> {
+    let settings = StoreConfig {
+        retention_age: Duration::from_secs(config.store.retention_hours.saturating_mul(3600)),
+        retention_bytes: config.store.retention_mib << 20,
+        ..StoreConfig::default()
+    };
+    EmbeddedStore::open(&config.store.data_dir, settings)
+        .with_context(|| format!("cannot open the store in `{}`", config.store.data_dir.display()))
+}
+
+fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
+    let settings = XdpConfig {
+        interfaces: config.capture.interfaces.clone(),
+        mode: match config.capture.mode.as_str() {
+            "native" => AttachMode::Native,
+            "generic" => AttachMode::Generic,
+            _ => AttachMode::Auto,
+        },
+        max_flows: config.capture.max_flows,
+    };
+    XdpSource::open(object, &settings).map_err(|e| match e {
+        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
+        XdpError::NoInterface { .. }
+        | XdpError::Privilege { .. }
+        | XdpError::NoBtf
+        | XdpError::Foreign { .. }
+        | XdpError::Attach { .. }
+        | XdpError::TooMany { .. } => Failure::misuse(e),
+    })
+}
+
+fn engine(config: &Config) -> Engine {
+    Engine::new(EngineConfig {
+        idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
+        active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
+        max_flows: config.engine.max_flows,
+        ..EngineConfig::default()
+    })
+}
+
+fn node_name(config: &Config) -> String {
+    config.node.clone().unwrap_or_else(|| {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
+    })
+}
+
+/// Ctrl-C or SIGTERM.
+async fn end_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+async fn closed(mut signal: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is the end as well.
+    let _ = signal.wait_for(|closed| *closed).await;
+}
+
+/// Seals and forgets while the process runs.
+async fn upkeep(store: Arc<EmbeddedStore>, clock: Arc<SystemClock>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = tokio::time::sleep(MAINTENANCE) => {}
+            _ = stop.changed() => return,
+        }
+        if let Err(error) = store.maintain(clock.now()).await {
+            tracing::warn!(error = %output::chain(&anyhow::Error::new(error)), "the store could not be tidied up");
+        }
+    }
+}
+
+/// A part that ended before it was told to.
+fn part(name: &str, result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+    match result {
+        Ok(Ok(())) => anyhow!("the {name} ended by itself"),
+        Ok(Err(e)) => e.context(format!("the {name} failed")),
+        Err(e) => anyhow!(e).context(format!("the {name} failed")),
+    }
+}
+
+/// Where every frame of this run went.
+async fn ledger_since(store: &dyn Store, epoch: Nanos) -> anyhow::Result<Ledger> {
+    let range = TimeRange { from: epoch, to: Nanos(u64::MAX) };
+    let plan = Plan { range, filter: Filter::ALL, query: Query::Ledger };
+    match answer(&plan, store.query(&plan).await?)? {
+        Answer::Ledger(l) => Ok(l.ledger),
+        Answer::Flows(_) | Answer::Top(_) | Answer::Series(_) | Answer::Cardinality(_) | Answer::Quantiles(_) => {
+            bail!("the store answered another question")
+        }
+    }
+}
+
+/// The ledger, for people.
+fn report(ledger: &Ledger) {
+    let accounted = ledger.accounted();
+    let (packets, bytes) = ledger.residual();
+    output::error(&format!(
+        "ledger: seen {} packets, {} bytes; accounted {} packets, {} bytes; unaccounted {packets} packets, {bytes} bytes",
+        ledger.seen.packets, ledger.seen.bytes, accounted.packets, accounted.bytes
+    ));
+    for reason in netspectra_common::abi::LossReason::ALL {
+        let c = ledger.reasons[reason as usize];
+        if !c.is_zero() {
+            output::error(&format!("ledger: without a flow, {}: {} packets, {} bytes", reason.name(), c.packets, c.bytes));
+        }
+    }
+}

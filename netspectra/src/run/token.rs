@@ -1,0 +1,72 @@
+//! The API's bearer token: read, or made on the first start.
+
+use anyhow::{Context, bail};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Random bytes of a new token.
+const BYTES: usize = 24;
+
+/// The token in `path`; a fresh one is made, readable by its owner alone, when there is no such file.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub(super) fn load_or_make(path: &Path) -> anyhow::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let token = text.trim();
+            if token.len() < 16 {
+                bail!("the token in `{}` has {} characters: expected at least 16", path.display(), token.len());
+            }
+            let mode = std::fs::metadata(path).map(|m| m.permissions().mode()).unwrap_or(0o600);
+            if mode & 0o077 != 0 {
+                tracing::warn!(file = %path.display(), "others can read the API token: chmod 600 it");
+            }
+            Ok(token.to_owned())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => make(path),
+        Err(e) => Err(e).with_context(|| format!("cannot read the token file `{}`", path.display())),
+    }
+}
+
+fn make(path: &Path) -> anyhow::Result<String> {
+    let mut random = [0u8; BYTES];
+    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut random)).context("no random numbers for a token")?;
+    let token: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot make the token file `{}`", path.display()))?;
+    writeln!(file, "{token}").with_context(|| format!("cannot write the token file `{}`", path.display()))?;
+    tracing::info!(file = %path.display(), "made a new API token: {token}");
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_token_is_made_once_and_only_its_owner_can_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let made = load_or_make(&path).unwrap();
+        assert_eq!(made.len(), 2 * BYTES);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(load_or_make(&path).unwrap(), made);
+    }
+
+    #[test]
+    fn a_short_token_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "abc\n").unwrap();
+        let error = load_or_make(&path).unwrap_err().to_string();
+        assert!(error.ends_with("has 3 characters: expected at least 16"), "{error}");
+    }
+}
