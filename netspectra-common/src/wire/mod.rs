@@ -13,6 +13,9 @@ pub mod link;
 #[cfg(feature = "std")]
 mod tunnel;
 
+#[cfg(test)]
+mod tests;
+
 pub use bytes::{Bytes, MAX_OFFSET};
 pub use l2::ethertype;
 pub use l4::proto;
