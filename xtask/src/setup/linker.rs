@@ -1,6 +1,6 @@
 //! bpf-linker: its released binary, or built against an LLVM that is installed.
 
-use super::toolchain::{first_that_starts, private_root};
+use super::toolchain::first_that_starts;
 use crate::process::{capture, find_program, run_within, say};
 use crate::workspace::{Workspace, cargo};
 use anyhow::{Context as _, Result, bail};
@@ -17,9 +17,9 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Two to three minutes of one core, and a slow network.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
-/// The linker of `PATH`, of the tools, or of the private toolchain.
+/// The linker of `PATH` or of the tools. That of the private toolchain serves the private compiler only.
 pub(super) fn find(ws: &Workspace) -> Option<PathBuf> {
-    first_that_starts(&[&ws.tools(), &private_root(ws)])
+    first_that_starts(&[&ws.tools()])
 }
 
 /// Installs it into the tools' folder.
@@ -36,7 +36,7 @@ pub(super) fn install(ws: &Workspace) -> Result<()> {
     };
     say(format!("no released bpf-linker: {by_download:#}; building it"));
     let Some(config) = find_program(&format!("llvm-config-{LLVM}")) else {
-        bail!("bpf-linker could not be fetched ({by_download:#}) and LLVM {LLVM} is not installed to build it with");
+        bail!("bpf-linker cannot be fetched, and LLVM {LLVM} is not installed to build it with");
     };
     let prefix = capture(Command::new(config).arg("--prefix"))?;
     build(Path::new(prefix.trim()), &ws.tools())

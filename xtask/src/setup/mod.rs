@@ -62,8 +62,9 @@ pub(crate) fn ebpf_toolchain(ws: &Workspace) -> Result<Toolchain> {
         return Ok(found);
     }
 
-    say("no eBPF toolchain found; first choice: nightly Rust by rustup, with bpf-linker");
-    let by_rustup = match rustup::install().and_then(|()| linker::install(ws)) {
+    say("no eBPF toolchain found; first choice: bpf-linker with nightly Rust by rustup");
+    // The linker first: it is the smaller download, and a nightly alone is of no use.
+    let by_rustup = match rustup::present().and_then(|()| linker::install(ws)).and_then(|()| rustup::install()) {
         Ok(()) => None,
         Err(error) => {
             say(format!("that did not work: {error:#}"));

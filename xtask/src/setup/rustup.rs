@@ -48,6 +48,14 @@ pub(super) fn sysroot(name: &str) -> Result<PathBuf> {
     Ok(capture(run(name, "rustc")?.args(["--print", "sysroot"]))?.trim().into())
 }
 
+/// Whether there is a rustup at all.
+///
+/// # Errors
+/// There is none.
+pub(super) fn present() -> Result<()> {
+    find_program("rustup").map(drop).context("`rustup` is not installed (https://rustup.rs)")
+}
+
 /// Installs the pinned nightly with its sources.
 ///
 /// # Errors
