@@ -254,3 +254,75 @@ pub(crate) fn flow_json(r: &FlowRecord) -> FlowJson {
         flow_id: format!("{:016x}", r.flow_id),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const NOW: Nanos = Nanos(1_769_860_800_000_000_000);
+
+    #[test]
+    fn times_are_read_in_every_documented_form() {
+        for (text, nanos) in [
+            ("now", NOW.0),
+            ("-15m", NOW.0 - 900 * Nanos::PER_SECOND),
+            ("now-1h", NOW.0 - 3_600 * Nanos::PER_SECOND),
+            ("now+500ms", NOW.0 + 500_000_000),
+            ("0", 0),
+            ("1769860800", NOW.0),
+            ("1769860800.25", NOW.0 + 250_000_000),
+            ("2026-01-31T12:00:00Z", NOW.0),
+            ("2026-01-31t12:00:00.000000001z", NOW.0 + 1),
+            ("2026-01-31T13:30:00+01:30", NOW.0),
+            ("2024-02-29T00:00:00Z", 1_709_164_800 * Nanos::PER_SECOND),
+            ("1970-01-01T00:00:00Z", 0),
+        ] {
+            assert_eq!(time(text, NOW), Ok(Nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "nowhere",
+            "now-",
+            "now-1",
+            "-",
+            "-1y",
+            "1e9",
+            "1.",
+            ".5",
+            "1769860800.0000000001",
+            "2023-02-29T00:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:60Z",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00:00+0100",
+            "2026-00-31T12:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2600-01-01T00:00:00Z",
+            "99999999999999999999",
+            "now\u{e9}",
+            "2026-01-31T12:00:00\u{e9}",
+        ] {
+            // A span without a unit is in seconds.
+            assert_eq!(time(text, NOW).is_err(), text != "now-1", "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00.000000000Z"),
+            (NOW.0 + 5, "2026-01-31T12:00:00.000000005Z"),
+            (u64::MAX, "2554-07-21T23:34:33.709551615Z"),
+        ] {
+            assert_eq!(rfc3339(Nanos(nanos)), text);
+            assert_eq!(time(text, NOW).unwrap(), Nanos(nanos));
+        }
+    }
+}

@@ -19,10 +19,11 @@ pub(crate) async fn series(Ask { app, params, format }: Ask) -> Result<Response,
     let filter = params.filter()?;
     let now = app.clock.now();
     let step = params.step()?;
-    let range = bounded(params.range(now)?, app.answers.extent().await?, now);
-    let step = step.unwrap_or_else(|| auto_step(range));
+    let range = params.range(now)?;
+    let span = bounded(range, app.answers.extent().await?, now);
+    let step = step.unwrap_or_else(|| auto_step(span));
     let limit = app.limits.series_points;
-    let points = range.to.since(range.from).as_nanos().div_ceil(step.as_nanos().max(1));
+    let points = span.to.since(span.from).as_nanos().div_ceil(step.as_nanos().max(1));
     if points > limit as u128 {
         let detail = format!("`step` of {} s makes {points} points: expected at most {limit}", step.as_secs_f64());
         return Err(Problem::param("step", detail).hint("take a longer `step`, a shorter range, or leave `step` out"));
@@ -63,7 +64,8 @@ pub(crate) async fn series(Ask { app, params, format }: Ask) -> Result<Response,
     .await?
 }
 
-/// `range` without the empty time before the first stored row and after now, so that `from=all` has a length.
+/// `range` without the empty time before the first stored row and after now, so that `from=all` has a length to choose
+/// a step by. The question itself keeps its range: live data may lie outside.
 fn bounded(range: TimeRange, extent: Option<TimeRange>, now: Nanos) -> TimeRange {
     if range.from > Nanos(0) && range.to <= now {
         return range;
