@@ -159,6 +159,18 @@ async fn bytes_that_are_no_request_end_their_connection_only() {
     served.ended.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_finish_a_head_is_let_go() {
+    let served = start(deps(Limits::default())).await;
+    for said in ["", "GET /healthz HTTP/1.1\r\nhost:", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n"] {
+        let begun = tokio::time::Instant::now();
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        hear(&mut stream).await;
+        assert!(begun.elapsed() >= Limits::default().header_timeout, "{said:?} was let go after {:?}", begun.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn limits_with_which_nothing_could_be_answered_are_refused() {
     let limits = Limits { connections: 0, ..Limits::default() };
