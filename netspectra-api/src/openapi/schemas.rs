@@ -1,0 +1,309 @@
+use crate::problem::KINDS;
+use crate::routes::{Kind, METRIC, QUANTILES_OF};
+use netspectra_common::abi::LossReason;
+use netspectra_common::model::{EndReason, FlowState, InitiatorBy};
+use netspectra_common::schema::{Dimension, ValueKind};
+use serde_json::{Map, Value, json};
+
+/// A field of a flow in answers.
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    kind: FieldKind,
+    doc: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum FieldKind {
+    /// Unsigned integer.
+    Number,
+    /// Unsigned integer or null.
+    NumberOrNull,
+    /// Text.
+    Text,
+    /// Text or null.
+    TextOrNull,
+    /// RFC 3339.
+    Time,
+    State,
+    EndReason,
+    InitiatorBy,
+}
+
+const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
+    Field { name, kind, doc }
+}
+
+/// The fields of a flow, in the order of CSV columns.
+pub(crate) static FLOW_FIELDS: [Field; 29] = {
+    use FieldKind::{Number, NumberOrNull, Text, TextOrNull, Time};
+    [
+        field("src_ip", TextOrNull, "initiator; null for non-IP"),
+        field("dst_ip", TextOrNull, "responder; null for non-IP"),
+        field("src_port", Number, "0 where there is none"),
+        field("dst_port", Number, "0 where there is none"),
+        field("proto", Number, "IANA protocol number; 0 for non-IP"),
+        field("ether_type", Number, "EtherType; 0 for LLC"),
+        field("icmp_type", NumberOrNull, "of the initiator's packets"),
+        field("icmp_code", NumberOrNull, "of the initiator's packets"),
+        field("vlan", NumberOrNull, "outer VLAN identifier"),
+        field("inner_vlan", NumberOrNull, "second VLAN identifier"),
+        field("tunnel", TextOrNull, "tunnel whose inside this is"),
+        field("tunnel_id", NumberOrNull, "VNI, GRE key or TEID"),
+        field("packets", Number, "initiator's packets in this record"),
+        field("bytes", Number, "initiator's L2 bytes without FCS"),
+        field("l3_bytes", Number, "initiator's L3 bytes"),
+        field("reverse_packets", Number, "responder's packets in this record"),
+        field("reverse_bytes", Number, "responder's L2 bytes without FCS"),
+        field("reverse_l3_bytes", Number, "responder's L3 bytes"),
+        field("tcp_flags", Number, "OR of the initiator's TCP flags"),
+        field("reverse_tcp_flags", Number, "OR of the responder's TCP flags"),
+        field("first_seen", Time, "first packet of this record"),
+        field("last_seen", Time, "last packet of this record"),
+        field("flow_start", Time, "first packet of the flow; earlier where an active timeout cut it"),
+        field("state", FieldKind::State, "state when the record was made"),
+        field("end_reason", FieldKind::EndReason, "why the record was made"),
+        field("initiator_by", FieldKind::InitiatorBy, "how the initiator was found"),
+        field("node", Text, "node that saw it"),
+        field("iface", Text, "interface, or capture file"),
+        field("flow_id", Text, "16 hexadecimal digits; the same in all records of a flow"),
+    ]
+};
+
+/// The word for a dimension's kind of values, and the list of them where it is closed.
+pub(crate) const fn value_kind(kind: ValueKind) -> (&'static str, Option<&'static [&'static str]>) {
+    match kind {
+        ValueKind::Address => ("address", None),
+        ValueKind::U16 => ("number", None),
+        ValueKind::Proto => ("protocol", None),
+        ValueKind::Word(words) => ("word", Some(words)),
+        ValueKind::Text => ("text", None),
+    }
+}
+
+/// Every schema by name.
+pub(crate) fn all() -> Map<String, Value> {
+    let answers = [
+        ("Estimate", estimate()),
+        ("Counter", object(&[("packets", count("packets on the wire")), ("bytes", count("L2 bytes without FCS"))])),
+        ("Range", object(&[("from", time("included")), ("to", time("not included"))])),
+        ("Completeness", completeness()),
+        ("Flow", flow()),
+        ("Key", key()),
+        (
+            "Flows",
+            object(&[
+                ("items", list("Flow")),
+                (
+                    "next_cursor",
+                    json!({ "type": ["string", "null"], "description": "for `cursor`; null on the last page" }),
+                ),
+                ("range", reference("Range")),
+                ("completeness", reference("Completeness")),
+            ]),
+        ),
+        ("TopItem", object(&[("key", reference("Key")), ("value", reference("Estimate"))])),
+        (
+            "Top",
+            object(&[
+                ("items", list("TopItem")),
+                ("total", count("sum over all groups")),
+                ("metric", words(METRIC.kind)),
+                ("range", reference("Range")),
+                ("completeness", reference("Completeness")),
+            ]),
+        ),
+        (
+            "SeriesItem",
+            object(&[
+                ("start", time("begin of the point")),
+                ("key", reference("Key")),
+                ("packets", count("exact")),
+                ("bytes", count("exact")),
+                ("new_flows", count("flows that began")),
+            ]),
+        ),
+        (
+            "Series",
+            object(&[
+                ("items", list("SeriesItem")),
+                ("step_seconds", count("length of a point")),
+                ("range", reference("Range")),
+                ("completeness", reference("Completeness")),
+            ]),
+        ),
+        (
+            "Cardinality",
+            object(&[
+                ("of", json!({ "type": "array", "items": { "type": "string" } })),
+                ("value", reference("Estimate")),
+                ("range", reference("Range")),
+                ("completeness", reference("Completeness")),
+            ]),
+        ),
+        ("QuantileItem", object(&[("q", json!({ "type": "number" })), ("value", reference("Estimate"))])),
+        (
+            "Quantiles",
+            object(&[
+                ("of", words(QUANTILES_OF.kind)),
+                ("count", count("values counted")),
+                ("items", list("QuantileItem")),
+                ("range", reference("Range")),
+                ("completeness", reference("Completeness")),
+            ]),
+        ),
+        ("Ledger", ledger()),
+        ("Catalogue", object(&[("dimensions", list("Dimension"))])),
+        ("Dimension", dimension()),
+        ("Liveness", object(&[("live", json!({ "type": "boolean" }))])),
+        ("Readiness", object(&[("ready", json!({ "type": "boolean" })), ("checks", list("Check"))])),
+        (
+            "Check",
+            object(&[
+                ("name", json!({ "type": "string" })),
+                ("ok", json!({ "type": "boolean" })),
+                ("detail", json!({ "type": "string" })),
+            ]),
+        ),
+        ("OpenApi", json!({ "type": "object", "description": "an OpenAPI 3.1 document" })),
+        ("Problem", problem()),
+    ];
+    answers.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// An object that has exactly these fields.
+fn object(fields: &[(&str, Value)]) -> Value {
+    let properties: Map<String, Value> = fields.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect();
+    let names: Vec<&str> = fields.iter().map(|(n, _)| *n).collect();
+    json!({ "type": "object", "properties": properties, "required": names })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn list(of: &str) -> Value {
+    json!({ "type": "array", "items": reference(of) })
+}
+
+fn count(doc: &str) -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": doc })
+}
+
+fn time(doc: &str) -> Value {
+    json!({ "type": "string", "format": "date-time", "description": doc })
+}
+
+fn words(kind: Kind) -> Value {
+    match kind {
+        Kind::Word(words) => json!({ "type": "string", "enum": words }),
+        Kind::Time
+        | Kind::Filter
+        | Kind::Dimensions
+        | Kind::Integer(..)
+        | Kind::Fractions
+        | Kind::Step
+        | Kind::Flag
+        | Kind::Cursor => json!({ "type": "string" }),
+    }
+}
+
+fn estimate() -> Value {
+    let number = |doc: &str| json!({ "type": "number", "description": doc });
+    object(&[
+        ("estimate", number("best guess")),
+        ("low", number("lower bound; equal to `high` when exact")),
+        ("high", number("upper bound")),
+        ("confidence", number("probability that the true value is in `low..=high`")),
+    ])
+}
+
+fn completeness() -> Value {
+    object(&[
+        ("seen_packets", count("frames seen in the range, by the ledger")),
+        ("seen_bytes", count("their bytes")),
+        ("accounted_packets", count("frames in records or under a reason")),
+        ("accounted_bytes", count("their bytes")),
+        ("without_flow_packets", count("frames seen whose flow is not known")),
+        ("without_flow_bytes", count("their bytes")),
+        ("complete", json!({ "type": "boolean", "description": "every frame of the range is in a record" })),
+    ])
+}
+
+fn flow() -> Value {
+    let fields: Vec<(&str, Value)> = FLOW_FIELDS
+        .iter()
+        .map(|f| {
+            let mut schema = match f.kind {
+                FieldKind::Number => json!({ "type": "integer", "minimum": 0 }),
+                FieldKind::NumberOrNull => json!({ "type": ["integer", "null"], "minimum": 0 }),
+                FieldKind::Text => json!({ "type": "string" }),
+                FieldKind::TextOrNull => json!({ "type": ["string", "null"] }),
+                FieldKind::Time => json!({ "type": "string", "format": "date-time" }),
+                FieldKind::State => json!({ "type": "string", "enum": FlowState::ALL.map(FlowState::name) }),
+                FieldKind::EndReason => json!({ "type": "string", "enum": EndReason::ALL.map(EndReason::name) }),
+                FieldKind::InitiatorBy => json!({ "type": "string", "enum": InitiatorBy::ALL.map(InitiatorBy::name) }),
+            };
+            schema["description"] = json!(f.doc);
+            (f.name, schema)
+        })
+        .collect();
+    object(&fields)
+}
+
+/// The dimensions that were asked for, and no others; so none is required.
+fn key() -> Value {
+    let properties: Map<String, Value> = Dimension::ALL
+        .into_iter()
+        .filter(|d| d.in_rollups())
+        .map(|d| (d.name().to_owned(), json!({ "type": ["string", "null"], "description": d.doc() })))
+        .collect();
+    json!({ "type": "object", "properties": properties })
+}
+
+fn ledger() -> Value {
+    let reasons: Vec<(&str, Value)> = LossReason::ALL.map(|r| (r.name(), reference("Counter"))).to_vec();
+    let signed = json!({ "type": "integer", "description": "0 unless the product is broken" });
+    object(&[
+        ("seen", reference("Counter")),
+        ("accounted", reference("Counter")),
+        ("flows", reference("Counter")),
+        ("non_ip", reference("Counter")),
+        ("reasons", object(&reasons)),
+        ("residual", object(&[("packets", signed.clone()), ("bytes", signed)])),
+        ("orphan_fragments", count("later fragments without their first one")),
+        ("events_lost", count("hints lost; no count depends on them")),
+        ("generations", count("generations in the range")),
+        ("range", reference("Range")),
+        ("completeness", reference("Completeness")),
+    ])
+}
+
+fn dimension() -> Value {
+    let text = json!({ "type": "string" });
+    let flag = json!({ "type": "boolean" });
+    object(&[
+        ("name", text.clone()),
+        ("doc", text.clone()),
+        ("kind", json!({ "type": "string", "enum": ["address", "number", "protocol", "word", "text"] })),
+        ("values", json!({ "type": ["array", "null"], "items": text })),
+        ("in_flows", flag.clone()),
+        ("in_groups", flag),
+    ])
+}
+
+fn problem() -> Value {
+    let kinds: Vec<&str> = KINDS.iter().map(|(kind, ..)| *kind).collect();
+    let text = |doc: &str| json!({ "type": "string", "description": doc });
+    let mut schema = object(&[
+        ("type", json!({ "type": "string", "enum": kinds })),
+        ("title", text("the kind in words")),
+        ("status", json!({ "type": "integer" })),
+        ("detail", text("what happened this time")),
+        ("param", text("the parameter at fault")),
+        ("column", json!({ "type": "integer", "minimum": 1, "description": "where in the parameter's value" })),
+        ("hint", text("what to do")),
+        ("routes", json!({ "type": "array", "items": { "type": "string" } })),
+    ]);
+    schema["required"] = json!(["type", "title", "status", "detail"]);
+    schema
+}

@@ -1,0 +1,159 @@
+//! The exact bytes of answers.
+
+use super::fake::*;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use netspectra_common::query::FlowCursor;
+use serde_json::json;
+use std::io::Read;
+
+fn completeness() -> serde_json::Value {
+    json!({
+        "seen_packets": 100, "seen_bytes": 10_000, "accounted_packets": 100, "accounted_bytes": 10_000,
+        "without_flow_packets": 6, "without_flow_bytes": 600, "complete": false,
+    })
+}
+
+fn last_hour() -> serde_json::Value {
+    json!({ "from": "2026-01-31T11:00:00.000000000Z", "to": "2026-01-31T12:00:00.000000000Z" })
+}
+
+fn estimate() -> serde_json::Value {
+    json!({ "estimate": 1500.0, "low": 1490.0, "high": 1510.0, "confidence": 0.99 })
+}
+
+#[tokio::test]
+async fn flows_as_json() {
+    let reply = get(&bench().router, "/api/v1/flows").await;
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    let flow = json!({
+        "src_ip": "10.0.0.1", "dst_ip": "2001:db8::1", "src_port": 40_000, "dst_port": 443, "proto": 6,
+        "ether_type": 0x86dd, "icmp_type": null, "icmp_code": null, "vlan": 7, "inner_vlan": null, "tunnel": null,
+        "tunnel_id": null, "packets": 10, "bytes": 1_000, "l3_bytes": 860, "reverse_packets": 8,
+        "reverse_bytes": 9_000, "reverse_l3_bytes": 8_888, "tcp_flags": 0x1b, "reverse_tcp_flags": 0x12,
+        "first_seen": "2026-01-31T12:00:00.000000000Z", "last_seen": "2026-01-31T12:00:01.000000005Z",
+        "flow_start": "2026-01-31T12:00:00.000000000Z", "state": "closed", "end_reason": "fin",
+        "initiator_by": "syn", "node": "edge,1", "iface": "eth0", "flow_id": "0000000000000abc",
+    });
+    let whole = json!({ "items": [flow], "next_cursor": null, "range": last_hour(), "completeness": completeness() });
+    assert_eq!(reply.json(), whole);
+}
+
+#[tokio::test]
+async fn flows_as_csv() {
+    let bench = bench();
+    bench.answers.flows.lock().unwrap().next = Some(FlowCursor::of(&record()));
+    let reply = get(&bench.router, "/api/v1/flows?format=csv").await;
+    assert_eq!(reply.header("content-type"), Some("text/csv"));
+    assert_eq!(reply.header("netspectra-complete"), Some("false"));
+    assert_eq!(reply.header("netspectra-next-cursor").map(str::len), Some(106));
+    let expected = "src_ip,dst_ip,src_port,dst_port,proto,ether_type,icmp_type,icmp_code,vlan,inner_vlan,tunnel,\
+        tunnel_id,packets,bytes,l3_bytes,reverse_packets,reverse_bytes,reverse_l3_bytes,tcp_flags,reverse_tcp_flags,\
+        first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id\r\n\
+        10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,2026-01-31T12:00:00.000000000Z,\
+        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc\r\n";
+    assert_eq!(reply.text(), expected);
+}
+
+#[tokio::test]
+async fn top_in_each_format() {
+    let bench = bench();
+    let reply = get(&bench.router, "/api/v1/top?by=src_ip,vlan&metric=packets").await;
+    let whole = json!({
+        "items": [{ "key": { "src_ip": "10.0.0.1", "vlan": null }, "value": estimate() }],
+        "total": 3000, "metric": "packets", "range": last_hour(), "completeness": completeness(),
+    });
+    assert_eq!(reply.json(), whole);
+    let reply = get(&bench.router, "/api/v1/top?by=src_ip,vlan&format=ndjson").await;
+    assert_eq!(reply.header("content-type"), Some("application/x-ndjson"));
+    let line = "{\"key\":{\"src_ip\":\"10.0.0.1\",\"vlan\":null},\
+        \"value\":{\"estimate\":1500.0,\"low\":1490.0,\"high\":1510.0,\"confidence\":0.99}}\n";
+    assert_eq!(reply.text(), line);
+    let reply = get(&bench.router, "/api/v1/top?by=src_ip,vlan&format=csv").await;
+    assert_eq!(reply.text(), "src_ip,vlan,estimate,low,high,confidence\r\n10.0.0.1,,1500.0,1490.0,1510.0,0.99\r\n");
+}
+
+#[tokio::test]
+async fn series_in_each_format() {
+    let bench = bench();
+    let reply = get(&bench.router, "/api/v1/series?by=src_ip").await;
+    let whole = json!({
+        "items": [{
+            "start": "2026-01-31T11:00:00.000000000Z", "key": { "src_ip": "10.0.0.1" },
+            "packets": 3, "bytes": 300, "new_flows": 1,
+        }],
+        "step_seconds": 10, "range": last_hour(), "completeness": completeness(),
+    });
+    assert_eq!(reply.json(), whole);
+    assert_eq!(
+        get(&bench.router, "/api/v1/series?format=csv").await.text(),
+        "start,packets,bytes,new_flows\r\n2026-01-31T11:00:00.000000000Z,3,300,1\r\n"
+    );
+}
+
+#[tokio::test]
+async fn numbers_as_json() {
+    let bench = bench();
+    let whole = json!({
+        "of": ["src_ip", "dst_ip"], "value": estimate(), "range": last_hour(), "completeness": completeness(),
+    });
+    assert_eq!(get(&bench.router, "/api/v1/cardinality?of=src_ip,dst_ip").await.json(), whole);
+    let whole = json!({
+        "of": "packet_size", "count": 7, "items": [{ "q": 0.5, "value": estimate() }],
+        "range": last_hour(), "completeness": completeness(),
+    });
+    assert_eq!(get(&bench.router, "/api/v1/quantiles?of=packet_size&q=0.5").await.json(), whole);
+}
+
+#[tokio::test]
+async fn the_ledger_names_every_reason() {
+    let zero = json!({ "packets": 0, "bytes": 0 });
+    let whole = json!({
+        "seen": { "packets": 100, "bytes": 10_000 },
+        "accounted": { "packets": 100, "bytes": 10_000 },
+        "flows": { "packets": 90, "bytes": 9_000 },
+        "non_ip": { "packets": 4, "bytes": 400 },
+        "reasons": {
+            "truncated_link": zero, "truncated_ip": zero, "malformed_ip": zero, "too_deep": zero,
+            "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero,
+        },
+        "residual": zero,
+        "orphan_fragments": 2, "events_lost": 1, "generations": 5,
+        "range": last_hour(), "completeness": completeness(),
+    });
+    assert_eq!(get(&bench().router, "/api/v1/ledger").await.json(), whole);
+}
+
+#[tokio::test]
+async fn the_parameter_wins_over_accept() {
+    let bench = bench();
+    let ask = |uri| request(Method::GET, uri).header("accept", "text/csv").body(Body::empty()).unwrap();
+    assert_eq!(send(&bench.router, ask("/api/v1/top")).await.header("content-type"), Some("text/csv"));
+    let reply = send(&bench.router, ask("/api/v1/top?format=ndjson")).await;
+    assert_eq!(reply.header("content-type"), Some("application/x-ndjson"));
+    let reply = send(&bench.router, ask("/api/v1/ledger")).await;
+    assert_eq!(reply.header("content-type"), Some("application/json"), "no choice on this route");
+}
+
+#[tokio::test]
+async fn an_answer_is_compressed_when_asked() {
+    let bench = bench();
+    let ask = request(Method::GET, "/api/v1/flows").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let reply = send(&bench.router, ask).await;
+    assert_eq!(reply.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&reply.body[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, get(&bench.router, "/api/v1/flows").await.text());
+}
+
+#[tokio::test]
+async fn head_says_what_get_would_send() {
+    let bench = bench();
+    let got = get(&bench.router, "/api/v1/ledger").await;
+    let head = send(&bench.router, request(Method::HEAD, "/api/v1/ledger").body(Body::empty()).unwrap()).await;
+    assert_eq!(head.status, StatusCode::OK);
+    assert_eq!(head.header("content-length"), Some(got.body.len().to_string().as_str()));
+    assert_eq!(head.header("content-type"), got.header("content-type"));
+    assert!(head.body.is_empty());
+}

@@ -1,0 +1,159 @@
+//! Answers as JSON.
+
+use crate::shim;
+use netspectra_common::abi::LossReason;
+use netspectra_common::model::{Counter, TimeRange};
+use netspectra_common::query::{Completeness, LedgerAnswer};
+use netspectra_common::schema::Dimension;
+use netspectra_common::sketch::Estimate;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// A range as RFC 3339 texts.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Range {
+    from: String,
+    to: String,
+}
+
+impl From<TimeRange> for Range {
+    fn from(r: TimeRange) -> Self {
+        Self { from: shim::rfc3339(r.from), to: shim::rfc3339(r.to) }
+    }
+}
+
+/// A page of flows.
+#[derive(Serialize)]
+pub(crate) struct Flows<'a> {
+    pub(crate) items: &'a [shim::FlowJson],
+    pub(crate) next_cursor: Option<&'a str>,
+    pub(crate) range: Range,
+    pub(crate) completeness: &'a Completeness,
+}
+
+/// The largest groups.
+#[derive(Serialize)]
+pub(crate) struct Top<'a> {
+    pub(crate) items: &'a [TopItem<'a>],
+    pub(crate) total: u64,
+    pub(crate) metric: &'static str,
+    pub(crate) range: Range,
+    pub(crate) completeness: &'a Completeness,
+}
+
+#[derive(Serialize)]
+pub(crate) struct TopItem<'a> {
+    pub(crate) key: Key<'a>,
+    pub(crate) value: Estimate,
+}
+
+/// Totals over time.
+#[derive(Serialize)]
+pub(crate) struct Series<'a> {
+    pub(crate) items: &'a [SeriesItem<'a>],
+    pub(crate) step_seconds: u64,
+    pub(crate) range: Range,
+    pub(crate) completeness: &'a Completeness,
+}
+
+#[derive(Serialize)]
+pub(crate) struct SeriesItem<'a> {
+    pub(crate) start: String,
+    pub(crate) key: Key<'a>,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) new_flows: u64,
+}
+
+/// A number of distinct values.
+#[derive(Serialize)]
+pub(crate) struct Cardinality {
+    pub(crate) of: Vec<&'static str>,
+    pub(crate) value: Estimate,
+    pub(crate) range: Range,
+    pub(crate) completeness: Completeness,
+}
+
+/// Quantiles.
+#[derive(Serialize)]
+pub(crate) struct Quantiles {
+    pub(crate) of: &'static str,
+    pub(crate) count: u64,
+    pub(crate) items: Vec<QuantileItem>,
+    pub(crate) range: Range,
+    pub(crate) completeness: Completeness,
+}
+
+#[derive(Serialize)]
+pub(crate) struct QuantileItem {
+    pub(crate) q: f64,
+    pub(crate) value: Estimate,
+}
+
+/// Where every frame went.
+#[derive(Serialize)]
+pub(crate) struct Ledger {
+    seen: Counter,
+    accounted: Counter,
+    flows: Counter,
+    non_ip: Counter,
+    reasons: Reasons,
+    residual: Residual,
+    orphan_fragments: u64,
+    events_lost: u64,
+    generations: u64,
+    range: Range,
+    completeness: Completeness,
+}
+
+#[derive(Serialize)]
+struct Residual {
+    packets: i128,
+    bytes: i128,
+}
+
+impl From<LedgerAnswer> for Ledger {
+    fn from(answer: LedgerAnswer) -> Self {
+        let completeness = shim::completeness(&answer);
+        let LedgerAnswer { range, ledger, generations } = answer;
+        let (packets, bytes) = ledger.residual();
+        Self {
+            seen: ledger.seen,
+            accounted: ledger.accounted(),
+            flows: ledger.flows,
+            non_ip: ledger.non_ip,
+            reasons: Reasons(ledger.reasons),
+            residual: Residual { packets, bytes },
+            orphan_fragments: ledger.orphan_fragments,
+            events_lost: ledger.events_lost,
+            generations,
+            range: range.into(),
+            completeness,
+        }
+    }
+}
+
+/// Every reason by name, also those that never happened.
+struct Reasons([Counter; LossReason::COUNT]);
+
+impl Serialize for Reasons {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(LossReason::ALL.iter().zip(&self.0).map(|(reason, counter)| (reason.name(), counter)))
+    }
+}
+
+/// A group's values under the names of its dimensions; `null` where rows have none.
+pub(crate) struct Key<'a> {
+    pub(crate) dimensions: &'a [Dimension],
+    pub(crate) values: &'a [String],
+}
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(self.dimensions.len()))?;
+        for (dimension, value) in self.dimensions.iter().zip(self.values) {
+            map.serialize_entry(dimension.name(), &Some(value).filter(|v| !v.is_empty()))?;
+        }
+        map.end()
+    }
+}
