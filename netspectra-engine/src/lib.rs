@@ -8,6 +8,8 @@ pub mod engine;
 mod lifecycle;
 mod live;
 pub mod task;
+#[cfg(test)]
+mod testing;
 mod window;
 
 pub use engine::{Engine, EngineConfig, EngineStats};

@@ -49,7 +49,10 @@ impl Engine {
     /// Open windows that overlap `range`; their sketches are empty unless `with_sketches`.
     pub(crate) fn live_windows(&self, range: TimeRange, with_sketches: bool, mut each: impl FnMut(WindowState)) {
         for node in &self.nodes {
-            node.windows.states(&node.name, with_sketches, |r, s| overlaps(range, r, s)).into_iter().for_each(&mut each);
+            node.windows
+                .states(&node.name, with_sketches, |r, s| overlaps(range, r, s))
+                .into_iter()
+                .for_each(&mut each);
         }
     }
 }

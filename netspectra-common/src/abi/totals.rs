@@ -50,8 +50,10 @@ pub fn size_bin(len: u32) -> u32 {
     if bin < SIZE_BINS as u32 { bin } else { SIZE_BINS as u32 - 1 }
 }
 
-/// The lengths `low..=high`, in bytes, that fall into `bin`. The last bin's `high` is `u32::MAX`.
+/// The lengths `low..=high`, in bytes, that fall into `bin`. The last bin's `high` is `u32::MAX`; a number beyond the
+/// last bin, which only a corrupt message has, counts as the last one.
 pub fn size_bin_range(bin: u32) -> (u32, u32) {
+    let bin = bin.min(SIZE_BINS as u32 - 1);
     if bin < EXACT {
         return (bin, bin);
     }
@@ -95,6 +97,7 @@ mod tests {
             let (low, high) = size_bin_range(bin);
             assert!((low..=high).contains(&len), "length {len}, bin {bin}, range {low}..={high}");
         }
+        assert_eq!(size_bin_range(u32::MAX), size_bin_range(SIZE_BINS as u32 - 1));
         assert_eq!(size_bin(1514), 1514);
         assert_eq!(size_bin(u32::MAX), SIZE_BINS as u32 - 1);
     }

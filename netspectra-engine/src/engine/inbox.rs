@@ -93,10 +93,7 @@ impl Inbox {
         if epoch.last.is_some_and(|last| number <= last) {
             return (None, dropped);
         }
-        let mut complete = Complete {
-            skipped: epoch.last.map_or(0, |last| number - last - 1),
-            ..Complete::default()
-        };
+        let mut complete = Complete { skipped: epoch.last.map_or(0, |last| number - last - 1), ..Complete::default() };
         if let Some(mut waiting) = epoch.waiting.remove(&number) {
             let unnamed = waiting.chunks.split_off(&manifest.chunks);
             complete.unnamed = unnamed.len() as u64;

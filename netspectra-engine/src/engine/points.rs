@@ -111,8 +111,7 @@ mod tests {
     fn numbers_in_use_survive_a_collection_and_others_are_reused() {
         let mut points = Points::default();
         let node: Arc<str> = "n".into();
-        let numbers: Vec<u32> =
-            (0..3).map(|i| points.intern(&node, &format!("veth{i}").into(), false)).collect();
+        let numbers: Vec<u32> = (0..3).map(|i| points.intern(&node, &format!("veth{i}").into(), false)).collect();
         points.collect([numbers[1]].into_iter());
         assert_eq!(&*points.names(numbers[1]).1, "veth1");
         assert_eq!(points.intern(&node, &"veth1".into(), false), numbers[1]);

@@ -1,1 +1,366 @@
+//! The engine as a whole: nothing is lost or counted twice, whatever comes. Speed is measured elsewhere.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
+use crate::testing::*;
+use crate::{Engine, EngineConfig};
+use netspectra_common::abi::Obs;
+use netspectra_common::model::{
+    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, Resolution,
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CLIENT: (u8, u16) = (1, 40_000);
+const SERVER: (u8, u16) = (2, 80);
+
+fn five() -> Vec<FlowDelta> {
+    (0..5).map(|i| tcp((1, 1000 + i), SERVER, ACK, (0.1, 0.2))).collect()
+}
+
+#[test]
+fn deltas_count_when_their_manifest_comes_and_not_before() {
+    let mut b = Bench::new(EngineConfig::default());
+    let messages = b.agent.generation((0.0, 1.0), &five());
+    assert_eq!(messages.len(), 4);
+    b.apply(&messages[..3]);
+    assert!(b.live_flows().is_empty());
+    assert_eq!(b.engine.stats().pending_deltas, 5 + 3 * 4);
+    let batch = b.apply(&messages[3..]);
+    assert_eq!(b.live_flows().len(), 5);
+    assert_eq!(b.engine.stats().pending_deltas, 0);
+    assert_eq!(batch.ledger.len(), 1);
+    assert_eq!(batch.ledger[0].ledger.seen, Counter::new(50, 5000));
+}
+
+#[test]
+fn duplicates_are_counted_and_change_nothing() {
+    let mut b = Bench::new(EngineConfig::default());
+    let messages = b.agent.generation((0.0, 1.0), &five());
+    b.apply(&messages[..2]);
+    b.apply(&messages);
+    assert!(b.apply(&messages).ledger.is_empty());
+    assert_eq!(b.live_flows().len(), 5);
+    let stats = b.engine.stats();
+    assert_eq!((stats.duplicate_chunks, stats.duplicate_generations, stats.generations), (5, 1, 1));
+    assert_eq!(stats.pending_deltas, 0);
+}
+
+#[test]
+fn a_missing_chunk_is_counted_and_the_rest_applied() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut messages = b.agent.generation((0.0, 1.0), &five());
+    messages.remove(1);
+    let batch = b.apply(&messages);
+    assert_eq!(b.live_flows().len(), 3);
+    assert_eq!(b.engine.stats().missing_chunks, 1);
+    assert_eq!(batch.ledger[0].ledger.flows.packets, 50, "the ledger is the agent's");
+}
+
+#[test]
+fn missing_manifests_and_generations_are_counted() {
+    let mut b = Bench::new(EngineConfig::default());
+    b.feed((0.0, 1.0), &[]);
+    let lost = b.agent.generation((1.0, 2.0), &five());
+    b.apply(&lost[..2]);
+    b.agent.next += 1;
+    b.feed((3.0, 4.0), &five());
+    let stats = b.engine.stats();
+    assert_eq!((stats.missing_generations, stats.abandoned_chunks, stats.pending_deltas), (2, 2, 0));
+    b.apply(&lost);
+    assert_eq!(b.engine.stats().generations, 2, "what comes too late is taken for a duplicate");
+}
+
+#[test]
+fn the_runs_of_an_agent_count_their_generations_apart() {
+    let mut b = Bench::new(EngineConfig::default());
+    for epoch in [5, 9, 7] {
+        b.agent.epoch = epoch;
+        b.agent.next = 0;
+        b.feed((0.0, 1.0), &[tcp(CLIENT, SERVER, ACK, (0.1, 0.2))]);
+    }
+    assert_eq!(b.engine.stats().generations, 3);
+    assert_eq!(b.live_flows()[0].packets, 30);
+}
+
+#[test]
+fn chunks_that_no_manifest_closes_are_bounded_and_the_oldest_go_first() {
+    let mut b = Bench::new(EngineConfig { max_pending_deltas: 40, ..EngineConfig::default() });
+    let mut other = Agent::new("dead");
+    b.apply(&other.generation((0.0, 1.0), &five())[..3]);
+    for _ in 0..100 {
+        let messages = b.agent.generation((0.0, 1.0), &five());
+        b.apply(&messages[..3]);
+        assert!(b.engine.stats().pending_deltas <= 40);
+    }
+    let stats = b.engine.stats();
+    assert_eq!(stats.abandoned_chunks, 3 * (101 - 2));
+    let big = b.agent.generation((0.0, 1.0), &(0..60).flat_map(|_| five()).collect::<Vec<_>>());
+    b.apply(&big);
+    assert!(b.engine.stats().missing_chunks > 100, "a generation that does not fit is applied as far as it came");
+    assert_eq!(b.engine.stats().pending_deltas, 0);
+}
+
+#[test]
+fn hostile_manifests_and_deltas_neither_panic_nor_allocate_without_bound() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut worst = tcp(CLIENT, SERVER, 0xffff, (0.1, 0.2));
+    worst.stats = FlowStats {
+        packets: u64::MAX,
+        bytes: u64::MAX,
+        l3_bytes: u64::MAX,
+        first_seen: u64::MAX,
+        last_seen: 0,
+        tcp_flags: 0xffff,
+        reserved: [0xff; 6],
+    };
+    worst.key.obs = 0xff;
+    worst.key.family = 77;
+    for (start, end) in [(0, 0), (u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX), (T0, T0 + SECOND)] {
+        let mut messages = b.agent.generation((0.0, 1.0), &[worst, worst, worst]);
+        if let Some(BusMessage::Manifest(m)) = messages.last_mut() {
+            let m = Arc::make_mut(m);
+            (m.start, m.end, m.chunks) = (Nanos(start), Nanos(end), u32::MAX);
+            m.sizes.0 = vec![(u32::MAX, 1), (0, 2)];
+        }
+        if let BusMessage::Chunk(c) = &mut messages[0] {
+            Arc::make_mut(c).id.chunk = u32::MAX;
+        }
+        b.apply(&messages);
+        assert!(b.engine.stats().open_windows < 4000);
+    }
+    assert_eq!(b.engine.stats().unnamed_chunks, 5);
+    b.finish();
+    assert_eq!(b.engine.stats().active_flows, 0);
+}
+
+#[test]
+fn nodes_beyond_the_limit_are_refused_and_counted() {
+    let mut b = Bench::new(EngineConfig { max_nodes: 1, ..EngineConfig::default() });
+    b.feed((0.0, 1.0), &five());
+    let mut other = Agent::new("n2");
+    b.apply(&other.generation((0.0, 1.0), &five()));
+    assert_eq!((b.engine.stats().refused_messages, b.engine.stats().nodes), (4, 1));
+}
+
+#[test]
+fn a_node_with_a_wrong_clock_does_not_touch_the_flows_of_others() {
+    let mut b = Bench::new(EngineConfig::default());
+    b.feed((0.0, 1.0), &five());
+    let mut wrong = Agent::new("n2");
+    assert!(b.apply(&wrong.generation((1e6, 1e6 + 1.0), &[])).flows.is_empty());
+    assert_eq!(b.live_flows().len(), 5);
+}
+
+#[test]
+fn the_last_generation_of_a_source_ends_its_flows_and_windows() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut messages = b.agent.generation((0.0, 1.0), &five());
+    if let Some(BusMessage::Manifest(m)) = messages.last_mut() {
+        Arc::make_mut(m).last = true;
+    }
+    let batch = b.apply(&messages);
+    assert_eq!((batch.flows.len(), batch.rollups.len(), batch.windows.len()), (5, 5, 3));
+    assert!(b.live_flows().is_empty() && b.live_windows().is_empty());
+    assert!(b.finish().is_empty());
+}
+
+#[test]
+fn dns_messages_are_counted_only() {
+    let mut b = Bench::new(EngineConfig::default());
+    let seen = netspectra_common::model::DnsSeen { at: Nanos(1), key: FlowKey::default(), prefix: vec![], len: 0 };
+    assert!(b.engine.apply(&BusMessage::Dns(Arc::new(vec![seen.clone(), seen]))).is_none());
+    assert_eq!(b.engine.stats().dns_messages, 2);
+}
+
+#[test]
+fn the_extent_is_that_of_live_rows() {
+    let mut b = Bench::new(EngineConfig::default());
+    assert_eq!(b.engine.extent(), None);
+    b.feed((3.0, 4.0), &[tcp(CLIENT, SERVER, ACK, (3.1, 3.2))]);
+    let extent = b.engine.extent().unwrap();
+    assert_eq!((extent.from, extent.to), (Nanos(T0), Nanos(at(4.0))));
+}
+
+/// Tight limits, so that every one is met.
+fn tight() -> EngineConfig {
+    EngineConfig {
+        idle_timeout: Duration::from_secs(5),
+        active_timeout: Duration::from_secs(8),
+        clock_step: Duration::from_secs(60),
+        max_flows: 4,
+        max_rollup_rows: 6,
+        max_open_windows: 5,
+        ..EngineConfig::default()
+    }
+}
+
+fn any_delta() -> impl Strategy<Value = FlowDelta> {
+    let proto = prop::sample::select(vec![0u8, 1, 6, 6, 6, 17, 58]);
+    let flags = prop::sample::select(vec![0, ACK, SYN, SYN_ACK, FIN, RST, SYN | FIN]);
+    (proto, flags, 1u8..4, 1u8..4, 1u16..4, 0u8..4, 0u64..120_000, 0u64..3_000, 0u64..4).prop_map(
+        |(proto, flags, src, dst, port, obs, first, lasts, packets)| {
+            let mut key = FlowKey { proto, src_port: port, dst_port: port << 8, obs, ..FlowKey::default() };
+            if proto != 0 {
+                key.family = Family::V4 as u8;
+                key.src[0] = src;
+                key.dst[0] = dst;
+            }
+            let first_seen = T0 + first * 1_000_000;
+            let last_seen = first_seen + lasts * 1_000_000;
+            let bytes = packets * 100;
+            let tcp_flags = if proto == 6 { flags } else { 0 };
+            let stats =
+                FlowStats { packets, bytes, l3_bytes: bytes, first_seen, last_seen, tcp_flags, ..FlowStats::default() };
+            FlowDelta { key, stats }
+        },
+    )
+}
+
+/// Node, begin and length in seconds, deltas.
+fn any_log() -> impl Strategy<Value = Vec<(bool, u32, u32, Vec<FlowDelta>)>> {
+    prop::collection::vec((any::<bool>(), 0u32..120, 0u32..5, prop::collection::vec(any_delta(), 0..12)), 1..20)
+}
+
+fn messages(log: &[(bool, u32, u32, Vec<FlowDelta>)]) -> Vec<BusMessage> {
+    let mut agents = [Agent::new("a"), Agent::new("b")];
+    let of = |(node, begin, length, deltas): &(bool, u32, u32, Vec<FlowDelta>)| {
+        let begin = f64::from(*begin);
+        agents[usize::from(*node)].generation((begin, begin + f64::from(*length)), deltas)
+    };
+    log.iter().flat_map(of).collect()
+}
+
+fn seen(messages: &[BusMessage]) -> Counter {
+    let mut sum = Counter::default();
+    for m in messages {
+        if let BusMessage::Manifest(m) = m {
+            sum.add(m.ledger.seen);
+        }
+    }
+    sum
+}
+
+/// Everything a batch says, as text: equal texts are equal bytes.
+fn text(batches: &[netspectra_common::ports::StoreBatch]) -> Vec<String> {
+    batches.iter().map(|b| format!("{b:?}")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn at_every_step_what_is_written_and_what_is_live_add_up_to_what_came(log in any_log(), small: bool) {
+        let config = if small { tight() } else { EngineConfig::default() };
+        let mut b = Bench::new(config.clone());
+        let messages = messages(&log);
+        for n in 0..=messages.len() {
+            if let Some(m) = messages.get(n) {
+                b.apply(std::slice::from_ref(m));
+            } else {
+                b.finish();
+                prop_assert!(b.live_flows().is_empty() && b.live_rollups().is_empty() && b.live_windows().is_empty());
+            }
+            let came = seen(&messages[..messages.len().min(n + 1)]);
+            prop_assert_eq!(sum_flows(&b.all_flows()), came, "flows, step {}", n);
+            let rows = b.all_rollups();
+            let mut sum = Counter::default();
+            rows.iter().for_each(|r| sum.add(Counter::new(r.packets, r.bytes)));
+            prop_assert_eq!(sum, came, "roll-ups, step {}", n);
+            let began: u64 = rows.iter().map(|r| r.new_flows).sum();
+            for resolution in Resolution::ALL {
+                let (mut total, mut protocols, mut flows) = (Counter::default(), Counter::default(), 0);
+                for w in b.all_windows().iter().filter(|w| w.resolution == resolution) {
+                    total.add(w.total);
+                    w.protocols.values().for_each(|c| protocols.add(*c));
+                    flows += w.new_flows;
+                }
+                prop_assert_eq!((total, protocols, flows), (came, came, began), "{:?}, step {}", resolution, n);
+            }
+            let stats = b.engine.stats();
+            prop_assert!(stats.active_flows <= config.max_flows);
+            prop_assert!(stats.open_rollup_rows <= config.max_rollup_rows);
+            prop_assert!(stats.open_windows <= config.max_open_windows);
+            prop_assert_eq!(stats.active_flows, b.live_flows().len());
+            prop_assert_eq!(stats.open_rollup_rows, b.live_rollups().len());
+            prop_assert_eq!(stats.open_windows, b.live_windows().len());
+        }
+        let ids: std::collections::HashSet<u64> = b.written.flows.iter().map(|f| f.flow_id).collect();
+        let began: u64 = b.written.rollups.iter().map(|r| r.new_flows).sum();
+        prop_assert!(ids.len() as u64 <= began, "every identity began once");
+        prop_assert_eq!(b.written.flows.len() as u64, b.engine.stats().exported.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn the_same_log_gives_the_same_batches_and_duplicates_change_nothing(log in any_log(), again in any::<u64>()) {
+        let run = |messages: &[BusMessage]| {
+            let mut engine = Engine::new(tight());
+            let mut batches: Vec<_> = messages.iter().filter_map(|m| engine.apply(m)).collect();
+            batches.push(engine.finish());
+            text(&batches)
+        };
+        let once = messages(&log);
+        let mut twice = Vec::new();
+        for (n, m) in once.iter().enumerate() {
+            twice.push(m.clone());
+            if again >> (n % 64) & 1 == 1 {
+                twice.extend(once[n.saturating_sub(3)..=n].iter().cloned());
+            }
+        }
+        let expected = run(&once);
+        prop_assert_eq!(&expected, &run(&once));
+        prop_assert_eq!(&expected, &run(&twice));
+    }
+
+    #[test]
+    fn batches_are_sorted_and_parts_of_a_flow_agree(log in any_log()) {
+        let mut b = Bench::new(tight());
+        for m in messages(&log) {
+            let batch = b.apply(&[m]);
+            prop_assert!(batch.flows.is_sorted_by_key(|f| (f.first_seen, f.flow_id)));
+        }
+        b.finish();
+        let mut parts = std::collections::HashMap::new();
+        for f in &b.written.flows {
+            let ends = (f.src_ip, f.dst_ip, f.src_port, f.dst_port, f.initiator_by, f.flow_start);
+            prop_assert_eq!(*parts.entry(f.flow_id).or_insert(ends), ends);
+            prop_assert!(f.first_seen <= f.last_seen);
+        }
+    }
+}
+
+#[test]
+fn memory_stays_bounded_under_a_flood_of_new_flows() {
+    let config = EngineConfig { max_flows: 100, max_rollup_rows: 150, ..EngineConfig::default() };
+    let mut b = Bench::new(config);
+    for s in 0..40u32 {
+        let at = f64::from(s) / 10.0;
+        let flood: Vec<_> = (0..500u16).map(|p| tcp((1, p + 500 * (s as u16 % 100)), SERVER, SYN, (at, at))).collect();
+        b.feed((at, at + 0.1), &flood);
+        let stats = b.engine.stats();
+        assert!(stats.active_flows <= 100 && stats.open_rollup_rows <= 150);
+    }
+    assert_eq!(b.engine.flows.slots(), 100, "slots are reused");
+    assert_eq!(sum_flows(&b.all_flows()).packets, 40 * 500 * 10);
+}
+
+#[test]
+fn directions_of_observation_belong_to_one_flow() {
+    let mut b = Bench::new(EngineConfig::default());
+    let received = tcp(CLIENT, SERVER, ACK, (0.1, 0.2));
+    let mut sent = received;
+    sent.key.obs = Obs::new(0, Direction::Egress).0;
+    b.feed((0.0, 1.0), &[received, sent]);
+    assert_eq!((b.live_flows().len(), b.live_rollups().len()), (1, 2));
+}
+
+#[test]
+fn a_chunk_without_deltas_is_harmless() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut messages = b.agent.generation((0.0, 1.0), &five()[..1]);
+    if let BusMessage::Chunk(c) = &messages[0] {
+        messages[0] = BusMessage::Chunk(Arc::new(Chunk { id: c.id.clone(), deltas: vec![] }));
+    }
+    b.apply(&messages);
+    assert!(b.live_flows().is_empty());
+}

@@ -35,7 +35,8 @@ struct Side {
     direction: u8,
 }
 
-const SILENT: Side = Side { packets: 0, bytes: 0, l3_bytes: 0, first_seen: NEVER, flags: 0, all_flags: 0, direction: 0 };
+const SILENT: Side =
+    Side { packets: 0, bytes: 0, l3_bytes: 0, first_seen: NEVER, flags: 0, all_flags: 0, direction: 0 };
 
 /// A flow being watched. Times are Unix nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -178,8 +179,7 @@ impl Flow {
         let (from, _) = self.initiator();
         let mine = &self.sides[from];
         // Who was not heard is on the other side of the observation point.
-        let direction =
-            if mine.first_seen == NEVER { self.sides[1 - from].direction ^ 1 } else { mine.direction };
+        let direction = if mine.first_seen == NEVER { self.sides[1 - from].direction ^ 1 } else { mine.direction };
         let key = &self.key;
         RowKey::new(
             [key.addresses[from], key.addresses[1 - from]],

@@ -72,6 +72,12 @@ impl FlowTable {
         self.index.len()
     }
 
+    /// Places for flows, taken and free.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> usize {
+        self.flows.len()
+    }
+
     /// All flows being watched, in an order that depends on the log only.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Flow> {
         self.flows.iter().flatten()

@@ -177,7 +177,11 @@ impl Windows {
 
     /// The begin of the oldest open window.
     pub(crate) fn oldest(&self) -> Option<Nanos> {
-        [self.s1.keys().next(), self.s10.keys().next(), self.s60.keys().next()].into_iter().flatten().min().map(|s| Nanos(*s))
+        [self.s1.keys().next(), self.s10.keys().next(), self.s60.keys().next()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|s| Nanos(*s))
     }
 
     /// The open windows that satisfy `wanted`, as they would be written now.
@@ -224,8 +228,7 @@ impl Windows {
 
     /// The begins of the open minutes.
     fn minutes(&self) -> Vec<u64> {
-        let mut minutes: Vec<u64> =
-            self.s60.keys().copied().chain(self.s10.keys().map(|s| minute_of(*s))).collect();
+        let mut minutes: Vec<u64> = self.s60.keys().copied().chain(self.s10.keys().map(|s| minute_of(*s))).collect();
         minutes.sort_unstable();
         minutes.dedup();
         minutes
