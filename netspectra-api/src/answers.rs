@@ -1,15 +1,14 @@
 //! Runs plans: one seam between the handlers and the data.
 
 use crate::problem::Problem;
-use crate::shim;
 use netspectra_common::model::TimeRange;
 use netspectra_common::ports::{BoxFuture, LiveState, PortError, Store};
-use netspectra_common::query::{Answer, Completeness, Filter, Plan, Query};
+use netspectra_common::query::{self, Answer, Completeness, Filter, Plan, Query};
 use std::sync::Arc;
 
 /// Answers plans.
 pub(crate) trait Answers: Send + Sync {
-    /// The answer to `plan`, which [`shim::validate`] found legal.
+    /// The answer to `plan`, which [`Plan::validate`] found legal.
     fn ask<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Answer, Problem>>;
 
     /// The time that stored data covers.
@@ -37,7 +36,7 @@ impl Answers for Merged {
                 if let Some(live) = live {
                     partial.merge(live);
                 }
-                shim::finish(&plan, partial).map_err(Problem::from)
+                query::answer(&plan, partial).map_err(Problem::from)
             })
             .await?
         })
@@ -56,11 +55,11 @@ pub(crate) async fn ask(
     query: Query,
 ) -> Result<(Answer, Completeness), Problem> {
     let plan = Plan { range, filter, query };
-    shim::validate(&plan)?;
+    plan.validate()?;
     let ledger = Plan { range, filter: Filter::ALL, query: Query::Ledger };
     let (answer, ledger) = tokio::try_join!(answers.ask(&plan), answers.ask(&ledger))?;
     let Answer::Ledger(ledger) = ledger else { return Err(mismatch()) };
-    Ok((answer, shim::completeness(&ledger)))
+    Ok((answer, query::completeness(&ledger)))
 }
 
 /// An answer of another kind than the question.

@@ -26,7 +26,6 @@ mod problem;
 mod rate;
 mod routes;
 mod serve;
-mod shim;
 mod view;
 
 #[cfg(test)]

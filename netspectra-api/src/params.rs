@@ -2,9 +2,8 @@
 
 use crate::problem::Problem;
 use crate::routes::{Kind, Param, Route};
-use crate::shim;
-use netspectra_common::model::{Nanos, TimeRange};
-use netspectra_common::query::{Filter, Metric, Quantity};
+use netspectra_common::model::{Nanos, TimeRange, parse_duration};
+use netspectra_common::query::{Filter, Metric, Quantity, parse_filter};
 use netspectra_common::schema::Dimension;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,12 +54,12 @@ impl Params {
     pub(crate) fn range(&self, now: Nanos) -> Result<TimeRange, Problem> {
         let time = |param: &Param, all: Nanos| match self.or_default(param) {
             None | Some("all") => Ok(all),
-            Some(text) => shim::time(text, now).map_err(|e| Problem::param(param.name, e)),
+            Some(text) => Nanos::parse(text, now).map_err(|e| Problem::param(param.name, e.to_string())),
         };
         let from = time(&crate::routes::FROM, TimeRange::ALL.from)?;
         let to = time(&crate::routes::TO, TimeRange::ALL.to)?;
         if from >= to {
-            let (from, to) = (shim::rfc3339(from), shim::rfc3339(to));
+            let (from, to) = (from.to_string(), to.to_string());
             return Err(Problem::param("from", format!("`from` ({from}) is not before `to` ({to})")));
         }
         Ok(TimeRange { from, to })
@@ -74,7 +73,7 @@ impl Params {
             let detail = format!("`filter` has {length} characters: expected at most {MAX_FILTER_LEN}");
             return Err(Problem::param("filter", detail));
         }
-        shim::filter(text).map_err(|e| Problem::filter(text, &e))
+        parse_filter(text).map_err(|e| Problem::filter(text, &e))
     }
 
     /// A comma list of dimensions of roll-ups; empty when the parameter is absent and has no default.
@@ -166,7 +165,7 @@ impl Params {
     /// The length of a point, when given.
     pub(crate) fn step(&self) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.text(&crate::routes::STEP) else { return Ok(None) };
-        match shim::duration(text).filter(|d| !d.is_zero()) {
+        match parse_duration(text).filter(|d| !d.is_zero()) {
             Some(step) => Ok(Some(step)),
             None => {
                 let detail = format!("`step` is `{text}`: expected a length such as `10s`, `1m`, `1h`, or seconds");

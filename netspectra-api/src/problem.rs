@@ -194,7 +194,7 @@ mod tests {
     fn the_caret_stands_under_the_column_also_behind_wide_and_control_characters() {
         let error = ParseError { message: "expected a value, found `)`".into(), column: 9 };
         let p = Problem::filter("iface =\t)", &error);
-        assert_eq!(p.detail, "expected a value, found `)` at column 9\niface = )\n        ^");
+        assert_eq!(p.detail, "expected a value, found `)` (column 9)\niface = )\n        ^");
         assert_eq!((p.param.as_deref(), p.column), (Some("filter"), Some(9)));
     }
 

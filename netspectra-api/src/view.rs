@@ -1,9 +1,8 @@
 //! Answers as JSON.
 
-use crate::shim;
 use netspectra_common::abi::LossReason;
-use netspectra_common::model::{Counter, TimeRange};
-use netspectra_common::query::{Completeness, LedgerAnswer};
+use netspectra_common::model::{Counter, FlowRecord, TimeRange};
+use netspectra_common::query::{self, Completeness, LedgerAnswer};
 use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::Estimate;
 use serde::ser::SerializeMap;
@@ -18,14 +17,14 @@ pub(crate) struct Range {
 
 impl From<TimeRange> for Range {
     fn from(r: TimeRange) -> Self {
-        Self { from: shim::rfc3339(r.from), to: shim::rfc3339(r.to) }
+        Self { from: r.from.to_string(), to: r.to.to_string() }
     }
 }
 
 /// A page of flows.
 #[derive(Serialize)]
 pub(crate) struct Flows<'a> {
-    pub(crate) items: &'a [shim::FlowJson],
+    pub(crate) items: &'a [FlowRecord],
     pub(crate) next_cursor: Option<&'a str>,
     pub(crate) range: Range,
     pub(crate) completeness: &'a Completeness,
@@ -114,7 +113,7 @@ struct Residual {
 
 impl From<LedgerAnswer> for Ledger {
     fn from(answer: LedgerAnswer) -> Self {
-        let completeness = shim::completeness(&answer);
+        let completeness = query::completeness(&answer);
         let LedgerAnswer { range, ledger, generations } = answer;
         let (packets, bytes) = ledger.residual();
         Self {

@@ -166,50 +166,65 @@ pub fn protocol_number(name: &str) -> Option<u8> {
     PROTOCOLS.iter().find(|(_, n)| *n == name).map(|(number, _)| *number)
 }
 
+/// The kinds of a record's values, as JSON has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Unsigned integer.
+    Integer,
+    /// Unsigned integer or null.
+    IntegerOrNull,
+    /// Text.
+    Text,
+    /// Text or null.
+    TextOrNull,
+    /// RFC 3339.
+    Time,
+}
+
 /// A field of a flow record as JSON, NDJSON and CSV show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Name.
     pub name: &'static str,
-    /// JSON type.
-    pub kind: &'static str,
+    /// Kind of its values.
+    pub kind: FieldKind,
     /// One sentence for documentation.
     pub doc: &'static str,
 }
 
-const fn field(name: &'static str, kind: &'static str, doc: &'static str) -> Field {
+const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
     Field { name, kind, doc }
 }
 
 /// The fields of a flow record, in the order in which they are written.
 pub const FLOW_FIELDS: [Field; 29] = [
-    field("src_ip", "string|null", "initiator's address; null for non-IP"),
-    field("dst_ip", "string|null", "responder's address; null for non-IP"),
-    field("src_port", "integer", "initiator's port, 0 where there is none"),
-    field("dst_port", "integer", "responder's port, 0 where there is none"),
-    field("proto", "integer|null", "IANA protocol number after extension headers; null for non-IP"),
-    field("ether_type", "integer", "EtherType, 2048 for IPv4; 0 for LLC"),
-    field("icmp_type", "integer|null", "ICMP type of the initiator's packets"),
-    field("icmp_code", "integer|null", "ICMP code of the initiator's packets"),
-    field("vlan", "integer|null", "outer VLAN identifier"),
-    field("inner_vlan", "integer|null", "second VLAN identifier"),
-    field("tunnel", "string|null", "tunnel that the five-tuple was taken from inside of"),
-    field("tunnel_id", "integer|null", "VNI, GRE key or TEID"),
-    field("packets", "integer", "initiator's packets"),
-    field("bytes", "integer", "initiator's bytes on the wire, link header included, FCS not"),
-    field("l3_bytes", "integer", "initiator's bytes by the IP header"),
-    field("reverse_packets", "integer", "responder's packets"),
-    field("reverse_bytes", "integer", "responder's bytes on the wire"),
-    field("reverse_l3_bytes", "integer", "responder's bytes by the IP header"),
-    field("tcp_flags", "integer", "OR of the initiator's TCP flags (FIN 1, SYN 2, RST 4, PSH 8, ACK 16 ...)"),
-    field("reverse_tcp_flags", "integer", "OR of the responder's TCP flags"),
-    field("first_seen", "string", "first packet of this record, RFC 3339"),
-    field("last_seen", "string", "last packet of this record, RFC 3339"),
-    field("flow_start", "string", "first packet of the flow, earlier where the active timeout cut it"),
-    field("state", "string", "active, closed or timed_out"),
-    field("end_reason", "string", "none, idle_timeout, active_timeout, fin, rst, end_of_input or lack_of_resources"),
-    field("initiator_by", "string", "how the initiator was told: syn, first_packet or port"),
-    field("node", "string", "node that saw it"),
-    field("iface", "string", "interface, or name of the capture file"),
-    field("flow_id", "string", "identity of the flow, the same in all its records; 16 hexadecimal digits"),
+    field("src_ip", FieldKind::TextOrNull, "initiator's address; null for non-IP"),
+    field("dst_ip", FieldKind::TextOrNull, "responder's address; null for non-IP"),
+    field("src_port", FieldKind::Integer, "initiator's port, 0 where there is none"),
+    field("dst_port", FieldKind::Integer, "responder's port, 0 where there is none"),
+    field("proto", FieldKind::IntegerOrNull, "IANA protocol number after extension headers; null for non-IP"),
+    field("ether_type", FieldKind::Integer, "EtherType, 2048 for IPv4; 0 for LLC"),
+    field("icmp_type", FieldKind::IntegerOrNull, "ICMP type of the initiator's packets"),
+    field("icmp_code", FieldKind::IntegerOrNull, "ICMP code of the initiator's packets"),
+    field("vlan", FieldKind::IntegerOrNull, "outer VLAN identifier"),
+    field("inner_vlan", FieldKind::IntegerOrNull, "second VLAN identifier"),
+    field("tunnel", FieldKind::TextOrNull, "tunnel that the five-tuple was taken from inside of"),
+    field("tunnel_id", FieldKind::IntegerOrNull, "VNI, GRE key or TEID"),
+    field("packets", FieldKind::Integer, "initiator's packets"),
+    field("bytes", FieldKind::Integer, "initiator's bytes on the wire, link header included, FCS not"),
+    field("l3_bytes", FieldKind::Integer, "initiator's bytes by the IP header"),
+    field("reverse_packets", FieldKind::Integer, "responder's packets"),
+    field("reverse_bytes", FieldKind::Integer, "responder's bytes on the wire"),
+    field("reverse_l3_bytes", FieldKind::Integer, "responder's bytes by the IP header"),
+    field("tcp_flags", FieldKind::Integer, "OR of the initiator's TCP flags (FIN 1, SYN 2, RST 4, PSH 8, ACK 16 ...)"),
+    field("reverse_tcp_flags", FieldKind::Integer, "OR of the responder's TCP flags"),
+    field("first_seen", FieldKind::Time, "first packet of this record, RFC 3339"),
+    field("last_seen", FieldKind::Time, "last packet of this record, RFC 3339"),
+    field("flow_start", FieldKind::Time, "first packet of the flow, earlier where the active timeout cut it"),
+    field("state", FieldKind::Text, "active, closed or timed_out"),
+    field("end_reason", FieldKind::Text, "none, idle_timeout, active_timeout, fin, rst, end_of_input or lack_of_resources"),
+    field("initiator_by", FieldKind::Text, "how the initiator was told: syn, first_packet or port"),
+    field("node", FieldKind::Text, "node that saw it"),
+    field("iface", FieldKind::Text, "interface, or name of the capture file"),
+    field("flow_id", FieldKind::Text, "identity of the flow, the same in all its records; 16 hexadecimal digits"),
 ];

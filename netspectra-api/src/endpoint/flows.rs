@@ -2,10 +2,10 @@ use super::Ask;
 use crate::answers::{ask, mismatch, off_runtime};
 use crate::cursor::{PageCursor, request_hash};
 use crate::encode::List;
-use crate::openapi::FLOW_FIELDS;
 use crate::problem::Problem;
-use crate::{routes, shim, view};
+use crate::{routes, view};
 use axum::response::Response;
+use netspectra_common::schema::FLOW_FIELDS;
 use netspectra_common::query::{Answer, Query};
 
 /// A page of flow records.
@@ -22,12 +22,11 @@ pub(crate) async fn flows(Ask { app, params, format }: Ask) -> Result<Response, 
     let (answer, completeness) = ask(&*app.answers, range, filter, query).await?;
     let Answer::Flows(answer) = answer else { return Err(mismatch()) };
     off_runtime(move || {
-        let items: Vec<_> = answer.items.iter().map(shim::flow_json).collect();
         let next = answer.next.map(|after| PageCursor { range, after, request }.to_text());
         let columns: Vec<String> = FLOW_FIELDS.iter().map(|f| f.name.to_owned()).collect();
-        let list = List { columns: &columns, items: &items, completeness: &completeness, next_cursor: next.as_deref() };
+        let list = List { columns: &columns, items: &answer.items, completeness: &completeness, next_cursor: next.as_deref() };
         let whole = view::Flows {
-            items: &items,
+            items: &answer.items,
             next_cursor: next.as_deref(),
             range: range.into(),
             completeness: &completeness,

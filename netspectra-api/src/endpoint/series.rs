@@ -2,7 +2,7 @@ use super::Ask;
 use crate::answers::{ask, mismatch, off_runtime};
 use crate::encode::List;
 use crate::problem::Problem;
-use crate::{routes, shim, view};
+use crate::{routes, view};
 use axum::response::Response;
 use netspectra_common::model::{Nanos, TimeRange};
 use netspectra_common::query::{Answer, Query};
@@ -40,7 +40,7 @@ pub(crate) async fn series(Ask { app, params, format }: Ask) -> Result<Response,
             .points
             .iter()
             .map(|p| view::SeriesItem {
-                start: shim::rfc3339(p.start),
+                start: p.start.to_string(),
                 key: view::Key { dimensions: &by, values: &p.key },
                 packets: p.packets,
                 bytes: p.bytes,

@@ -2,7 +2,7 @@
 
 mod schemas;
 
-pub(crate) use schemas::{FLOW_FIELDS, value_kind};
+pub(crate) use schemas::value_kind;
 
 use crate::encode::Format;
 use crate::params::rollup_dimensions;

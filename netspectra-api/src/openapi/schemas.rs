@@ -2,72 +2,8 @@ use crate::problem::KINDS;
 use crate::routes::{Kind, METRIC, QUANTILES_OF};
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{EndReason, FlowState, InitiatorBy};
-use netspectra_common::schema::{Dimension, ValueKind};
+use netspectra_common::schema::{Dimension, FLOW_FIELDS, FieldKind, ValueKind};
 use serde_json::{Map, Value, json};
-
-/// A field of a flow in answers.
-pub(crate) struct Field {
-    pub(crate) name: &'static str,
-    kind: FieldKind,
-    doc: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum FieldKind {
-    /// Unsigned integer.
-    Number,
-    /// Unsigned integer or null.
-    NumberOrNull,
-    /// Text.
-    Text,
-    /// Text or null.
-    TextOrNull,
-    /// RFC 3339.
-    Time,
-    State,
-    EndReason,
-    InitiatorBy,
-}
-
-const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field {
-    Field { name, kind, doc }
-}
-
-/// The fields of a flow, in the order of CSV columns.
-pub(crate) static FLOW_FIELDS: [Field; 29] = {
-    use FieldKind::{Number, NumberOrNull, Text, TextOrNull, Time};
-    [
-        field("src_ip", TextOrNull, "initiator; null for non-IP"),
-        field("dst_ip", TextOrNull, "responder; null for non-IP"),
-        field("src_port", Number, "0 where there is none"),
-        field("dst_port", Number, "0 where there is none"),
-        field("proto", Number, "IANA protocol number; 0 for non-IP"),
-        field("ether_type", Number, "EtherType; 0 for LLC"),
-        field("icmp_type", NumberOrNull, "of the initiator's packets"),
-        field("icmp_code", NumberOrNull, "of the initiator's packets"),
-        field("vlan", NumberOrNull, "outer VLAN identifier"),
-        field("inner_vlan", NumberOrNull, "second VLAN identifier"),
-        field("tunnel", TextOrNull, "tunnel whose inside this is"),
-        field("tunnel_id", NumberOrNull, "VNI, GRE key or TEID"),
-        field("packets", Number, "initiator's packets in this record"),
-        field("bytes", Number, "initiator's L2 bytes without FCS"),
-        field("l3_bytes", Number, "initiator's L3 bytes"),
-        field("reverse_packets", Number, "responder's packets in this record"),
-        field("reverse_bytes", Number, "responder's L2 bytes without FCS"),
-        field("reverse_l3_bytes", Number, "responder's L3 bytes"),
-        field("tcp_flags", Number, "OR of the initiator's TCP flags"),
-        field("reverse_tcp_flags", Number, "OR of the responder's TCP flags"),
-        field("first_seen", Time, "first packet of this record"),
-        field("last_seen", Time, "last packet of this record"),
-        field("flow_start", Time, "first packet of the flow; earlier where an active timeout cut it"),
-        field("state", FieldKind::State, "state when the record was made"),
-        field("end_reason", FieldKind::EndReason, "why the record was made"),
-        field("initiator_by", FieldKind::InitiatorBy, "how the initiator was found"),
-        field("node", Text, "node that saw it"),
-        field("iface", Text, "interface, or capture file"),
-        field("flow_id", Text, "16 hexadecimal digits; the same in all records of a flow"),
-    ]
-};
 
 /// The word for a dimension's kind of values, and the list of them where it is closed.
 pub(crate) const fn value_kind(kind: ValueKind) -> (&'static str, Option<&'static [&'static str]>) {
@@ -233,15 +169,15 @@ fn flow() -> Value {
     let fields: Vec<(&str, Value)> = FLOW_FIELDS
         .iter()
         .map(|f| {
-            let mut schema = match f.kind {
-                FieldKind::Number => json!({ "type": "integer", "minimum": 0 }),
-                FieldKind::NumberOrNull => json!({ "type": ["integer", "null"], "minimum": 0 }),
-                FieldKind::Text => json!({ "type": "string" }),
-                FieldKind::TextOrNull => json!({ "type": ["string", "null"] }),
-                FieldKind::Time => json!({ "type": "string", "format": "date-time" }),
-                FieldKind::State => json!({ "type": "string", "enum": FlowState::ALL.map(FlowState::name) }),
-                FieldKind::EndReason => json!({ "type": "string", "enum": EndReason::ALL.map(EndReason::name) }),
-                FieldKind::InitiatorBy => json!({ "type": "string", "enum": InitiatorBy::ALL.map(InitiatorBy::name) }),
+            let mut schema = match (f.name, f.kind) {
+                ("state", _) => json!({ "type": "string", "enum": FlowState::ALL.map(FlowState::name) }),
+                ("end_reason", _) => json!({ "type": "string", "enum": EndReason::ALL.map(EndReason::name) }),
+                ("initiator_by", _) => json!({ "type": "string", "enum": InitiatorBy::ALL.map(InitiatorBy::name) }),
+                (_, FieldKind::Integer) => json!({ "type": "integer", "minimum": 0 }),
+                (_, FieldKind::IntegerOrNull) => json!({ "type": ["integer", "null"], "minimum": 0 }),
+                (_, FieldKind::Text) => json!({ "type": "string" }),
+                (_, FieldKind::TextOrNull) => json!({ "type": ["string", "null"] }),
+                (_, FieldKind::Time) => json!({ "type": "string", "format": "date-time" }),
             };
             schema["description"] = json!(f.doc);
             (f.name, schema)

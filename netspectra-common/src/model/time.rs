@@ -70,134 +70,124 @@ impl std::fmt::Display for Nanos {
     /// RFC 3339, UTC, nanoseconds: `2026-01-02T03:04:05.000000006Z`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (secs, nanos) = (self.0 / Self::PER_SECOND, self.0 % Self::PER_SECOND);
-        let (year, month, day) = civil(secs / 86_400);
-        let (h, m, s) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
+        let (days, day_secs) = (secs / 86_400, secs % 86_400);
+        // Civil date from the day number, counting years from March, in eras of 400 years.
+        let shifted = days + 719_468;
+        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * month + 2) / 5 + 1;
+        let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + carry;
+        let (h, m, s) = (day_secs / 3600, day_secs / 60 % 60, day_secs % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{nanos:09}Z")
     }
 }
 
 /// A time that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no time: expected RFC 3339 (2026-01-02T03:04:05Z), Unix seconds (1767323045.5), `now`, or relative to now (-15m, now-1h; units s, m, h, d)")]
+#[error("`{0}` is not a time: expected RFC 3339, Unix seconds, `now`, `now-1h` or `-15m` (ms, s, m, h, d, w)")]
 pub struct TimeParseError(String);
 
 impl Nanos {
-    /// Reads RFC 3339, Unix seconds, `now`, `-15m`, or `now-1h`; `now` is the current time.
+    /// Reads a time: RFC 3339, Unix seconds (with a fraction), `now`, `now-1h`, `-15m`; `now` is the current time.
     ///
     /// # Errors
     /// When it is none of these.
     pub fn parse(text: &str, now: Self) -> Result<Self, TimeParseError> {
-        let t = text.trim();
-        let relative = t.strip_prefix("now").unwrap_or(t);
-        let parsed = if t == "now" {
-            Some(now)
-        } else if let Some(back) = relative.strip_prefix('-') {
-            parse_duration(back).map(|d| now.minus(d))
-        } else if t.contains('-') {
-            rfc3339(t)
-        } else {
-            unix(t)
-        };
-        parsed.ok_or_else(|| TimeParseError(text.chars().take(64).collect()))
+        let refuse = || TimeParseError(text.chars().take(64).collect());
+        let relative = text.strip_prefix("now").unwrap_or(if text.starts_with('-') { text } else { "?" });
+        if relative.is_empty() {
+            return Ok(now);
+        }
+        match relative.split_at_checked(1) {
+            Some(("-", span)) => return parse_duration(span).map(|d| now.minus(d)).ok_or_else(refuse),
+            Some(("+", span)) => return parse_duration(span).map(|d| now.plus(d)).ok_or_else(refuse),
+            _ => {}
+        }
+        let at = if text.contains('T') || text.contains('t') { civil(text) } else { seconds(text) };
+        at.map(Nanos).ok_or_else(refuse)
     }
 }
 
-/// Reads `15m`, `1h30m`, `10` (seconds), `1.5s`. Units: ms, s, m, h, d.
+/// Reads a length of time: `10s`, `1m`, `1h`, `500ms`, `1d`, `1w`, or a number of seconds.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return None;
-    }
-    let mut sum = 0.0f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let unit = match &rest[..letters] {
-            "ms" => 0.001,
-            "" | "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            "d" => 86_400.0,
-            _ => return None,
-        };
-        rest = &rest[letters..];
-        sum += number * unit;
-    }
-    Duration::try_from_secs_f64(sum).ok()
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "w" => 604_800_000,
+        _ => return None,
+    };
+    // Within what nanoseconds since the epoch can say.
+    number.checked_mul(millis).filter(|ms| *ms <= u64::MAX / 1_000_000).map(Duration::from_millis)
 }
 
-fn unix(text: &str) -> Option<Nanos> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let secs: u64 = whole.parse().ok()?;
-    Some(Nanos(secs.checked_mul(Nanos::PER_SECOND)?.checked_add(fraction_nanos(fraction)?)?))
-}
-
-/// Digits after the point as nanoseconds; further digits are cut off.
-fn fraction_nanos(digits: &str) -> Option<u64> {
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+/// Unix seconds with at most nine decimals.
+fn seconds(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let nine: String = digits.chars().chain("000000000".chars()).take(9).collect();
-    nine.parse().ok()
+    whole.parse::<u64>().ok()?.checked_mul(Nanos::PER_SECOND)?.checked_add(nanos(fraction)?)
 }
 
-fn rfc3339(text: &str) -> Option<Nanos> {
-    let (date, time) = text.split_once(['T', 't', ' '])?;
-    let mut parts = date.splitn(3, '-').map(str::parse::<u64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let zone_at = time.find(['Z', 'z', '+', '-'])?;
-    let (clock, zone) = time.split_at(zone_at);
-    let (hms, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let mut parts = hms.splitn(3, ':').map(str::parse::<u64>);
-    let (h, m, s) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    if !(1970..=2553).contains(&year) || h > 23 || m > 59 || s > 60 {
+/// The nanoseconds of a decimal fraction's digits.
+fn nanos(digits: &str) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let days = days_from_civil(year, month, day)?;
-    let local = days * 86_400 + h * 3600 + m * 60 + s;
-    let offset = match zone.as_bytes() {
-        [b'Z' | b'z'] => 0i64,
-        [sign, ..] => {
-            let (h, m) = zone[1..].split_once(':')?;
-            let (h, m): (i64, i64) = (h.parse().ok()?, m.parse().ok()?);
-            if !(0..=23).contains(&h) || !(0..=59).contains(&m) {
+    Some(digits.parse::<u64>().ok()? * 10u64.pow(9 - digits.len() as u32))
+}
+
+/// `2026-01-31T12:00:00.5+02:00`, RFC 3339 section 5.6; leap seconds are refused.
+fn civil(text: &str) -> Option<u64> {
+    if !text.is_ascii() || text.len() < 20 {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        let part = &text[from..to];
+        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok()).flatten()
+    };
+    let b = text.as_bytes();
+    if !(b[4] == b'-' && b[7] == b'-' && b[10].eq_ignore_ascii_case(&b't') && b[13] == b':' && b[16] == b':') {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let last = *days.get(usize::try_from(month).ok()?.checked_sub(1)?)?;
+    if day < 1 || day > last || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let rest = &text[19..];
+    let zone = rest.find(['Z', 'z', '+', '-'])?;
+    let fraction = if zone == 0 { 0 } else { nanos(rest[..zone].strip_prefix('.')?)? };
+    let zone = match &rest.as_bytes()[zone..] {
+        [b'Z' | b'z'] => 0,
+        [sign, _, _, b':', _, _] => {
+            let at = 19 + zone;
+            let (h, m) = (number(at + 1, at + 3)?, number(at + 4, at + 6)?);
+            if h > 23 || m > 59 {
                 return None;
             }
             (h * 3600 + m * 60) * if *sign == b'-' { -1 } else { 1 }
         }
-        [] => return None,
+        _ => return None,
     };
-    let secs = local.checked_add_signed(offset.checked_neg()?)?;
-    Some(Nanos(secs.checked_mul(Nanos::PER_SECOND)?.checked_add(fraction_nanos(fraction)?)?))
-}
-
-/// Year, month, day of a number of days since 1970-01-01. Source: H. Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms", `civil_from_days`.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + u64::from(month <= 2), month, day)
-}
-
-/// The inverse of [`civil`]; `None` for a day that does not exist.
-fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let y = year - u64::from(month <= 2);
-    let (era, yoe) = (y / 400, y % 400);
-    let mp = if month > 2 { month - 3 } else { month + 9 };
-    let doy = (153 * mp + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    let days = (era * 146_097 + doe).checked_sub(719_468)?;
-    (civil(days) == (year, month, day)).then_some(days)
+    // Days since 1970-01-01 of the proleptic Gregorian calendar, counting years from March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days =
+        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let at = ((days * 24 + hour) * 60 + minute) * 60 + second - zone;
+    u64::try_from(at).ok()?.checked_mul(Nanos::PER_SECOND)?.checked_add(fraction)
 }
 
 #[cfg(test)]
@@ -205,37 +195,69 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    const NOW: Nanos = Nanos(1_769_860_800_000_000_000);
+
     #[test]
-    fn times_are_written_and_read_by_rfc_3339() {
-        for (nanos, text) in [
-            (0, "1970-01-01T00:00:00.000000000Z"),
-            (951_782_400_000_000_000, "2000-02-29T00:00:00.000000000Z"),
-            (1_456_704_000_000_000_001, "2016-02-29T00:00:00.000000001Z"),
-            (4_107_542_399_999_999_999, "2100-02-28T23:59:59.999999999Z"),
-            (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000000000Z"),
+    fn times_are_read_in_every_documented_form() {
+        for (text, nanos) in [
+            ("now", NOW.0),
+            ("-15m", NOW.0 - 900 * Nanos::PER_SECOND),
+            ("now-1h", NOW.0 - 3_600 * Nanos::PER_SECOND),
+            ("now+500ms", NOW.0 + 500_000_000),
+            ("0", 0),
+            ("1769860800", NOW.0),
+            ("1769860800.25", NOW.0 + 250_000_000),
+            ("2026-01-31T12:00:00Z", NOW.0),
+            ("2026-01-31t12:00:00.000000001z", NOW.0 + 1),
+            ("2026-01-31T13:30:00+01:30", NOW.0),
+            ("2024-02-29T00:00:00Z", 1_709_164_800 * Nanos::PER_SECOND),
+            ("1970-01-01T00:00:00Z", 0),
         ] {
-            assert_eq!(Nanos(nanos).to_string(), text);
-            assert_eq!(Nanos::parse(text, Nanos(0)).unwrap(), Nanos(nanos));
+            assert_eq!(Nanos::parse(text, NOW), Ok(Nanos(nanos)), "{text}");
         }
     }
 
     #[test]
-    fn other_forms_of_time_are_read() {
-        let now = Nanos::from_secs(10_000);
-        for (text, secs) in [
-            ("now", 10_000.0),
-            ("-15m", 9100.0),
-            ("now-1h", 6400.0),
-            ("-1h30m", 4600.0),
-            ("100", 100.0),
-            ("100.25", 100.25),
-            ("1970-01-01T01:00:00+01:00", 0.0),
-            ("1970-01-01 00:00:01.5Z", 1.5),
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "nowhere",
+            "now-",
+            "now-1",
+            "-",
+            "-1y",
+            "1e9",
+            "1.",
+            ".5",
+            "1769860800.0000000001",
+            "2023-02-29T00:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:60Z",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00:00+0100",
+            "2026-00-31T12:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2600-01-01T00:00:00Z",
+            "99999999999999999999",
+            "now\u{e9}",
+            "2026-01-31T12:00:00\u{e9}",
         ] {
-            assert_eq!(Nanos::parse(text, now).unwrap().as_secs_f64(), secs, "{text}");
+            // A span without a unit is in seconds.
+            assert_eq!(Nanos::parse(text, NOW).is_err(), text != "now-1", "{text}");
         }
-        for text in ["", "yesterday", "2023-02-29T00:00:00Z", "-5x", "1e9", "2024-01-01", "2024-01-01T25:00:00Z", "-"] {
-            assert!(Nanos::parse(text, now).is_err(), "{text}");
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00.000000000Z"),
+            (NOW.0 + 5, "2026-01-31T12:00:00.000000005Z"),
+            (u64::MAX, "2554-07-21T23:34:33.709551615Z"),
+        ] {
+            assert_eq!(Nanos(nanos).to_string(), text);
+            assert_eq!(Nanos::parse(text, NOW).unwrap(), Nanos(nanos));
         }
     }
 }

@@ -243,7 +243,29 @@ fn seen(messages: &[BusMessage]) -> Counter {
 
 /// Everything a batch says, as text: equal texts are equal bytes.
 fn text(batches: &[netspectra_common::ports::StoreBatch]) -> Vec<String> {
-    batches.iter().map(|b| format!("{b:?}")).collect()
+    batches.iter().map(canonical).collect()
+}
+
+/// Everything of a batch; sketches as their bytes, because their debug text shows the order of a hash table.
+fn canonical(batch: &StoreBatch) -> String {
+    let mut text = format!("{:?} {:?} {:?} {:?}", batch.closed_by, batch.flows, batch.rollups, batch.ledger);
+    for w in &batch.windows {
+        text += &format!("{} {:?} {:?} {:?} {} {:?}", w.node, w.resolution, w.start, w.total, w.new_flows, w.protocols);
+        if let Some(s) = &w.sketches {
+            let distinct = [&s.src_ips, &s.dst_ips, &s.ips, &s.dst_ports, &s.pairs, &s.flows].map(|h| h.to_bytes());
+            let top = [
+                &s.top_src_bytes,
+                &s.top_dst_bytes,
+                &s.top_src_packets,
+                &s.top_dst_packets,
+                &s.top_dst_port_bytes,
+            ]
+            .map(|t| t.to_bytes());
+            let spread = [&s.packet_size, &s.flow_duration].map(|q| q.to_bytes());
+            text += &format!("{distinct:?} {top:?} {spread:?}");
+        }
+    }
+    text
 }
 
 proptest! {
