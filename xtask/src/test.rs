@@ -57,7 +57,8 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>) -> Result<()> {
         run(Command::new("sudo").arg("-v"))?;
         command.args(["--config", &runner_config()?]);
     }
-    command.args(["test", "--workspace", "--locked"]).env(OBJECT_VARIABLE, &object);
+    // All results, also after a failure: one run says everything that is wrong.
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).env(OBJECT_VARIABLE, &object);
     if let Some(filter) = filter {
         require_a_match(ws, &object, filter)?;
         command.args(["--", filter]);
