@@ -247,7 +247,7 @@ fn text(batches: &[netspectra_common::ports::StoreBatch]) -> Vec<String> {
 }
 
 /// Everything of a batch; sketches as their bytes, because their debug text shows the order of a hash table.
-fn canonical(batch: &StoreBatch) -> String {
+fn canonical(batch: &netspectra_common::ports::StoreBatch) -> String {
     let mut text = format!("{:?} {:?} {:?} {:?}", batch.closed_by, batch.flows, batch.rollups, batch.ledger);
     for w in &batch.windows {
         text += &format!("{} {:?} {:?} {:?} {} {:?}", w.node, w.resolution, w.start, w.total, w.new_flows, w.protocols);
