@@ -2,6 +2,7 @@
 
 mod config;
 mod inbox;
+mod intake;
 mod points;
 mod stats;
 #[cfg(test)]
@@ -14,10 +15,10 @@ pub use stats::EngineStats;
 use crate::lifecycle::{Events, FlowTable, normalise};
 use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
-use inbox::{Complete, Dropped, Inbox};
+use inbox::{Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
+    BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
     SizeHistogram, TimeRange,
 };
 use netspectra_common::ports::StoreBatch;
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// Log time.
     time: Nanos,
+    /// Begin of the last generation: what ends without one is booked there.
+    last_start: Nanos,
     inbox: Inbox,
     pub(crate) windows: Windows,
     slots: Option<Slots>,
@@ -146,42 +149,6 @@ impl Engine {
         Some(TimeRange { from, to: to.max(from.plus(Duration::from_nanos(1))) })
     }
 
-    fn keep(&mut self, chunk: &Arc<Chunk>) {
-        let id = &chunk.id.generation;
-        let Some(node) = self.node(&id.node) else { return };
-        if !self.nodes[node as usize].inbox.is_new(chunk) {
-            self.stats.duplicate_chunks += 1;
-            return;
-        }
-        let cost = inbox::cost(chunk);
-        if !self.make_room(cost, node, (id.epoch, id.generation)) {
-            self.stats.abandoned_chunks += 1;
-            return;
-        }
-        let dropped = self.nodes[node as usize].inbox.keep(chunk, self.messages);
-        self.pending += cost;
-        self.drop_pending(&dropped);
-    }
-
-    /// Gives up the longest waiting generations other than `current` of `node` until `cost` more fits.
-    fn make_room(&mut self, cost: usize, node: u32, current: (u64, u64)) -> bool {
-        while self.pending + cost > self.config.max_pending_deltas {
-            let waiting = self.nodes.iter().enumerate().filter_map(|(at, n)| {
-                let except = (at == node as usize).then_some(current);
-                n.inbox.oldest(except).map(|since| (since, at))
-            });
-            let Some((since, at)) = waiting.min() else { return false };
-            let dropped = self.nodes[at].inbox.give_up(Some(since));
-            self.drop_pending(&dropped);
-        }
-        true
-    }
-
-    fn drop_pending(&mut self, dropped: &Dropped) {
-        self.pending = self.pending.saturating_sub(dropped.cost);
-        self.stats.abandoned_chunks += dropped.chunks;
-    }
-
     fn close_generation(&mut self, manifest: &Manifest) -> Option<StoreBatch> {
         let at = self.node(&manifest.id.node)?;
         let (complete, dropped) = self.nodes[at as usize].inbox.close(manifest);
@@ -201,6 +168,7 @@ impl Engine {
             self.nodes[at as usize].windows.reopen();
             self.nodes[at as usize].time = Nanos(0);
         }
+        self.nodes[at as usize].last_start = manifest.start;
         let place = self.nodes[at as usize].windows.place(manifest.start);
         self.stats.late_generations += u64::from(place.late);
 
@@ -307,7 +275,7 @@ impl Engine {
         self.flows.end_all(at, &self.points, &mut self.events);
         let node = &mut self.nodes[at as usize];
         if !self.events.records.is_empty() {
-            let place = node.windows.place(node.time.minus(Duration::from_nanos(1)));
+            let place = node.windows.place(node.last_start);
             let ended = self.events.records.iter().filter_map(duration);
             node.windows.open(place).measure(&SizeHistogram::default(), ended);
         }
@@ -342,28 +310,6 @@ impl Engine {
         let (rows, windows) = std::mem::replace(&mut node.counted, (node.windows.row_count(), node.windows.len()));
         self.open_rows = self.open_rows + node.counted.0 - rows;
         self.open_windows = self.open_windows + node.counted.1 - windows;
-    }
-
-    /// The number of the node called `name`, new if need be; `None` (counted) when there are too many.
-    fn node(&mut self, name: &Arc<str>) -> Option<u32> {
-        if let Some(at) = self.by_name.get(name) {
-            return Some(*at);
-        }
-        if self.nodes.len() >= self.config.max_nodes {
-            self.stats.refused_messages += 1;
-            return None;
-        }
-        let at = self.nodes.len() as u32;
-        self.nodes.push(Node {
-            name: name.clone(),
-            time: Nanos(0),
-            inbox: Inbox::default(),
-            windows: Windows::default(),
-            slots: None,
-            counted: (0, 0),
-        });
-        self.by_name.insert(name.clone(), at);
-        Some(at)
     }
 
     /// Interned `interfaces` of node `at`; [`UNNAMED`] for slots that are not among them.
