@@ -285,7 +285,8 @@ fn captures_count_the_same_in_the_kernel() {
                 left_out += 1;
             }
         }
-        frames += assert_equal(&mut source, &mut table, &path.display().to_string(), ethernet.iter().map(Vec::as_slice));
+        frames +=
+            assert_equal(&mut source, &mut table, &path.display().to_string(), ethernet.iter().map(Vec::as_slice));
     }
     assert!(frames > 10_000 && left_out * 10 < frames, "{frames} frames compared, {left_out} left out");
 }

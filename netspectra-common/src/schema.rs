@@ -222,7 +222,11 @@ pub const FLOW_FIELDS: [Field; 29] = [
     field("last_seen", FieldKind::Time, "last packet of this record, RFC 3339"),
     field("flow_start", FieldKind::Time, "first packet of the flow, earlier where the active timeout cut it"),
     field("state", FieldKind::Text, "active, closed or timed_out"),
-    field("end_reason", FieldKind::Text, "none, idle_timeout, active_timeout, fin, rst, end_of_input or lack_of_resources"),
+    field(
+        "end_reason",
+        FieldKind::Text,
+        "none, idle_timeout, active_timeout, fin, rst, end_of_input or lack_of_resources",
+    ),
     field("initiator_by", FieldKind::Text, "how the initiator was told: syn, first_packet or port"),
     field("node", FieldKind::Text, "node that saw it"),
     field("iface", FieldKind::Text, "interface, or name of the capture file"),

@@ -93,7 +93,12 @@ fn btf() -> Check {
     if Path::new(path).exists() {
         Check::good("kernel BTF", path)
     } else {
-        Check::with(Status::Bad, "kernel BTF", format!("`{path}` is missing"), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
+        Check::with(
+            Status::Bad,
+            "kernel BTF",
+            format!("`{path}` is missing"),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        )
     }
 }
 

@@ -10,8 +10,9 @@ static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netspectra.bp
 /// When the binary was built without one; says how to get it.
 pub(crate) fn bytes() -> anyhow::Result<Vec<u8>> {
     if let Some(path) = std::env::var_os("NETSPECTRA_BPF_OBJECT") {
-        return std::fs::read(&path)
-            .with_context(|| format!("cannot read the eBPF object `{}` that NETSPECTRA_BPF_OBJECT names", path.display()));
+        return std::fs::read(&path).with_context(|| {
+            format!("cannot read the eBPF object `{}` that NETSPECTRA_BPF_OBJECT names", path.display())
+        });
     }
     if EMBEDDED.is_empty() {
         bail!(

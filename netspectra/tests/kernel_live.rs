@@ -86,7 +86,7 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
     let vlans: Vec<&Value> = flows["items"].as_array().unwrap().iter().filter(|f| f["src_ip"] == "192.0.2.1").collect();
     assert_eq!(vlans.len(), 2, "{vlans:#?}");
     for f in vlans {
-        let expected = if f["inner_vlan"].is_null() { (100, 7 * (46 + 50 ), 7) } else { (200, 5 * (50 + 60), 5) };
+        let expected = if f["inner_vlan"].is_null() { (100, 7 * (46 + 50), 7) } else { (200, 5 * (50 + 60), 5) };
         assert_eq!((number(f, "vlan"), number(f, "bytes"), number(f, "packets")), expected, "{f:#}");
     }
 
@@ -129,7 +129,10 @@ fn stored_answers_are_the_same_after_a_restart() {
     pair.up();
     traffic::udp(&pair, false, 6000, 50, 10, 20);
     pair.down();
-    let packets = { let c = pair.peer_counters(); c.rx_packets + c.tx_packets };
+    let packets = {
+        let c = pair.peer_counters();
+        c.rx_packets + c.tx_packets
+    };
     instance.wait("ledger", &["--from", "0"], |l| number(&l["seen"], "packets") == packets);
     let (status, data) = instance.stop_keeping_data();
     assert!(status.success());
@@ -182,7 +185,16 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
 
     let (code, error) = run_in(
         &pair,
-        &["query", "flows", "--filter", "src_prt = 5", "--url", &instance.url(), "--token-file", &format!("{same}/token")],
+        &[
+            "query",
+            "flows",
+            "--filter",
+            "src_prt = 5",
+            "--url",
+            &instance.url(),
+            "--token-file",
+            &format!("{same}/token"),
+        ],
     );
     assert_eq!(code, 2);
     assert!(error.contains("did you mean `src_port`?"), "{error}");

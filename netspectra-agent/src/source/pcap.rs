@@ -229,13 +229,7 @@ impl Source for PcapSource {
 fn keep(frame: &Frame<'_>, data: &mut Vec<u8>) -> Head {
     data.clear();
     data.extend_from_slice(frame.data);
-    Head {
-        ts: frame.ts,
-        link: frame.link.0,
-        iface: frame.iface,
-        orig_len: frame.orig_len,
-        direction: frame.direction,
-    }
+    Head { ts: frame.ts, link: frame.link.0, iface: frame.iface, orig_len: frame.orig_len, direction: frame.direction }
 }
 
 fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Interface>) {

@@ -5,8 +5,8 @@ use crate::encode::List;
 use crate::problem::Problem;
 use crate::{routes, view};
 use axum::response::Response;
-use netspectra_common::schema::FLOW_FIELDS;
 use netspectra_common::query::{Answer, Query};
+use netspectra_common::schema::FLOW_FIELDS;
 
 /// A page of flow records.
 pub(crate) async fn flows(Ask { app, params, format }: Ask) -> Result<Response, Problem> {
@@ -24,7 +24,8 @@ pub(crate) async fn flows(Ask { app, params, format }: Ask) -> Result<Response, 
     off_runtime(move || {
         let next = answer.next.map(|after| PageCursor { range, after, request }.to_text());
         let columns: Vec<String> = FLOW_FIELDS.iter().map(|f| f.name.to_owned()).collect();
-        let list = List { columns: &columns, items: &answer.items, completeness: &completeness, next_cursor: next.as_deref() };
+        let list =
+            List { columns: &columns, items: &answer.items, completeness: &completeness, next_cursor: next.as_deref() };
         let whole = view::Flows {
             items: &answer.items,
             next_cursor: next.as_deref(),

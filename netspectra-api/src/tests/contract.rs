@@ -2,9 +2,9 @@
 
 use super::fake::*;
 use crate::openapi::{answer_schema, document};
-use netspectra_common::schema::FLOW_FIELDS;
 use crate::routes::{Endpoint, ROUTES};
 use axum::http::StatusCode;
+use netspectra_common::schema::FLOW_FIELDS;
 use serde_json::Value;
 
 /// Why `value` does not fit `schema`; knows the keywords that the document uses. Fields that the schema does not name

@@ -34,10 +34,7 @@ impl Ledger {
     /// `seen - accounted`, packets and bytes.
     pub fn residual(&self) -> (i128, i128) {
         let a = self.accounted();
-        (
-            i128::from(self.seen.packets) - i128::from(a.packets),
-            i128::from(self.seen.bytes) - i128::from(a.bytes),
-        )
+        (i128::from(self.seen.packets) - i128::from(a.packets), i128::from(self.seen.bytes) - i128::from(a.bytes))
     }
 
     /// Adds `other`.

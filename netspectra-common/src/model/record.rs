@@ -171,7 +171,8 @@ impl FlowRecord {
     ///
     /// Times are the whole record's, because a record does not keep them by direction.
     pub fn unidirectional(&self) -> impl Iterator<Item = Self> {
-        let forward = Self { reverse_packets: 0, reverse_bytes: 0, reverse_l3_bytes: 0, reverse_tcp_flags: 0, ..self.clone() };
+        let forward =
+            Self { reverse_packets: 0, reverse_bytes: 0, reverse_l3_bytes: 0, reverse_tcp_flags: 0, ..self.clone() };
         let backward = Self {
             src_ip: self.dst_ip,
             dst_ip: self.src_ip,

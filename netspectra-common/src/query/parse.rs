@@ -217,7 +217,8 @@ impl<'a> Parser<'a> {
             }
         };
         if op != CmpOp::Eq && !matches!(kind, ValueKind::U16) {
-            let message = format!("`{}` has no order: expected `=`, `!=` or `in`, found `{}`", name.text, operator.text);
+            let message =
+                format!("`{}` has no order: expected `=`, `!=` or `in`, found `{}`", name.text, operator.text);
             return Err(error(operator.column, message));
         }
         let mut values = Vec::new();
@@ -256,7 +257,9 @@ impl<'a> Parser<'a> {
         };
         let token = self.take(&format!("{expected} for `{name}`"))?;
         let wrong = || error(token.column, format!("`{name}` takes {expected}, found `{}`", token.text));
-        if !token.quoted && ["(", ")", ",", "=", "==", "!=", "<", "<=", ">", ">=", "!", "&&", "||"].contains(&token.text.as_str()) {
+        if !token.quoted
+            && ["(", ")", ",", "=", "==", "!=", "<", "<=", ">", ">=", "!", "&&", "||"].contains(&token.text.as_str())
+        {
             return Err(wrong());
         }
         match kind {
@@ -353,17 +356,32 @@ mod tests {
             ("!proto == 6 && vlan >= 10", "not proto = tcp and vlan >= 10"),
             ("iface = \"my \\\"if\\\"\"", "iface = \"my \\\"if\\\"\""),
             ("ether_type = 0x0806", "ether_type = 2054"),
-            ("a or b", "!`a` is no dimension, did you mean `ip`? known are ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, direction, state, end_reason (column 1)"),
-            ("src_ip = ", "!expected an address or block (10.0.0.1, 10.0.0.0/8, 2001:db8::/32) for `src_ip`, found the end (column 10)"),
-            ("src_prt = 5", "!`src_prt` is no dimension, did you mean `src_port`? known are ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, direction, state, end_reason (column 1)"),
-            ("dst_port = 70000", "!`dst_port` takes a number from 0 to 65535, or a range (8000..8080), found `70000` (column 12)"),
+            (
+                "a or b",
+                "!`a` is no dimension, did you mean `ip`? known are ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, direction, state, end_reason (column 1)",
+            ),
+            (
+                "src_ip = ",
+                "!expected an address or block (10.0.0.1, 10.0.0.0/8, 2001:db8::/32) for `src_ip`, found the end (column 10)",
+            ),
+            (
+                "src_prt = 5",
+                "!`src_prt` is no dimension, did you mean `src_port`? known are ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, direction, state, end_reason (column 1)",
+            ),
+            (
+                "dst_port = 70000",
+                "!`dst_port` takes a number from 0 to 65535, or a range (8000..8080), found `70000` (column 12)",
+            ),
             ("proto < 6", "!`proto` has no order: expected `=`, `!=` or `in`, found `<` (column 7)"),
             ("state = open", "!`state` takes one of active, closed, timed_out, found `open` (column 9)"),
             ("(vlan = 1", "!expected `)`, found the end (column 10)"),
             ("vlan = 1 vlan = 2", "!expected `and`, `or` or the end, found `vlan` (column 10)"),
             ("iface = \"x", "!this quote is not closed: expected `\"` (column 9)"),
             ("vlan = 1 & vlan = 2", "!expected `&&`, found `&` (column 10)"),
-            ("src_ip = 10.0.0.0/33", "!`src_ip` takes an address or block (10.0.0.1, 10.0.0.0/8, 2001:db8::/32), found `10.0.0.0/33` (column 10)"),
+            (
+                "src_ip = 10.0.0.0/33",
+                "!`src_ip` takes an address or block (10.0.0.1, 10.0.0.0/8, 2001:db8::/32), found `10.0.0.0/33` (column 10)",
+            ),
         ] {
             match (parse_filter(text), written.strip_prefix('!')) {
                 (Ok(f), None) => {

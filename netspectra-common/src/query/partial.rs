@@ -1,8 +1,8 @@
 //! Partials: what one part of the data says to a plan. They merge in any order into the same answer.
 
 use super::answer::{
-    Answer, CardinalityAnswer, FlowsAnswer, GroupKey, LedgerAnswer, QuantilesAnswer, SeriesAnswer, SeriesPoint, TopAnswer,
-    TopRow,
+    Answer, CardinalityAnswer, FlowsAnswer, GroupKey, LedgerAnswer, QuantilesAnswer, SeriesAnswer, SeriesPoint,
+    TopAnswer, TopRow,
 };
 use super::keys;
 use super::plan::{FlowCursor, MAX_GROUPS, MAX_POINTS, Metric, Plan, PlanError, Quantity, Query, Source};
@@ -226,12 +226,14 @@ impl Partial {
                         ([Dimension::DstIp], _) => &sketches.top_dst_bytes,
                         _ => &sketches.top_dst_port_bytes,
                     }),
-                    (State::Distinct(Distinct::Many(hll)), Query::Cardinality { of }) => hll.merge(match of.as_slice() {
-                        [Dimension::SrcIp] => &sketches.src_ips,
-                        [Dimension::DstIp] => &sketches.dst_ips,
-                        [Dimension::SrcIp, _] => &sketches.pairs,
-                        _ => &sketches.dst_ports,
-                    }),
+                    (State::Distinct(Distinct::Many(hll)), Query::Cardinality { of }) => {
+                        hll.merge(match of.as_slice() {
+                            [Dimension::SrcIp] => &sketches.src_ips,
+                            [Dimension::DstIp] => &sketches.dst_ips,
+                            [Dimension::SrcIp, _] => &sketches.pairs,
+                            _ => &sketches.dst_ports,
+                        })
+                    }
                     (State::Quantiles(quantiles), Query::Quantiles { of, .. }) => quantiles.merge(match of {
                         Quantity::PacketSize => &sketches.packet_size,
                         Quantity::FlowDuration => &sketches.flow_duration,
@@ -323,7 +325,8 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
         }
         (State::Groups(groups), Query::Top { limit, .. }) => {
             let total = groups.values().fold(0u64, |sum, v| sum.saturating_add(*v));
-            let mut rows: Vec<(u64, GroupKey)> = groups.into_iter().filter(|(_, v)| *v > 0).map(|(k, v)| (v, k)).collect();
+            let mut rows: Vec<(u64, GroupKey)> =
+                groups.into_iter().filter(|(_, v)| *v > 0).map(|(k, v)| (v, k)).collect();
             rows.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
             rows.truncate(*limit);
             let items = rows.into_iter().map(|(v, key)| TopRow { key, value: Estimate::exact(v as f64) }).collect();
@@ -362,9 +365,7 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
             let items = q.iter().filter_map(|q| sketch.quantile(*q).map(|v| (*q, v))).collect();
             Answer::Quantiles(QuantilesAnswer { range, count: sketch.count(), items })
         }
-        (State::Ledger(ledger, generations), _) => {
-            Answer::Ledger(LedgerAnswer { range, ledger: *ledger, generations })
-        }
+        (State::Ledger(ledger, generations), _) => Answer::Ledger(LedgerAnswer { range, ledger: *ledger, generations }),
         _ => return Err(PlanError::Unanswerable("the partial is of another plan".into())),
     })
 }
@@ -398,9 +399,7 @@ fn distinct_key(row: &Rollup, of: &[Dimension]) -> Option<Vec<u8>> {
     match of {
         [Dimension::SrcIp] => row.src_ip.map(|a| keys::address(a).to_vec()),
         [Dimension::DstIp] => row.dst_ip.map(|a| keys::address(a).to_vec()),
-        [Dimension::Proto, Dimension::DstPort] => {
-            row.src_ip.map(|_| keys::port(row.proto, row.dst_port).to_vec())
-        }
+        [Dimension::Proto, Dimension::DstPort] => row.src_ip.map(|_| keys::port(row.proto, row.dst_port).to_vec()),
         [Dimension::SrcIp, Dimension::DstIp] => Some(keys::pair(row.src_ip?, row.dst_ip?).to_vec()),
         _ => {
             let texts: Vec<String> = of.iter().map(|d| keys::group_text(row, *d)).collect();
@@ -421,9 +420,7 @@ fn distinct_key(row: &Rollup, of: &[Dimension]) -> Option<Vec<u8>> {
 fn sketch_key(by: &[Dimension], key: &[u8]) -> Option<GroupKey> {
     match (by, key) {
         ([_], _) => keys::decode_address(key).map(|a| vec![a.to_string()]),
-        (_, [proto, high, low]) => {
-            Some(vec![keys::proto_text(*proto), u16::from_be_bytes([*high, *low]).to_string()])
-        }
+        (_, [proto, high, low]) => Some(vec![keys::proto_text(*proto), u16::from_be_bytes([*high, *low]).to_string()]),
         _ => None,
     }
 }

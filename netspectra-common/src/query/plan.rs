@@ -264,6 +264,9 @@ fn sketched_top(by: &[Dimension], metric: Metric) -> bool {
 fn sketched_cardinality(of: &[Dimension]) -> bool {
     matches!(
         of,
-        [Dimension::SrcIp] | [Dimension::DstIp] | [Dimension::Proto, Dimension::DstPort] | [Dimension::SrcIp, Dimension::DstIp]
+        [Dimension::SrcIp]
+            | [Dimension::DstIp]
+            | [Dimension::Proto, Dimension::DstPort]
+            | [Dimension::SrcIp, Dimension::DstIp]
     )
 }

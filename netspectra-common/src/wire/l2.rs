@@ -68,12 +68,7 @@ pub(super) fn parse<B: Bytes>(
 /// Follows one encapsulation: the offset and EtherType of what is inside, or `None` when the frame is not IP (the key
 /// says so then).
 #[inline(always)]
-fn step<B: Bytes>(
-    frame: &B,
-    at: u32,
-    ether_type: u16,
-    key: &mut FlowKey,
-) -> Result<Option<(u32, u16)>, LossReason> {
+fn step<B: Bytes>(frame: &B, at: u32, ether_type: u16, key: &mut FlowKey) -> Result<Option<(u32, u16)>, LossReason> {
     match ether_type {
         ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_OLD => {
             let tci = frame.be16(at).ok_or(LossReason::TruncatedLink)?;

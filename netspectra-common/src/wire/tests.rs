@@ -233,7 +233,11 @@ fn the_inside_of_tunnels_is_found() {
         (Tunnel::Gre, 0, ipv4(47, &[&[0, 0, 0x86, 0xdd][..], &inner].concat())),
         (Tunnel::Gre, 5, ipv4(47, &[&[0x20, 0, 0x65, 0x58, 0, 0, 0, 5][..], &inner_frame].concat())),
         (Tunnel::Vxlan, 77, ipv4(17, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 77, 0][..], &inner_frame].concat()))),
-        (Tunnel::Geneve, 9, ipv4(17, &udp(6081, &[&[1, 0, 0x65, 0x58, 0, 0, 9, 0, 0, 0, 0, 0][..], &inner_frame].concat()))),
+        (
+            Tunnel::Geneve,
+            9,
+            ipv4(17, &udp(6081, &[&[1, 0, 0x65, 0x58, 0, 0, 9, 0, 0, 0, 0, 0][..], &inner_frame].concat())),
+        ),
         (Tunnel::GtpU, 3, ipv4(17, &udp(2152, &[&[0x30, 255, 0, 0, 0, 0, 0, 3][..], &inner].concat()))),
         (Tunnel::Teredo, 0, ipv4(17, &udp(3544, &[&[0, 0, 1, 2, 3, 4, 5, 6][..], &inner].concat()))),
     ] {

@@ -107,9 +107,7 @@ fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {
         return None;
     }
     let (bar, template) = match source.progress() {
-        (_, Some(total)) => {
-            (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}")
-        }
+        (_, Some(total)) => (ProgressBar::new(total), "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}"),
         (_, None) => (ProgressBar::no_length(), "{spinner} {bytes} {bytes_per_sec} {msg}"),
     };
     bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -131,7 +131,12 @@ impl Summary {
                 .files
                 .iter()
                 .map(|f| {
-                    (f.path.display().to_string(), f.format.clone(), f.frames, f.error.as_ref().map(ToString::to_string))
+                    (
+                        f.path.display().to_string(),
+                        f.format.clone(),
+                        f.frames,
+                        f.error.as_ref().map(ToString::to_string),
+                    )
                 })
                 .collect(),
             first: read.span.map(|(first, _)| first),

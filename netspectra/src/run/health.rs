@@ -4,8 +4,8 @@ use netspectra_api::{Check, Health};
 use netspectra_common::model::{BusMessage, Ledger};
 use netspectra_common::ports::{BoxFuture, PortError, Publisher};
 use netspectra_engine::task::InProcessBus;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Silence of the capture that is worrying: a generation comes every second.

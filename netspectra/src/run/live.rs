@@ -64,14 +64,23 @@ async fn frame(store: &dyn Store, clock: &SystemClock) -> anyhow::Result<String>
         let (packets, bytes) = seconds.iter().rev().nth(1).copied().unwrap_or_default();
         let most = seconds.iter().map(|s| s.1).max().unwrap_or(0).max(1);
         let bars: String = seconds.iter().map(|(_, b)| BARS[(b * 8 / most) as usize]).collect();
-        let _ = writeln!(text, "{:>14}  {packets:>10} packets/s   last {HISTORY} s\n{bars}\n", output::bit_rate(bytes as f64 * 8.0));
+        let _ = writeln!(
+            text,
+            "{:>14}  {packets:>10} packets/s   last {HISTORY} s\n{bars}\n",
+            output::bit_rate(bytes as f64 * 8.0)
+        );
     }
     let by = vec![Dimension::SrcIp];
     if let Answer::Top(top) = ask(Query::Top { by, metric: Metric::Bytes, limit: ROWS, exact: false }).await? {
         let _ = writeln!(text, "{:<44} {:>14} {:>8}", "top senders", "bytes", "share");
         for row in top.items {
             let share = row.value.estimate * 100.0 / top.total.max(1) as f64;
-            let _ = writeln!(text, "{:<44} {:>14} {share:>6.1} %", row.key.join("/"), output::bytes(row.value.estimate as u64));
+            let _ = writeln!(
+                text,
+                "{:<44} {:>14} {share:>6.1} %",
+                row.key.join("/"),
+                output::bytes(row.value.estimate as u64)
+            );
         }
     }
     if let Answer::Cardinality(c) = ask(Query::Cardinality { of: vec![Dimension::SrcIp] }).await? {
@@ -79,7 +88,11 @@ async fn frame(store: &dyn Store, clock: &SystemClock) -> anyhow::Result<String>
     }
     if let Answer::Ledger(l) = ask(Query::Ledger).await? {
         let (packets, bytes) = l.ledger.residual();
-        let _ = writeln!(text, "ledger:  {} packets seen, {packets} packets and {bytes} bytes unaccounted", l.ledger.seen.packets);
+        let _ = writeln!(
+            text,
+            "ledger:  {} packets seen, {packets} packets and {bytes} bytes unaccounted",
+            l.ledger.seen.packets
+        );
     }
     Ok(text)
 }

@@ -8,10 +8,10 @@ use netspectra_engine::store::embedded::EmbeddedStore;
 use netspectra_engine::task::LiveView;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
@@ -65,7 +65,11 @@ impl Collector for Process {
         out.counter("netspectra_agent_accounted_bytes", "Bytes in a record or under a reason", accounted.bytes)?;
         let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r as usize].packets));
         out.counters("netspectra_agent_without_flow_packets", "Packets without a flow record", "reason", &reasons)?;
-        out.counter("netspectra_agent_orphan_fragments", "Later fragments without their first", ledger.orphan_fragments)?;
+        out.counter(
+            "netspectra_agent_orphan_fragments",
+            "Later fragments without their first",
+            ledger.orphan_fragments,
+        )?;
 
         let e = self.engine.borrow().clone();
         out.gauge("netspectra_engine_active_flows", "Flows being watched", e.active_flows as u64)?;

@@ -15,7 +15,9 @@ use anyhow::{Context, anyhow, bail};
 use health::State;
 use netspectra_agent::drain::Drain;
 use netspectra_agent::run as agent;
-use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces};
+use netspectra_agent::source::xdp::{
+    AttachMode, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces,
+};
 use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
 use netspectra_common::ports::{Clock, Store};
@@ -63,7 +65,10 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
 fn default_interface() -> anyhow::Result<String> {
     default_route_interface().ok_or_else(|| {
         let present: Vec<String> = list_interfaces().into_iter().map(|(_, name)| format!("`{name}`")).collect();
-        anyhow!("there is no default route to tell which interface to watch: name it with --iface; there are {}", present.join(", "))
+        anyhow!(
+            "there is no default route to tell which interface to watch: name it with --iface; there are {}",
+            present.join(", ")
+        )
     })
 }
 
@@ -95,7 +100,9 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
     let object = object::bytes().map_err(Failure::misuse)?;
     std::fs::create_dir_all(&config.store.data_dir)
-        .with_context(|| format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display()))
+        .with_context(|| {
+            format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display())
+        })
         .map_err(Failure::misuse)?;
     let listener = tokio::net::TcpListener::bind(config.api.listen)
         .await
@@ -105,7 +112,8 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let store = Arc::new(open_store(&config).map_err(Failure::misuse)?);
     let token_file = config.token_file();
     let token = token::load_or_make(&token_file).map_err(Failure::misuse)?;
-    let auth = Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
+    let auth =
+        Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
     let source = open_source(&object, &config)?;
     for a in source.attached() {
         tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
@@ -138,7 +146,8 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));
     let upkeep = tokio::spawn(upkeep(store.clone(), clock.clone(), stopped.clone()));
     tracing::info!(token_file = %token_file.display(), "listening on http://{address}");
-    let screen = live_view.then(|| tokio::spawn(live::show(view.clone(), clock.clone(), address, token.clone(), stopped)));
+    let screen =
+        live_view.then(|| tokio::spawn(live::show(view.clone(), clock.clone(), address, token.clone(), stopped)));
 
     // Until somebody asks for the end, or a part ends by itself, which is a failure.
     let ended_early = tokio::select! {
@@ -275,7 +284,12 @@ fn report(ledger: &Ledger) {
     for reason in netspectra_common::abi::LossReason::ALL {
         let c = ledger.reasons[reason as usize];
         if !c.is_zero() {
-            output::error(&format!("ledger: without a flow, {}: {} packets, {} bytes", reason.name(), c.packets, c.bytes));
+            output::error(&format!(
+                "ledger: without a flow, {}: {} packets, {} bytes",
+                reason.name(),
+                c.packets,
+                c.bytes
+            ));
         }
     }
 }

@@ -28,7 +28,19 @@ impl Instance {
     pub fn start_on(pair: &Pair, mode: &str, data: tempfile::TempDir) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
-            .args([BINARY, "run", "--iface", MON, "--mode", mode, "--listen", "127.0.0.1:0", "--node", "test", "--data-dir"])
+            .args([
+                BINARY,
+                "run",
+                "--iface",
+                MON,
+                "--mode",
+                mode,
+                "--listen",
+                "127.0.0.1:0",
+                "--node",
+                "test",
+                "--data-dir",
+            ])
             .arg(data.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

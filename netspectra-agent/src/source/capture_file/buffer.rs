@@ -47,7 +47,9 @@ impl Buffer {
         let magic: [u8; 4] = head.first_chunk().copied().unwrap_or_default();
         let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(head).chain(raw);
         let (reader, compression): (Box<dyn Read + Send>, _) = match magic {
-            [0x1f, 0x8b, ..] => (Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(STEP / 8, whole))), Some("gzip")),
+            [0x1f, 0x8b, ..] => {
+                (Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(STEP / 8, whole))), Some("gzip"))
+            }
             [0x28, 0xb5, 0x2f, 0xfd] => {
                 (Box::new(zstd::stream::read::Decoder::new(whole).map_err(CaptureError::Io)?), Some("zstd"))
             }
@@ -116,7 +118,9 @@ impl Buffer {
     fn failure(&mut self, source: io::Error) -> CaptureError {
         self.eof = true;
         match self.compression {
-            Some(kind) => CaptureError::Compression { kind, offset: self.offset + (self.end - self.start) as u64, source },
+            Some(kind) => {
+                CaptureError::Compression { kind, offset: self.offset + (self.end - self.start) as u64, source }
+            }
             None => CaptureError::Io(source),
         }
     }

@@ -318,10 +318,5 @@ impl Reader {
 }
 
 fn short(what: &'static str, offset: u64, len: usize) -> CaptureError {
-    CaptureError::Damaged {
-        what,
-        offset,
-        found: format!("{len} bytes"),
-        expected: "room for its fixed fields",
-    }
+    CaptureError::Damaged { what, offset, found: format!("{len} bytes"), expected: "room for its fixed fields" }
 }

@@ -64,16 +64,7 @@ impl Reader {
             return Err(CaptureError::Truncated { what: "a frame", offset });
         }
         let ts = u64::from(secs) * Nanos::PER_SECOND + u64::from(micros) * 1000;
-        Ok(Some(Found {
-            ts: Nanos(ts),
-            link: self.link,
-            iface: 0,
-            orig_len,
-            direction: None,
-            at: HEADER,
-            len,
-            record,
-        }))
+        Ok(Some(Found { ts: Nanos(ts), link: self.link, iface: 0, orig_len, direction: None, at: HEADER, len, record }))
     }
 }
 

@@ -85,9 +85,14 @@ mod tests {
 
     #[test]
     fn globs_match_as_in_a_shell() {
-        for (pattern, name, expected) in
-            [("eth*", "eth0", true), ("eth*", "eth", true), ("e?h0", "eth0", true), ("eth", "eth0", false), ("*", "", true), ("*1", "veth0", false)]
-        {
+        for (pattern, name, expected) in [
+            ("eth*", "eth0", true),
+            ("eth*", "eth", true),
+            ("e?h0", "eth0", true),
+            ("eth", "eth0", false),
+            ("*", "", true),
+            ("*1", "veth0", false),
+        ] {
             assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
     }

@@ -59,7 +59,9 @@ pub enum XdpError {
         present: String,
     },
     /// The kernel refused for lack of privilege.
-    #[error("loading eBPF programs needs privilege (`{call}`: {source}): run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")]
+    #[error(
+        "loading eBPF programs needs privilege (`{call}`: {source}): run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
     Privilege {
         /// What was tried.
         call: &'static str,
@@ -67,10 +69,14 @@ pub enum XdpError {
         source: std::io::Error,
     },
     /// The kernel has no BTF.
-    #[error("the kernel has no BTF (`/sys/kernel/btf/vmlinux` is missing): use a kernel built with CONFIG_DEBUG_INFO_BTF=y; `netspectra doctor` says more")]
+    #[error(
+        "the kernel has no BTF (`/sys/kernel/btf/vmlinux` is missing): use a kernel built with CONFIG_DEBUG_INFO_BTF=y; `netspectra doctor` says more"
+    )]
     NoBtf,
     /// Another program holds the hook.
-    #[error("interface `{iface}` already has an XDP program of somebody else, which is left alone: detach it (`ip link set dev {iface} xdp off`), or leave the interface out")]
+    #[error(
+        "interface `{iface}` already has an XDP program of somebody else, which is left alone: detach it (`ip link set dev {iface} xdp off`), or leave the interface out"
+    )]
     Foreign {
         /// The interface.
         iface: String,
@@ -148,13 +154,18 @@ impl XdpSource {
         source.interfaces = found
             .iter()
             .enumerate()
-            .map(|(slot, (ifindex, name))| Interface { slot: slot as u8, ifindex: *ifindex, name: Arc::from(name.as_str()) })
+            .map(|(slot, (ifindex, name))| Interface {
+                slot: slot as u8,
+                ifindex: *ifindex,
+                name: Arc::from(name.as_str()),
+            })
             .collect();
         let mut slots: Array<_, u32> = take_map(&mut source.bpf, maps::IFACES)?;
         for i in &source.interfaces {
-            slots
-                .set(i.ifindex, u32::from(i.slot) + 1, 0)
-                .map_err(|e| XdpError::Load { what: format!("interface index {} (of `{}`)", i.ifindex, i.name), why: e.to_string() })?;
+            slots.set(i.ifindex, u32::from(i.slot) + 1, 0).map_err(|e| XdpError::Load {
+                what: format!("interface index {} (of `{}`)", i.ifindex, i.name),
+                why: e.to_string(),
+            })?;
         }
         source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode)?;
         source.started = sys::wall_clock();
@@ -345,7 +356,10 @@ impl Source for XdpSource {
 }
 
 /// Takes a map out of the loaded object.
-fn take_map<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(bpf: &mut Ebpf, name: &str) -> Result<M, XdpError> {
+fn take_map<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    bpf: &mut Ebpf,
+    name: &str,
+) -> Result<M, XdpError> {
     let map = bpf.take_map(name).ok_or_else(|| XdpError::Object { what: format!("map `{name}`") })?;
     M::try_from(map).map_err(|e| XdpError::Object { what: format!("map `{name}` as expected ({e})") })
 }

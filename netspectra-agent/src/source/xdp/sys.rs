@@ -1,8 +1,8 @@
 //! System calls that no library offers: batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
 
+use netspectra_common::model::Nanos;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use netspectra_common::model::Nanos;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -48,9 +48,7 @@ pub(super) fn lookup_batch(
     };
     // SAFETY: the attribute is a whole `bpf_attr` for this command; its pointers are to buffers that outlive the call,
     // and the caller sized `keys` and `values` for `capacity` entries of the map (asserted in `tables`).
-    let rc = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
-    };
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>()) };
     if rc == 0 {
         *cursor = Some(next);
         return Ok((attr.count as usize, true));

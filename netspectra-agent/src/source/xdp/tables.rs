@@ -87,8 +87,11 @@ impl Tables {
             return Ok(crate::generation::empty_totals());
         };
         let mut totals = crate::generation::empty_totals();
-        sys::lookup(tables.totals.fd().as_fd(), &0u32, totals.as_mut())
-            .map_err(|source| XdpError::Map { call: "BPF_MAP_LOOKUP_ELEM", map: maps::TOTALS, source })?;
+        sys::lookup(tables.totals.fd().as_fd(), &0u32, totals.as_mut()).map_err(|source| XdpError::Map {
+            call: "BPF_MAP_LOOKUP_ELEM",
+            map: maps::TOTALS,
+            source,
+        })?;
         Ok(totals)
     }
 
@@ -100,7 +103,9 @@ impl Tables {
         each: &mut dyn FnMut(FlowKey, FlowStats),
     ) -> Result<(), XdpError> {
         let Some(tables) = &self.inner[(slot * self.cpus + cpu) as usize] else { return Ok(()) };
-        read_all::<FlowKey4>(&tables.flows4, maps::FLOWS4, &mut self.keys, &mut self.values, &mut |k, s| each(k.into(), s))?;
+        read_all::<FlowKey4>(&tables.flows4, maps::FLOWS4, &mut self.keys, &mut self.values, &mut |k, s| {
+            each(k.into(), s)
+        })?;
         read_all::<FlowKey>(&tables.flows, maps::FLOWS, &mut self.keys, &mut self.values, each)
     }
 }
