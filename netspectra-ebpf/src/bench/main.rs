@@ -1,0 +1,86 @@
+//! Programs that the hook is measured beside: nothing at all, one counter, and the least that counts flows.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action::XDP_PASS};
+use aya_ebpf::btf_maps::{PerCpuArray, PerCpuHashMap};
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
+
+/// Packets and bytes.
+#[btf_map]
+static TOTAL: PerCpuArray<[u64; 2], 1> = PerCpuArray::new();
+
+/// Packets, bytes, time of the last packet, by IPv4 five-tuple.
+#[btf_map]
+static FLOWS: PerCpuHashMap<[u32; 4], [u64; 3], 262_144, 1> = PerCpuHashMap::new();
+
+/// The floor: what a program costs that does nothing.
+#[xdp]
+pub fn bench_empty(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// One per-CPU counter.
+#[xdp]
+pub fn bench_array(ctx: XdpContext) -> u32 {
+    if let Some(total) = TOTAL.get_ptr_mut(0) {
+        // SAFETY: a per-CPU value, touched by one program at a time.
+        let total = unsafe { &mut *total };
+        total[0] += 1;
+        total[1] += (ctx.data_end() - ctx.data()) as u64;
+    }
+    XDP_PASS
+}
+
+/// IPv4 without options, TCP or UDP, a per-CPU hash: no tags, no IPv6, no fragments, no reasons, no sizes.
+#[xdp]
+pub fn bench_hash(ctx: XdpContext) -> u32 {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    if data + 38 > end {
+        return XDP_PASS;
+    }
+    // SAFETY: 38 bytes are there by the comparison above.
+    let ether_type = unsafe { core::ptr::read_unaligned((data + 12) as *const u16) };
+    if ether_type != 0x0008 {
+        return XDP_PASS;
+    }
+    // SAFETY: as above.
+    let (proto, src, dst, ports) = unsafe {
+        (
+            core::ptr::read((data + 23) as *const u8),
+            core::ptr::read_unaligned((data + 26) as *const u32),
+            core::ptr::read_unaligned((data + 30) as *const u32),
+            core::ptr::read_unaligned((data + 34) as *const u32),
+        )
+    };
+    let key = [src, dst, ports, u32::from(proto)];
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let bytes = (end - data) as u64;
+    match FLOWS.get_ptr_mut(key) {
+        Some(flow) => {
+            // SAFETY: a per-CPU value, touched by one program at a time.
+            let flow = unsafe { &mut *flow };
+            flow[0] += 1;
+            flow[1] += bytes;
+            flow[2] = now;
+        }
+        None => {
+            let _ = FLOWS.insert(key, [1, bytes, now], BPF_NOEXIST as u64);
+        }
+    }
+    XDP_PASS
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Dual licence, as the kernel asks for the helpers that are used.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
