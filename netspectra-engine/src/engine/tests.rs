@@ -5,8 +5,10 @@ use crate::testing::*;
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, Resolution,
+    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, Resolution, WindowState,
 };
+use netspectra_common::ports::StoreBatch;
+use netspectra_common::sketch::{Hll, Quantiles, TopK};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,31 +243,22 @@ fn seen(messages: &[BusMessage]) -> Counter {
     sum
 }
 
-/// Everything a batch says, as text: equal texts are equal bytes.
-fn text(batches: &[netspectra_common::ports::StoreBatch]) -> Vec<String> {
-    batches.iter().map(canonical).collect()
-}
+type Sketches = ([Hll; 6], [TopK; 5], [Quantiles; 2]);
 
-/// Everything of a batch; sketches as their bytes, because their debug text shows the order of a hash table.
-fn canonical(batch: &netspectra_common::ports::StoreBatch) -> String {
-    let mut text = format!("{:?} {:?} {:?} {:?}", batch.closed_by, batch.flows, batch.rollups, batch.ledger);
-    for w in &batch.windows {
-        text += &format!("{} {:?} {:?} {:?} {} {:?}", w.node, w.resolution, w.start, w.total, w.new_flows, w.protocols);
-        if let Some(s) = &w.sketches {
-            let distinct = [&s.src_ips, &s.dst_ips, &s.ips, &s.dst_ports, &s.pairs, &s.flows].map(|h| h.to_bytes());
-            let top = [
-                &s.top_src_bytes,
-                &s.top_dst_bytes,
-                &s.top_src_packets,
-                &s.top_dst_packets,
-                &s.top_dst_port_bytes,
-            ]
-            .map(|t| t.to_bytes());
-            let spread = [&s.packet_size, &s.flow_duration].map(|q| q.to_bytes());
-            text += &format!("{distinct:?} {top:?} {spread:?}");
-        }
-    }
-    text
+/// Everything batches say: all but the sketches as text, and the sketches.
+fn said(batches: &[StoreBatch]) -> (Vec<String>, Vec<Sketches>) {
+    let sketches = batches.iter().flat_map(|b| &b.windows).filter_map(|w| w.sketches.as_deref().cloned()).map(|s| {
+        (
+            [s.src_ips, s.dst_ips, s.ips, s.dst_ports, s.pairs, s.flows],
+            [s.top_src_bytes, s.top_dst_bytes, s.top_src_packets, s.top_dst_packets, s.top_dst_port_bytes],
+            [s.packet_size, s.flow_duration],
+        )
+    });
+    let text = |b: &StoreBatch| {
+        let windows = b.windows.iter().map(|w| WindowState { sketches: None, ..w.clone() }).collect();
+        format!("{:?}", StoreBatch { windows, ..b.clone() })
+    };
+    (batches.iter().map(text).collect(), sketches.collect())
 }
 
 proptest! {
@@ -319,7 +312,7 @@ proptest! {
             let mut engine = Engine::new(tight());
             let mut batches: Vec<_> = messages.iter().filter_map(|m| engine.apply(m)).collect();
             batches.push(engine.finish());
-            text(&batches)
+            said(&batches)
         };
         let once = messages(&log);
         let mut twice = Vec::new();
