@@ -1,12 +1,13 @@
 //! The engine: bus messages in, flow records, roll-ups and windows out, and live answers in between.
 //!
 //! [`Engine`] is the core, a function of the log without clock, socket or async. [`task`] runs it between an in-process
-//! bus and a store.
+//! bus and a store, [`store`] has the store of one host.
 #![forbid(unsafe_code)]
 
 pub mod engine;
 mod lifecycle;
 mod live;
+pub mod store;
 pub mod task;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,152 @@
+//! Size and speed on traffic as it is: few clients, many servers with a long tail, mostly TLS and DNS.
+//!
+//! Run in release with `NETSPECTRA_TEST_ROWS=5000000` and `--nocapture` for figures; by default few rows and only their
+//! size, which does not depend on the machine.
+
+use super::sample::{Rng, T0};
+use super::{append, rows_in, run};
+use crate::store::embedded::scan::{Wanted, scan};
+use crate::store::embedded::{Config, EmbeddedStore, StoreError};
+use netspectra_common::model::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos, TimeRange};
+use netspectra_common::ports::{Store, StoreBatch};
+use netspectra_common::query::{CmpOp, Filter, Plan, Predicate, Query, Value};
+use netspectra_common::schema::Dimension;
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+const PER_SECOND: u64 = 5000;
+
+struct Traffic {
+    rng: Rng,
+    node: Arc<str>,
+    iface: Arc<str>,
+}
+
+impl Traffic {
+    /// Towards 0, as popularity is.
+    fn skewed(&mut self, n: u64) -> u64 {
+        let unit = self.rng.below(1 << 32) as f64 / (1u64 << 32) as f64;
+        ((n as f64).powf(unit) - 1.0) as u64
+    }
+
+    fn flow(&mut self, n: u64) -> FlowRecord {
+        let ns = 1_000_000_000 / PER_SECOND;
+        let last_seen = Nanos(T0.0 + n * ns + self.rng.below(1_000_000_000));
+        let (dst_port, proto) = [(443, 6), (443, 6), (443, 17), (53, 17), (53, 17), (80, 6), (22, 6), (123, 17)]
+            [self.rng.below(8) as usize];
+        let dns = dst_port == 53;
+        let packets = if dns { 1 } else { 4 + self.skewed(2000) };
+        let bytes = if dns { 70 + self.rng.below(40) } else { packets * 54 + self.skewed(200_000) };
+        let reverse_packets = if dns { 1 } else { 3 + packets * 3 / 2 };
+        let reverse_bytes = if dns { 90 + self.rng.below(300) } else { reverse_packets * 54 + self.skewed(5_000_000) };
+        let length = if dns { self.rng.below(40_000_000) } else { self.skewed(60_000_000_000) };
+        let first_seen = Nanos(last_seen.0 - length);
+        let server = if dns { 0x0808_0808 } else { 0x1700_0000 + self.skewed(20_000) as u32 * 7919 };
+        FlowRecord {
+            node: Arc::clone(&self.node),
+            iface: Arc::clone(&self.iface),
+            src_ip: Some(IpAddr::V4(Ipv4Addr::from(0x0a00_0100 + self.skewed(400) as u32))),
+            dst_ip: Some(IpAddr::V4(Ipv4Addr::from(server))),
+            src_port: 32_768 + self.rng.below(28_000) as u16,
+            dst_port,
+            proto,
+            ether_type: 0x0800,
+            icmp_type: None,
+            icmp_code: None,
+            vlan: None,
+            inner_vlan: None,
+            tunnel: None,
+            tunnel_id: None,
+            packets,
+            bytes,
+            l3_bytes: bytes - packets * 14,
+            reverse_packets,
+            reverse_bytes,
+            reverse_l3_bytes: reverse_bytes - reverse_packets * 14,
+            tcp_flags: if proto == 6 { 0x1b } else { 0 },
+            reverse_tcp_flags: if proto == 6 { 0x1b } else { 0 },
+            first_seen,
+            last_seen,
+            flow_start: first_seen,
+            state: if proto == 6 { FlowState::Closed } else { FlowState::TimedOut },
+            end_reason: if proto == 6 { EndReason::Fin } else { EndReason::IdleTimeout },
+            initiator_by: if proto == 6 { InitiatorBy::Syn } else { InitiatorBy::FirstPacket },
+            flow_id: self.rng.next(),
+        }
+    }
+}
+
+#[test]
+fn flows_take_few_bytes() {
+    let total: u64 = std::env::var("NETSPECTRA_TEST_ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(40_000);
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), Config { retention_bytes: 0, ..Config::default() }).unwrap();
+    let mut traffic = Traffic { rng: Rng(5), node: "edge-1".into(), iface: "eth0".into() };
+    let mut appending = Duration::ZERO;
+    let began = Instant::now();
+    for first in (0..total).step_by(PER_SECOND as usize) {
+        let flows = (first..(first + PER_SECOND).min(total)).map(|n| traffic.flow(n)).collect();
+        let batch = StoreBatch { flows, ..StoreBatch::default() };
+        let start = Instant::now();
+        append(&store, &batch).unwrap();
+        appending += start.elapsed();
+    }
+    run(store.seal()).unwrap();
+    let written = began.elapsed();
+    let stats = store.stats();
+    let per_row = stats.segment_bytes as f64 / stats.segment_rows as f64;
+    let mut out = std::io::stdout();
+    let rate = |d: Duration| total as f64 / d.as_secs_f64() / 1e6;
+    writeln!(
+        out,
+        "{total} flows: {per_row:.1} B/row, append {:.2} M rows/s, with sealing {:.2} M rows/s, {} segments, {} merges",
+        rate(appending),
+        rate(written),
+        stats.segments,
+        stats.merges
+    )
+    .unwrap();
+    for threads in [1, 2] {
+        let start = Instant::now();
+        let top = top_sources(&store, threads);
+        writeln!(out, "top 10 sources to port 443 by rows: {:?}, {threads} threads", start.elapsed()).unwrap();
+        assert_eq!(top.len(), 10);
+    }
+    let is = |d, value| Filter::Is(Predicate { any_of: vec![d], op: CmpOp::Eq, values: vec![value] });
+    let filter = is(Dimension::DstPort, Value::Number(443));
+    let plan = Plan { range: TimeRange::ALL, filter, query: Query::Flows { limit: 100, after: None } };
+    let start = Instant::now();
+    run(store.query(&plan)).unwrap();
+    writeln!(out, "flows to port 443, limit 100: {:?}", start.elapsed()).unwrap();
+    let minute = TimeRange { from: T0, to: T0.plus(Duration::from_secs(2)) };
+    let start = Instant::now();
+    let found = rows_in::<FlowRecord>(&store, minute, None).len();
+    writeln!(out, "two seconds of flows: {found} rows read in {:?}", start.elapsed()).unwrap();
+    assert!(per_row < 45.0, "{per_row} B/row");
+}
+
+fn top_sources(store: &EmbeddedStore, threads: usize) -> Vec<(IpAddr, u64)> {
+    let wanted = Wanted { range: TimeRange::ALL, resolution: None, sketches: false };
+    let fold = |sums: &mut HashMap<IpAddr, u64>, row: &FlowRecord| {
+        if row.dst_port == 443
+            && let Some(ip) = row.src_ip
+        {
+            *sums.entry(ip).or_default() += row.bytes;
+        }
+    };
+    let new = || Ok::<_, StoreError>(HashMap::new());
+    let snapshot = store.shared.snapshot();
+    let parts = scan(&snapshot, wanted, threads, &AtomicBool::new(false), new, fold).unwrap();
+    let mut sums: HashMap<IpAddr, u64> = HashMap::new();
+    for (ip, bytes) in parts.into_iter().flatten() {
+        *sums.entry(ip).or_default() += bytes;
+    }
+    let mut top: Vec<_> = sums.into_iter().collect();
+    top.sort_by_key(|(ip, bytes)| (std::cmp::Reverse(*bytes), *ip));
+    top.truncate(10);
+    top
+}

@@ -1,0 +1,143 @@
+use super::sample::{BATCH_ROWS, T0, batch, exact, joined};
+use super::{append, quiet, rows, rows_in, run, segments};
+use crate::store::embedded::dataset::Dataset;
+use crate::store::embedded::{Config, EmbeddedStore};
+use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState};
+use netspectra_common::ports::{Store, StoreBatch};
+use std::time::Duration;
+
+/// `store` holds the rows of `expected`, each once.
+fn assert_holds(store: &EmbeddedStore, expected: &StoreBatch, place: &str) {
+    assert_eq!(exact(&rows::<FlowRecord>(store)), exact(&expected.flows), "flows {place}");
+    assert_eq!(exact(&rows::<Rollup>(store)), exact(&expected.rollups), "rollups {place}");
+    assert_eq!(exact(&rows::<WindowState>(store)), exact(&expected.windows), "windows {place}");
+    assert_eq!(exact(&rows::<LedgerEntry>(store)), exact(&expected.ledger), "ledger {place}");
+}
+
+#[test]
+fn every_field_survives_memory_log_segment_and_merge() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = joined((0..40).map(batch));
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    for n in 0..20 {
+        append(&store, &batch(n)).unwrap();
+    }
+    assert_holds(&store, &joined((0..20).map(batch)), "in memory");
+    assert!(run(store.seal()).unwrap());
+    assert_holds(&store, &joined((0..20).map(batch)), "in segments");
+    for n in 20..40 {
+        append(&store, &batch(n)).unwrap();
+    }
+    assert_holds(&store, &all, "half in segments, half in memory");
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    assert_eq!(store.stats().recovered_batches, 20);
+    assert_eq!(store.stats().memory_rows, 20 * BATCH_ROWS);
+    assert_holds(&store, &all, "half in segments, half from the log");
+    assert!(run(store.seal()).unwrap());
+    assert_holds(&store, &all, "all in segments");
+    assert_eq!(store.stats().memory_rows, 0);
+    assert_eq!(store.stats().segment_rows, 40 * BATCH_ROWS);
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), Config::default()).unwrap();
+    assert_holds(&store, &all, "after another start");
+    assert!(!run(store.seal()).unwrap(), "there is nothing to seal");
+}
+
+#[test]
+fn times_to_the_end_of_their_range_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut odd = batch(1);
+    odd.flows[0].first_seen = Nanos(u64::MAX);
+    odd.flows[0].last_seen = Nanos(u64::MAX);
+    odd.flows[1].first_seen = Nanos(0);
+    odd.flows[1].last_seen = Nanos(i64::MAX as u64 + 7);
+    // A clock that was set back.
+    odd.flows[2].last_seen = odd.flows[2].first_seen.minus(Duration::from_secs(100));
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    append(&store, &odd).unwrap();
+    run(store.seal()).unwrap();
+    assert_holds(&store, &odd, "in segments");
+    let late = TimeRange { from: Nanos(i64::MAX as u64), to: Nanos(u64::MAX) };
+    let found: Vec<FlowRecord> = rows_in(&store, late, None);
+    assert!(found.contains(&odd.flows[1]), "a time beyond 2262 is not pruned away");
+}
+
+#[test]
+fn a_range_reads_what_overlaps_it_and_prunes_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    let day = Duration::from_secs(86_400);
+    for n in [0, 86_400, 2 * 86_400] {
+        append(&store, &batch(n)).unwrap();
+        run(store.seal()).unwrap();
+    }
+    append(&store, &batch(3 * 86_400)).unwrap();
+    let second = TimeRange { from: T0.plus(day), to: T0.plus(day + Duration::from_secs(60)) };
+    assert_eq!(exact(&rows_in::<FlowRecord>(&store, second, None)), exact(&batch(86_400).flows));
+    assert_eq!(exact(&rows_in::<LedgerEntry>(&store, second, None)), exact(&batch(86_400).ledger));
+    let last = TimeRange { from: T0.plus(3 * day), to: Nanos(u64::MAX) };
+    assert_eq!(exact(&rows_in::<Rollup>(&store, last, None)), exact(&batch(3 * 86_400).rollups), "memory too");
+    for resolution in Resolution::ALL {
+        let found: Vec<WindowState> = rows_in(&store, TimeRange::ALL, Some(resolution));
+        assert_eq!(found.len(), 4);
+        assert!(found.iter().all(|w| w.resolution == resolution));
+    }
+}
+
+#[test]
+fn the_extent_covers_memory_and_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    assert_eq!(run(store.extent()).unwrap(), None);
+    let entry = |secs: u64| {
+        let mut only = StoreBatch { ledger: batch(secs).ledger, ..StoreBatch::default() };
+        only.ledger[0].start = Nanos::from_secs(secs);
+        only.ledger[0].end = Nanos::from_secs(secs + 1);
+        only
+    };
+    append(&store, &entry(100)).unwrap();
+    run(store.seal()).unwrap();
+    append(&store, &entry(50)).unwrap();
+    let extent = TimeRange { from: Nanos::from_secs(50), to: Nanos(101 * Nanos::PER_SECOND + 1) };
+    assert_eq!(run(store.extent()).unwrap(), Some(extent));
+}
+
+#[test]
+fn an_empty_batch_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    let before = store.stats();
+    append(&store, &StoreBatch::default()).unwrap();
+    assert_eq!(store.stats(), before);
+}
+
+#[test]
+fn a_plain_parquet_reader_reads_segments() {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{TimestampNanosecondType, UInt64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    append(&store, &batch(7)).unwrap();
+    run(store.seal()).unwrap();
+    let mut expected = batch(7).flows;
+    expected.sort_by_key(|f| (f.last_seen, f.flow_id));
+    let [path] = &segments(dir.path(), Dataset::Flows)[..] else { panic!("one segment of flows") };
+    let file = std::fs::File::open(path).unwrap();
+    let columns = ParquetRecordBatchReader::try_new(file, 1024).unwrap().next().unwrap().unwrap();
+    assert_eq!(columns.num_rows(), expected.len());
+    let ips = columns.column_by_name("src_ip").unwrap().as_string::<i32>();
+    let bytes = columns.column_by_name("bytes").unwrap().as_primitive::<UInt64Type>();
+    let last = columns.column_by_name("last_seen").unwrap().as_primitive::<TimestampNanosecondType>();
+    assert_eq!(last.timezone(), Some("UTC"));
+    for (i, flow) in expected.iter().enumerate() {
+        let ip = ips.iter().nth(i).unwrap().map(str::to_owned);
+        assert_eq!(ip, flow.src_ip.map(|ip| ip.to_string()));
+        assert_eq!(bytes.value(i), flow.bytes);
+        assert_eq!(last.value(i) as u64, flow.last_seen.0);
+    }
+    for dataset in Dataset::ALL {
+        assert_eq!(segments(dir.path(), dataset).len(), 1, "{dataset:?}");
+    }
+}

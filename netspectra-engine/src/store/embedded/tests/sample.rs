@@ -1,0 +1,254 @@
+//! Rows with every field in use.
+
+use crate::store::embedded::rows::SKETCHES;
+use netspectra_common::abi::LossReason;
+use netspectra_common::model::{
+    Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Ledger, LedgerEntry, Nanos, Resolution, Rollup,
+    WindowSketches, WindowState,
+};
+use netspectra_common::ports::StoreBatch;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// 2023-11-14T22:13:20Z.
+pub(super) const T0: Nanos = Nanos::from_secs(1_700_000_000);
+
+/// Random enough, the same each time (splitmix64).
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn option<T>(&mut self, value: T) -> Option<T> {
+        self.below(2).eq(&0).then_some(value)
+    }
+
+    fn address(&mut self) -> Option<IpAddr> {
+        match self.below(5) {
+            0 => None,
+            1 => Some(Ipv6Addr::from(u128::from(self.next()) << 64 | u128::from(self.next())).into()),
+            // An IPv4 address inside an IPv6 one is not the IPv4 address.
+            2 => Some(Ipv4Addr::from(self.next() as u32).to_ipv6_mapped().into()),
+            _ => Some(Ipv4Addr::from(0x0a00_0000 | self.below(300) as u32).into()),
+        }
+    }
+
+    /// Mostly ordinary, sometimes extreme.
+    fn number(&mut self) -> u64 {
+        match self.below(8) {
+            0 => u64::MAX,
+            1 => 0,
+            _ => self.below(1_000_000),
+        }
+    }
+}
+
+pub(super) fn flow(rng: &mut Rng, at: Nanos) -> FlowRecord {
+    let first_seen = Nanos(at.0 + rng.below(1_000_000_000));
+    FlowRecord {
+        node: ["alpha", "beta", "γ"][rng.below(3) as usize].into(),
+        iface: ["eth0", ""][rng.below(2) as usize].into(),
+        src_ip: rng.address(),
+        dst_ip: rng.address(),
+        src_port: rng.next() as u16,
+        dst_port: rng.next() as u16,
+        proto: rng.next() as u8,
+        ether_type: rng.next() as u16,
+        icmp_type: {
+            let v = rng.next() as u8;
+            rng.option(v)
+        },
+        icmp_code: {
+            let v = rng.next() as u8;
+            rng.option(v)
+        },
+        vlan: {
+            let v = rng.next() as u16;
+            rng.option(v)
+        },
+        inner_vlan: {
+            let v = rng.next() as u16;
+            rng.option(v)
+        },
+        tunnel: rng.option("vxlan".into()),
+        tunnel_id: {
+            let v = rng.next() as u32;
+            rng.option(v)
+        },
+        packets: rng.number(),
+        bytes: rng.number(),
+        l3_bytes: rng.number(),
+        reverse_packets: rng.number(),
+        reverse_bytes: rng.number(),
+        reverse_l3_bytes: rng.number(),
+        tcp_flags: rng.next() as u16,
+        reverse_tcp_flags: rng.next() as u16,
+        first_seen,
+        last_seen: Nanos(first_seen.0 + rng.below(60_000_000_000)),
+        flow_start: Nanos(first_seen.0 - rng.below(1_000_000_000_000)),
+        state: FlowState::ALL[rng.below(3) as usize],
+        end_reason: EndReason::ALL[rng.below(7) as usize],
+        initiator_by: InitiatorBy::ALL[rng.below(3) as usize],
+        flow_id: rng.next(),
+    }
+}
+
+pub(super) fn rollup(rng: &mut Rng, at: Nanos) -> Rollup {
+    Rollup {
+        window: at.floor(Duration::from_secs(10)),
+        node: "alpha".into(),
+        iface: ["eth0", "trunk.7"][rng.below(2) as usize].into(),
+        direction: [None, Some(Direction::Ingress), Some(Direction::Egress)][rng.below(3) as usize],
+        src_ip: rng.address(),
+        dst_ip: rng.address(),
+        src_port: rng.next() as u16,
+        dst_port: rng.next() as u16,
+        proto: rng.next() as u8,
+        ether_type: rng.next() as u16,
+        vlan: {
+            let v = rng.next() as u16;
+            rng.option(v)
+        },
+        packets: rng.number(),
+        bytes: rng.number(),
+        l3_bytes: rng.number(),
+        new_flows: rng.number(),
+    }
+}
+
+pub(super) fn window(rng: &mut Rng, at: Nanos, resolution: Resolution) -> WindowState {
+    let protocols = [(None, 3), (Some(6), 5), (Some(17), u64::MAX), (Some(0), 1)];
+    WindowState {
+        node: "alpha".into(),
+        resolution,
+        start: at.floor(resolution.duration()),
+        total: Counter::new(rng.number(), rng.number()),
+        new_flows: rng.number(),
+        protocols: protocols
+            .into_iter()
+            .take(rng.below(5) as usize)
+            .map(|(proto, n)| (proto, Counter::new(n, rng.number())))
+            .collect(),
+        sketches: (resolution != Resolution::S1).then(|| Box::new(sketches(rng))),
+    }
+}
+
+/// No two sketches of the same kind are equal, so that none can stand in for another.
+fn sketches(rng: &mut Rng) -> WindowSketches {
+    let mut s = WindowSketches::default();
+    let hlls = [&mut s.src_ips, &mut s.dst_ips, &mut s.ips, &mut s.dst_ports, &mut s.pairs, &mut s.flows];
+    for (n, hll) in hlls.into_iter().enumerate() {
+        (0..=n).for_each(|_| hll.insert(&rng.next().to_be_bytes()));
+    }
+    let tops = [
+        &mut s.top_src_bytes,
+        &mut s.top_dst_bytes,
+        &mut s.top_src_packets,
+        &mut s.top_dst_packets,
+        &mut s.top_dst_port_bytes,
+    ];
+    for (n, top) in tops.into_iter().enumerate() {
+        (0..=n).for_each(|_| top.add(&rng.next().to_be_bytes(), 1 + rng.below(1000)));
+    }
+    s.packet_size.add(64.0 + rng.below(1400) as f64, 3);
+    s.flow_duration.add(rng.below(1000) as f64 / 7.0, 1);
+    s
+}
+
+pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
+    let mut ledger = Ledger {
+        seen: Counter::new(rng.number(), rng.number()),
+        flows: Counter::new(rng.number(), rng.number()),
+        non_ip: Counter::new(rng.number(), rng.number()),
+        orphan_fragments: rng.number(),
+        events_lost: rng.number(),
+        ..Ledger::default()
+    };
+    for reason in LossReason::ALL {
+        ledger.reasons[reason as usize] = Counter::new(rng.number(), rng.number());
+    }
+    let end = at.plus(Duration::from_secs(1));
+    LedgerEntry { node: "alpha".into(), epoch: rng.next(), generation, start: at, end, ledger }
+}
+
+/// Some rows of every dataset, one second after the batch before.
+pub(super) fn batch(number: u64) -> StoreBatch {
+    let mut rng = Rng(number);
+    let at = T0.plus(Duration::from_secs(number));
+    StoreBatch {
+        closed_by: None,
+        flows: (0..5).map(|_| flow(&mut rng, at)).collect(),
+        rollups: (0..4).map(|_| rollup(&mut rng, at)).collect(),
+        windows: Resolution::ALL.into_iter().map(|r| window(&mut rng, at, r)).collect(),
+        ledger: vec![ledger(&mut rng, at, number)],
+    }
+}
+
+/// Rows of [`batch`].
+pub(super) const BATCH_ROWS: u64 = 13;
+
+pub(super) fn joined(batches: impl IntoIterator<Item = StoreBatch>) -> StoreBatch {
+    batches.into_iter().fold(StoreBatch::default(), |mut all, b| {
+        all.flows.extend(b.flows);
+        all.rollups.extend(b.rollups);
+        all.windows.extend(b.windows);
+        all.ledger.extend(b.ledger);
+        all
+    })
+}
+
+/// A row as text that is the same exactly when the row is; sketches by their bytes.
+pub(super) trait Exact {
+    fn exact(&self) -> String;
+}
+
+macro_rules! exact_by_debug {
+    ($($kind:ty),*) => { $(impl Exact for $kind {
+        fn exact(&self) -> String {
+            format!("{self:?}")
+        }
+    })* };
+}
+exact_by_debug!(FlowRecord, Rollup, LedgerEntry);
+
+impl Exact for WindowState {
+    fn exact(&self) -> String {
+        let sketches = self.sketches.as_deref().map(|s| {
+            let bytes: [Vec<u8>; SKETCHES.len()] = [
+                s.src_ips.to_bytes(),
+                s.dst_ips.to_bytes(),
+                s.ips.to_bytes(),
+                s.dst_ports.to_bytes(),
+                s.pairs.to_bytes(),
+                s.flows.to_bytes(),
+                s.top_src_bytes.to_bytes(),
+                s.top_dst_bytes.to_bytes(),
+                s.top_src_packets.to_bytes(),
+                s.top_dst_packets.to_bytes(),
+                s.top_dst_port_bytes.to_bytes(),
+                s.packet_size.to_bytes(),
+                s.flow_duration.to_bytes(),
+            ];
+            bytes
+        });
+        let plain = WindowState { sketches: None, ..self.clone() };
+        format!("{plain:?} {sketches:?}")
+    }
+}
+
+/// All of them, whatever their order.
+pub(super) fn exact<R: Exact>(rows: &[R]) -> Vec<String> {
+    let mut all: Vec<String> = rows.iter().map(Exact::exact).collect();
+    all.sort();
+    all
+}

@@ -1,0 +1,3 @@
+//! Implementations of [`netspectra_common::ports::Store`].
+
+pub mod embedded;
