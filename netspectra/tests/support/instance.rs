@@ -52,7 +52,7 @@ impl Instance {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "ended before it was ready:\n{seen}");
             if let Some((_, url)) = line.split_once("listening on ") {
-                break url.trim().to_owned();
+                break url.split_whitespace().next().unwrap().to_owned();
             }
             seen.push_str(&line);
         };
