@@ -60,7 +60,8 @@ fn main() {
     let mut source = XdpSource::load(&object, &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"));
     let hook = source.test_runner().unwrap();
     let [mut a, mut b, mut c] = [0; 3].map(|_| EbpfLoader::new().load(&bench).unwrap());
-    let (empty, array, hash) = (loaded(&mut a, "bench_empty"), loaded(&mut b, "bench_array"), loaded(&mut c, "bench_hash"));
+    let (empty, array, hash) =
+        (loaded(&mut a, "bench_empty"), loaded(&mut b, "bench_array"), loaded(&mut c, "bench_hash"));
     let (v4, v6) = (udp4(1000), udp6());
 
     let mut samples: [Vec<f64>; 5] = Default::default();

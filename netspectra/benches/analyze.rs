@@ -101,6 +101,9 @@ fn main() {
     for (name, seconds) in ["plain read", "analyze, report as JSON", "analyze --flows, NDJSON"].iter().zip(samples) {
         let (min, mid, max) = median(seconds);
         let rate = packets.map_or("-".into(), |p| format!("{:.2} M", f64::from(p) / mid / 1e6));
-        println!("| {name:<34} | {min:>6.3} | {mid:>6.3} | {max:>6.3} | {rate:>9} | {:>6.0} |", bytes as f64 / mid / 1e6);
+        println!(
+            "| {name:<34} | {min:>6.3} | {mid:>6.3} | {max:>6.3} | {rate:>9} | {:>6.0} |",
+            bytes as f64 / mid / 1e6
+        );
     }
 }

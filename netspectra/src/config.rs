@@ -166,10 +166,9 @@ mod tests {
 
     fn args(words: &[&str]) -> RunArgs {
         let all = ["netspectra", "run"].iter().chain(words).copied();
-        match crate::cli::Cli::try_parse_from(all).unwrap().command {
-            crate::cli::Command::Run(args) => args,
-            other => panic!("expected run, found {other:?}"),
-        }
+        let cli = crate::cli::Cli::try_parse_from(all).unwrap();
+        let crate::cli::Command::Run(args) = cli.command else { panic!("expected run, found {cli:?}") };
+        args
     }
 
     #[test]

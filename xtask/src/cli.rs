@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{build, ci, ebpf, layers, lint, run, setup, test, workspace::Workspace};
+use crate::{bench, build, ci, ebpf, layers, lint, run, setup, test, workspace::Workspace};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -69,6 +69,10 @@ pub(crate) enum Verb {
     /// All that a change must pass: lint, then test.
     #[command(after_help = "Example:\n  cargo xtask ci")]
     Ci,
+
+    /// Measure the hook and `analyze` beside what they are compared with, in one run (root).
+    #[command(after_help = "Examples:\n  cargo xtask bench\n  NETSPECTRA_BENCH_CAPTURE=big.pcap cargo xtask bench")]
+    Bench,
 
     /// Run one test program, with privilege if it is a kernel test. Cargo calls this, see `test`.
     #[command(hide = true)]
@@ -141,6 +145,7 @@ impl Verb {
             Self::CheckObject(args) => ebpf::check_object(&args.object.unwrap_or_else(|| ws.object())),
             Self::Lint => lint::lint(&ws),
             Self::Ci => ci::ci(&ws),
+            Self::Bench => bench::bench(&ws),
             Self::TestRunner(args) => test::runner(args.command),
         }
     }

@@ -4,6 +4,7 @@
 //! step failed, and with 2 when the command line must be corrected first.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its terminal")]
 
+mod bench;
 mod build;
 mod ci;
 mod cli;

@@ -117,7 +117,11 @@ impl Summary {
         for q in self.questions {
             match answer(&q.plan, q.partial)? {
                 Answer::Ledger(l) => ledger = Some(l.ledger),
-                other => answers.push((q.name, other)),
+                other @ (Answer::Flows(_)
+                | Answer::Top(_)
+                | Answer::Series(_)
+                | Answer::Cardinality(_)
+                | Answer::Quantiles(_)) => answers.push((q.name, other)),
             }
         }
         let mut protocols: Vec<(u8, Counter)> =

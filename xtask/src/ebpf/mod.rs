@@ -59,6 +59,11 @@ pub(crate) fn build(ws: &Workspace) -> Result<PathBuf> {
     Ok(object)
 }
 
+/// The object with the programs that benchmarks measure beside; [`build`] makes it too.
+pub(crate) fn bench_object(ws: &Workspace) -> PathBuf {
+    ws.target.join("bpf/build/bpfel-unknown-none/release/netspectra-ebpf-bench")
+}
+
 /// Compiler flags. Paths of this machine are mapped away: the same sources give the same object anywhere.
 fn flags(ws: &Workspace, toolchain: &Toolchain) -> Result<Vec<String>> {
     let mut flags = vec![

@@ -70,7 +70,7 @@ impl Reader {
                 self.section_order(input.bytes(), offset)?;
             }
             let length = self.u32(input.bytes(), 4);
-            if length < 12 || length % 4 != 0 {
+            if length < 12 || !length.is_multiple_of(4) {
                 return Err(CaptureError::Damaged {
                     what: "length of a block",
                     offset,

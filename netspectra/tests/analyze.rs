@@ -1,0 +1,250 @@
+//! `netspectra analyze` as a user meets it, on captures made here.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A classic pcap file, microseconds, little-endian: `(seconds, microseconds, frame)`.
+fn pcap(link: u32, frames: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut out = 0xa1b2_c3d4u32.to_le_bytes().to_vec();
+    out.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
+    out.extend(link.to_le_bytes());
+    for (s, us, frame) in frames {
+        for word in [*s, *us, frame.len() as u32, frame.len() as u32] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(frame);
+    }
+    out
+}
+
+/// An Ethernet frame with an IPv4 TCP segment between 10.0.0.`src` and 10.0.0.`dst`.
+fn tcp(src: (u8, u16), dst: (u8, u16), flags: u8, payload: usize) -> Vec<u8> {
+    let mut f = vec![0u8; 12];
+    f.extend([8, 0, 0x45, 0]);
+    f.extend((40 + payload as u16).to_be_bytes());
+    f.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, src.0, 10, 0, 0, dst.0]);
+    f.extend(src.1.to_be_bytes());
+    f.extend(dst.1.to_be_bytes());
+    f.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    f.resize(f.len() + payload, 7);
+    f
+}
+
+/// A whole connection from client to server port 80.
+fn conversation() -> Vec<(u32, u32, Vec<u8>)> {
+    let (c, s) = ((1, 40000), (2, 80));
+    vec![
+        (100, 0, tcp(c, s, 0x02, 0)),
+        (100, 1000, tcp(s, c, 0x12, 0)),
+        (100, 2000, tcp(c, s, 0x10, 0)),
+        (100, 3000, tcp(c, s, 0x18, 100)),
+        (101, 0, tcp(s, c, 0x18, 1000)),
+        (101, 1000, tcp(c, s, 0x11, 0)),
+        (101, 2000, tcp(s, c, 0x11, 0)),
+        (101, 3000, tcp(c, s, 0x10, 0)),
+    ]
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+fn analyze(args: &[&str], files: &[&Path]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netspectra")).arg("analyze").args(args).args(files).output().unwrap()
+}
+
+fn lines(out: &Output) -> Vec<Value> {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    out.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect()
+}
+
+fn error(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+#[test]
+fn a_connection_is_one_closed_biflow_and_two_unidirectional_ones() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &conversation()));
+    let flows = lines(&analyze(&["--flows", "--format", "ndjson"], &[&file]));
+    assert_eq!(flows.len(), 1);
+    let f = &flows[0];
+    for (field, value) in [
+        ("src_ip", Value::from("10.0.0.1")),
+        ("dst_ip", "10.0.0.2".into()),
+        ("src_port", 40000.into()),
+        ("dst_port", 80.into()),
+        ("proto", 6.into()),
+        ("packets", 5.into()),
+        ("bytes", (5 * 54 + 100).into()),
+        ("reverse_packets", 3.into()),
+        ("reverse_bytes", (3 * 54 + 1000).into()),
+        ("first_seen", "1970-01-01T00:01:40.000000000Z".into()),
+        ("last_seen", "1970-01-01T00:01:41.003000000Z".into()),
+        ("state", "closed".into()),
+        ("end_reason", "fin".into()),
+        ("tcp_flags", 0x1b.into()),
+        ("reverse_tcp_flags", 0x1b.into()),
+        ("initiator_by", "syn".into()),
+        ("vlan", Value::Null),
+        ("iface", "a.pcap".into()),
+    ] {
+        assert_eq!(f[field], value, "{field}");
+    }
+    let both = lines(&analyze(&["--flows", "--unidirectional", "--format", "ndjson"], &[&file]));
+    assert_eq!(both.len(), 2);
+    assert_eq!(
+        (&both[1]["src_ip"], &both[1]["packets"], &both[1]["reverse_packets"]),
+        (&"10.0.0.2".into(), &3.into(), &0.into())
+    );
+}
+
+#[test]
+fn every_format_says_the_same() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &conversation()));
+    let ndjson = lines(&analyze(&["--flows", "--format", "ndjson"], &[&file]));
+    let json = analyze(&["--flows", "--format", "json"], &[&file]);
+    assert_eq!(serde_json::from_slice::<Value>(&json.stdout).unwrap(), Value::from(ndjson.clone()));
+    let csv = analyze(&["--flows", "--format", "csv"], &[&file]);
+    let text = String::from_utf8(csv.stdout).unwrap();
+    let mut rows = text.lines().map(|l| l.split(',').collect::<Vec<_>>());
+    let (names, row) = (rows.next().unwrap(), rows.next().unwrap());
+    assert_eq!(names.len(), row.len());
+    for (name, cell) in names.iter().zip(row) {
+        let expected = match &ndjson[0][*name] {
+            Value::Null => String::new(),
+            Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(cell, expected, "{name}");
+    }
+    let table = String::from_utf8(analyze(&["--flows"], &[&file]).stdout).unwrap();
+    assert!(table.lines().nth(1).unwrap().contains("10.0.0.1:40000"), "{table}");
+}
+
+#[test]
+fn the_report_adds_up_and_estimates_have_bounds() {
+    let folder = Folder::new();
+    let mut frames = conversation();
+    frames.push((102, 0, [vec![0xff; 12], vec![8, 6], vec![0; 28]].concat()));
+    frames.push((102, 1, vec![0; 9]));
+    let file = folder.file("a.pcap", &pcap(1, &frames));
+    let out = analyze(&["--format", "json"], &[&file]);
+    assert!(out.status.success());
+    let r: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let bytes = 8 * 54 + 1100 + 42 + 9;
+    assert_eq!((&r["packets"], &r["bytes"]), (&10.into(), &bytes.into()));
+    assert_eq!((&r["ledger"]["seen"], &r["ledger"]["accounted"]), (&10.into(), &10.into()));
+    assert_eq!(r["ledger"]["reasons"]["truncated_link"]["packets"], 1);
+    assert_eq!(r["ledger"]["non_ip"]["packets"], 1);
+    assert_eq!(r["cardinality"]["source_addresses"]["estimate"].as_f64().unwrap().round(), 2.0);
+    let top = &r["top"]["top_sources_by_bytes"];
+    assert_eq!((&top["items"][0]["key"][0], &top["items"][0]["value"]["low"]), (&"10.0.0.2".into(), &1162.0.into()));
+    assert_eq!(r["quantiles"]["packet_size"]["count"], 10);
+    let median = &r["quantiles"]["packet_size"]["items"][1]["value"];
+    assert!(median["low"].as_f64().unwrap() <= 54.0 && median["high"].as_f64().unwrap() >= 54.0, "{median}");
+    let human = String::from_utf8(analyze(&[], &[&file]).stdout).unwrap();
+    for part in
+        ["packets                   10", "ARP", "unaccounted                                0", "truncated_link"]
+    {
+        assert!(human.contains(part), "`{part}` in:\n{human}");
+    }
+}
+
+#[test]
+fn files_are_merged_by_time_and_may_be_compressed_or_piped() {
+    let folder = Folder::new();
+    let all = conversation();
+    let (odd, even): (Vec<_>, Vec<_>) = all.iter().cloned().enumerate().partition(|(n, _)| n % 2 == 1);
+    let part = |p: Vec<(usize, (u32, u32, Vec<u8>))>| pcap(1, &p.into_iter().map(|(_, f)| f).collect::<Vec<_>>());
+    let zstd = folder.file("even.pcap.zst", &zstd::encode_all(part(even).as_slice(), 3).unwrap());
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(&part(odd)).unwrap();
+    let gz = folder.file("odd.pcap.gz", &gz.finish().unwrap());
+    let out = analyze(&["--format", "json"], &[&zstd, &gz]);
+    let r: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&r["packets"], &r["bytes"]), (&8.into(), &(8 * 54 + 1100).into()));
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netspectra"))
+        .args(["analyze", "--flows", "--format", "ndjson", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&pcap(1, &all)).unwrap();
+    let piped = lines(&child.wait_with_output().unwrap());
+    assert_eq!((&piped[0]["packets"], &piped[0]["reverse_packets"]), (&5.into(), &3.into()));
+}
+
+#[test]
+fn a_truncated_file_is_reported_as_far_as_it_goes_with_exit_1() {
+    let folder = Folder::new();
+    let mut bytes = pcap(1, &conversation());
+    bytes.truncate(bytes.len() - 10);
+    let out = analyze(&["--format", "json"], &[&folder.file("cut.pcap", &bytes)]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["packets"], 7);
+    let e = error(&out);
+    assert!(e.contains("cut.pcap` is damaged after 7 frames") && e.contains("the file ends inside a frame"), "{e}");
+}
+
+#[test]
+fn what_is_no_capture_is_refused_by_name() {
+    let folder = Folder::new();
+    for (name, bytes, expected) in [
+        ("text", &b"hello world, no capture"[..], "not a capture file: it begins with 68 65 6c 6c"),
+        ("empty", b"", "it is empty"),
+    ] {
+        let out = analyze(&[], &[&folder.file(name, bytes)]);
+        assert_eq!(out.status.code(), Some(1), "{name}");
+        let e = error(&out);
+        assert!(e.contains(expected) && e.contains(name), "{e}");
+    }
+    let out = analyze(&[], &[&folder.0.path().join("nosuch.pcap")]);
+    assert!(error(&out).contains("nosuch.pcap") && !out.status.success(), "{}", error(&out));
+}
+
+#[test]
+fn an_unsupported_link_type_is_counted_and_said() {
+    let folder = Folder::new();
+    let out = analyze(&["--format", "json"], &[&folder.file("odd.pcap", &pcap(147, &[(1, 0, vec![0; 60])]))]);
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&out.stdout).unwrap()["ledger"]["reasons"]["unsupported_link"]["packets"],
+        1
+    );
+    assert!(error(&out).contains("link type 147"), "{}", error(&out));
+}
+
+#[test]
+fn misuse_exits_with_2_and_says_what_to_do() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &conversation()));
+    let out = analyze(&["--format", "csv"], &[&file]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(error(&out).contains("add --flows"), "{}", error(&out));
+    assert_eq!(analyze(&["--unidirectional"], &[&file]).status.code(), Some(2));
+    assert_eq!(analyze(&[], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    for command in ["run", "analyze", "query", "top", "doctor"] {
+        let out = Command::new(env!("CARGO_BIN_EXE_netspectra")).args([command, "--help"]).output().unwrap();
+        assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("Examples:"), "{command}");
+    }
+}
