@@ -4,6 +4,7 @@ use crate::cli::{Format, Instance, QueryArgs, Question, TopArgs};
 use crate::{Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use comfy_table::{Table, presets};
+use netspectra_common::schema::protocol_name;
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -50,7 +51,7 @@ pub(crate) fn query(args: &QueryArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let answer: Value = serde_json::from_str(&body).context("the answer is not JSON")?;
-    output::print(&table(&answer))?;
+    output::print(&if args.question == Question::Flows { flow_table(&answer) } else { table(&answer) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -133,48 +134,86 @@ fn problem(body: &str) -> Option<String> {
     })
 }
 
-/// A JSON answer as aligned columns: the rows of `items`, or the fields of the answer.
-fn table(answer: &Value) -> String {
+/// Flow records as the columns that fit a screen; `--format csv` has all of them.
+fn flow_table(answer: &Value) -> String {
+    let mut table = new_table();
+    table.set_header(["first seen (UTC)", "proto", "source", "destination", "packets", "bytes", "state", "end"]);
+    for f in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| f.get(name).map(plain).unwrap_or_default();
+        let end = |ip: &str, port: &str| match (f.get(ip).and_then(Value::as_str), text(port)) {
+            (None, _) => "-".to_owned(),
+            (Some(ip), port) if port == "0" => ip.to_owned(),
+            (Some(ip), port) if ip.contains(':') => format!("[{ip}]:{port}"),
+            (Some(ip), port) => format!("{ip}:{port}"),
+        };
+        let proto = match f.get("proto").and_then(Value::as_u64).and_then(|n| u8::try_from(n).ok()) {
+            Some(n) => protocol_name(n).map_or_else(|| n.to_string(), str::to_owned),
+            None => format!("0x{:04x}", f.get("ether_type").and_then(Value::as_u64).unwrap_or(0)),
+        };
+        table.add_row([
+            text("first_seen"),
+            proto,
+            end("src_ip", "src_port"),
+            end("dst_ip", "dst_port"),
+            format!("{}/{}", text("packets"), text("reverse_packets")),
+            format!("{}/{}", text("bytes"), text("reverse_bytes")),
+            text("state"),
+            text("end_reason"),
+        ]);
+    }
+    lines(&table)
+}
+
+fn new_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let rows = match answer.get("items").and_then(Value::as_array) {
-        Some(items) => items.clone(),
-        None => vec![answer.clone()],
-    };
-    let mut header: Vec<String> = Vec::new();
-    let flat: Vec<Vec<(String, String)>> = rows.iter().map(|r| flatten("", r)).collect();
-    for row in &flat {
-        for (name, _) in row {
-            if !header.contains(name) {
-                header.push(name.clone());
-            }
-        }
-    }
-    if answer.get("items").is_none() {
-        for (name, value) in flat.into_iter().flatten() {
-            table.add_row([name, value]);
-        }
-    } else {
-        table.set_header(&header);
-        for row in flat {
-            let cell = |name: &String| row.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str()).to_owned();
-            table.add_row(header.iter().map(cell).collect::<Vec<_>>());
-        }
-    }
+    table
+}
+
+fn lines(table: &Table) -> String {
     let mut text = table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>().join("\n");
     text.push('\n');
     text
 }
 
-/// Nested objects as `outer.inner`; nulls are left out.
+/// A JSON answer as aligned columns: the rows of `items`, or the fields of the answer.
+fn table(answer: &Value) -> String {
+    let mut table = new_table();
+    let Some(items) = answer.get("items").and_then(Value::as_array) else {
+        for (name, value) in flatten("", answer) {
+            table.add_row([name, value]);
+        }
+        return lines(&table);
+    };
+    let mut header: Vec<String> = Vec::new();
+    let rows: Vec<Vec<(String, String)>> = items.iter().map(|r| flatten("", r)).collect();
+    for (name, _) in rows.iter().flatten() {
+        if !header.contains(name) {
+            header.push(name.clone());
+        }
+    }
+    table.set_header(&header);
+    for row in rows {
+        let cell = |name: &String| row.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str()).to_owned();
+        table.add_row(header.iter().map(cell).collect::<Vec<_>>());
+    }
+    lines(&table)
+}
+
+/// Nested objects as `outer.inner`, the values of a group without their prefix, estimates with their bounds in one cell;
+/// nulls and the ledger that comes with every answer are left out.
 fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
     let Value::Object(map) = value else {
         return vec![(prefix.to_owned(), plain(value))];
     };
+    if let Some(estimate) = estimate(map) {
+        return vec![(prefix.to_owned(), estimate)];
+    }
     let mut cells = Vec::new();
     for (key, value) in map {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let name = if matches!(prefix, "" | "key") { key.clone() } else { format!("{prefix}.{key}") };
         match value {
+            Value::Object(_) if key == "completeness" => {}
             Value::Object(_) => cells.extend(flatten(&name, value)),
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => cells.push((name, plain(value))),
@@ -183,14 +222,37 @@ fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
     cells
 }
 
+/// `12345`, or `12345 (12000 to 12700)` where the bounds differ.
+fn estimate(map: &serde_json::Map<String, Value>) -> Option<String> {
+    let number = |name: &str| map.get(name)?.as_f64();
+    let (value, low, high) = (number("estimate")?, number("low")?, number("high")?);
+    let show = |x: f64| if x.fract() == 0.0 { format!("{x:.0}") } else { format!("{x:.3}") };
+    Some(if low == high { show(value) } else { format!("{} ({} to {})", show(value), show(low), show(high)) })
+}
+
 fn plain(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
-        Value::Number(n) => match n.as_f64() {
-            Some(f) if !n.is_u64() && !n.is_i64() => format!("{f:.3}"),
-            _ => n.to_string(),
-        },
         Value::Null => String::new(),
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn estimates_show_their_bounds_and_groups_their_names() {
+        let answer = json!({"items": [
+            {"key": {"src_ip": "10.0.0.1"}, "value": {"estimate": 5.0, "low": 5.0, "high": 5.0, "confidence": 1.0}},
+            {"key": {"src_ip": "10.0.0.2"}, "value": {"estimate": 4.5, "low": 4.0, "high": 5.0, "confidence": 0.95}},
+        ], "completeness": {"complete": true}});
+        let text = table(&answer);
+        let words: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["src_ip", "value"]);
+        assert_eq!(words[1], ["10.0.0.1", "5"]);
+        assert_eq!(words[2], ["10.0.0.2", "4.500", "(4", "to", "5)"]);
     }
 }

@@ -126,6 +126,23 @@ fn generic_answers_equal_what_the_other_end_counted() {
 }
 
 #[test]
+fn a_packet_over_loopback_counts_once() {
+    let pair = Pair::new();
+    let instance = Instance::start_with(&pair, "lo", "auto", tempfile::tempdir().unwrap());
+    pair.inside(&pair.mon, || {
+        let (a, b) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::net::UdpSocket::bind("127.0.0.1:7777").unwrap());
+        for _ in 0..30 {
+            a.send_to(&[1; 100], "127.0.0.1:7777").unwrap();
+            b.recv(&mut [0; 200]).unwrap();
+        }
+    });
+    let all = ["--from", "0", "--filter", "dst_port = 7777"];
+    let flows = instance.wait("flows", &all, |f| !f["items"].as_array().unwrap().is_empty());
+    assert_eq!(counts(flow(&flows, "127.0.0.1", "127.0.0.1", 7777, 17)), (30, 30 * 142, 0, 0));
+    assert!(instance.stop().0.success());
+}
+
+#[test]
 fn stored_answers_are_the_same_after_a_restart() {
     let pair = Pair::new();
     let instance = Instance::start(&pair, "auto");

@@ -26,13 +26,18 @@ impl Instance {
 
     /// Starts one over data that is there already.
     pub fn start_on(pair: &Pair, mode: &str, data: tempfile::TempDir) -> Self {
+        Self::start_with(pair, MON, mode, data)
+    }
+
+    /// Starts one on any interface of the monitored namespace.
+    pub fn start_with(pair: &Pair, iface: &str, mode: &str, data: tempfile::TempDir) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
             .args([
                 BINARY,
                 "run",
                 "--iface",
-                MON,
+                iface,
                 "--mode",
                 mode,
                 "--listen",

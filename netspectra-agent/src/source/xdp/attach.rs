@@ -1,5 +1,6 @@
 //! The attach ladder: native XDP, then generic XDP for ingress; TCX, then clsact for egress.
 
+use super::interfaces::is_loopback;
 use super::{EGRESS, INGRESS, XdpError, program};
 use aya::Ebpf;
 use aya::programs::links::Link as _;
@@ -46,6 +47,8 @@ pub enum EgressMode {
     Tcx,
     /// A filter at the clsact qdisc.
     Clsact,
+    /// Not at all: on a loopback interface every packet that is sent is received there, and counted there.
+    Loopback,
 }
 
 impl EgressMode {
@@ -54,6 +57,7 @@ impl EgressMode {
         match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::Loopback => "none (loopback)",
         }
     }
 }
@@ -89,8 +93,13 @@ impl Attachments {
             // An error drops `all`, which detaches what was attached before.
             let (ingress, xdp) = attach_ingress(program(bpf, INGRESS)?, i, mode)?;
             all.xdp.push(xdp);
-            let (egress, tc) = attach_egress(program(bpf, EGRESS)?, &i.name)?;
-            all.tc.push(tc);
+            let egress = if is_loopback(&i.name) {
+                EgressMode::Loopback
+            } else {
+                let (egress, tc) = attach_egress(program(bpf, EGRESS)?, &i.name)?;
+                all.tc.push(tc);
+                egress
+            };
             all.list.push(Attached { iface: i.name.to_string(), ingress, egress });
         }
         Ok(all)

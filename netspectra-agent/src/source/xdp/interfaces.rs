@@ -3,6 +3,7 @@
 use super::XdpError;
 use netspectra_common::abi::Obs;
 use std::fs;
+use std::os::fd::AsRawFd;
 
 /// `(index, name)` of the interfaces of this network namespace, by index.
 pub fn list_interfaces() -> Vec<(u32, String)> {
@@ -23,6 +24,25 @@ fn index_of(name: &str) -> Option<u32> {
     // SAFETY: `name` is a string with a terminating zero that outlives the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+/// Whether `name` is a loopback interface of this network namespace.
+pub(super) fn is_loopback(name: &str) -> bool {
+    let Ok(socket) = std::net::UdpSocket::bind(("0.0.0.0", 0)) else { return false };
+    // SAFETY: an all-zero request is a valid one to fill in.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the request outlives the call, which writes into it only.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } != 0 {
+        return false;
+    }
+    // SAFETY: after a successful SIOCGIFFLAGS the flags are what the union holds.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    libc::c_int::from(flags) & libc::IFF_LOOPBACK != 0
 }
 
 /// The interfaces that `patterns` name, by index, each once.
@@ -95,6 +115,12 @@ mod tests {
         ] {
             assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn lo_is_a_loopback_interface_and_nothing_is_not() {
+        assert!(is_loopback("lo"));
+        assert!(!is_loopback("no-such-iface"));
     }
 
     #[test]
