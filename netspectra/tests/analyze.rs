@@ -199,14 +199,14 @@ fn a_truncated_file_is_reported_as_far_as_it_goes_with_exit_1() {
     assert_eq!(out.status.code(), Some(1));
     assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["packets"], 7);
     let e = error(&out);
-    assert!(e.contains("cut.pcap` is damaged after 7 frames") && e.contains("the file ends inside a frame"), "{e}");
+    assert!(e.contains("cut.pcap` ends inside a pcap record") && e.contains("after 7 frames; these are reported"), "{e}");
 }
 
 #[test]
 fn what_is_no_capture_is_refused_by_name() {
     let folder = Folder::new();
     for (name, bytes, expected) in [
-        ("text", &b"hello world, no capture"[..], "not a capture file: it begins with 68 65 6c 6c"),
+        ("text", &b"hello world, no capture"[..], "is not a capture file: it starts with the bytes `68 65 6c 6c"),
         ("empty", b"", "it is empty"),
     ] {
         let out = analyze(&[], &[&folder.file(name, bytes)]);

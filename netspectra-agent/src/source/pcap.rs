@@ -1,6 +1,6 @@
 //! Capture files as a source: the parser and the folding of the kernel programs, over a table in user space.
 
-use super::capture_file::{CaptureError, CaptureFile, Frame};
+use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
 use super::{Source, SourceError};
 use crate::generation::Generation;
 use crate::table::{FlowTable, Identity};
@@ -38,6 +38,8 @@ pub struct FileReport {
     pub frames: u64,
     /// Format, for people.
     pub format: String,
+    /// Link types of the file's interfaces, each once.
+    pub links: Vec<LinkType>,
     /// Why reading ended before the end of the file, if it did.
     pub error: Option<CaptureError>,
 }
@@ -77,11 +79,11 @@ impl PcapSource {
     /// Opens `paths` (`-` is standard input).
     ///
     /// # Errors
-    /// The first file that cannot be opened or is no capture file, with its path.
-    pub fn open(paths: &[PathBuf], config: &PcapConfig) -> Result<Self, (PathBuf, CaptureError)> {
+    /// The first file that cannot be opened or is no capture file, by name.
+    pub fn open(paths: &[PathBuf], config: &PcapConfig) -> Result<Self, CaptureError> {
         let mut inputs = Vec::with_capacity(paths.len());
         for path in paths {
-            let file = CaptureFile::open(path).map_err(|e| (path.clone(), e))?;
+            let file = CaptureFile::open(path)?;
             inputs.push(Input {
                 path: path.clone(),
                 file,
@@ -124,7 +126,8 @@ impl PcapSource {
             .into_iter()
             .map(|i| FileReport {
                 frames: i.file.frames_read(),
-                format: i.file.format().to_string(),
+                format: i.file.format(),
+                links: link_types(&i.file),
                 path: i.path,
                 error: i.error,
             })
@@ -193,6 +196,13 @@ impl PcapSource {
             count_head(input, &mut self.table, &mut self.interfaces);
         }
     }
+}
+
+fn link_types(file: &CaptureFile) -> Vec<LinkType> {
+    let mut links: Vec<LinkType> = file.interfaces().iter().map(|i| i.link).collect();
+    links.sort_unstable();
+    links.dedup();
+    links
 }
 
 fn widen(span: &mut Option<(Nanos, Nanos)>, ts: Nanos) {

@@ -38,8 +38,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         },
         ..PcapConfig::default()
     };
-    let source = PcapSource::open(&args.files, &config)
-        .map_err(|(path, e)| anyhow::Error::new(e).context(format!("cannot read `{}`", path.display())))?;
+    let source = PcapSource::open(&args.files, &config)?;
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
         let read = drive(source, args, |batch| writer.write(&batch.flows))?;
@@ -119,16 +118,14 @@ fn ended(read: &Read) -> Outcome {
     let mut code = ExitCode::SUCCESS;
     for file in &read.files {
         if let Some(e) = &file.error {
-            output::error(&format!(
-                "netspectra: `{}` is damaged after {} frames, which are reported: {e}",
-                file.path.display(),
-                output::grouped(file.frames)
-            ));
+            output::error(&format!("netspectra: {}; these are reported", with_cause(e)));
             code = ExitCode::from(FAILED);
         }
     }
     if read.unsupported > 0 {
-        let formats: Vec<String> = read.files.iter().map(|f| format!("`{}`: {}", f.path.display(), f.format)).collect();
+        let links = |f: &FileReport| f.links.iter().map(|l| l.0.to_string()).collect::<Vec<_>>().join(", ");
+        let formats: Vec<String> =
+            read.files.iter().map(|f| format!("`{}`: link type {}", f.path.display(), links(f))).collect();
         output::error(&format!(
             "netspectra: {} frames are of a link type that has no parser; they are counted under `unsupported_link`, not in \
              flows ({})",
@@ -138,4 +135,12 @@ fn ended(read: &Read) -> Outcome {
         code = ExitCode::from(FAILED);
     }
     Ok(code)
+}
+
+/// The error and what caused it.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }

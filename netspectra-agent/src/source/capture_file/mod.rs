@@ -1,202 +1,259 @@
-//! Capture files: pcap, pcapng and snoop, plain, gzip'ed or zstd'ed, from a path or a pipe.
+//! Reads capture files: pcap, pcapng and snoop, as they are or compressed with gzip or zstd, from a path or a pipe.
 //!
-//! The reader is safe on any bytes: lengths are checked before use, memory is bounded by the largest legal record
-//! ([`MAX_RECORD`]), and every step consumes input. It reads through a buffer rather than a memory map, because a file
-//! that is truncated while mapped ends the process with SIGBUS.
+//! A file is read through one reused buffer of 1 MiB, and frames are lent out of it without a copy. The buffer grows
+//! only for a record that is longer and legal (262,144 bytes of frame for nearly all link types, 128 MiB for D-Bus and
+//! USBPcap), and only as far as its bytes really arrive; so memory is bounded whatever the file says. A file that is cut
+//! short while it is read ends in [`CaptureError::Truncated`].
 //!
-//! Sources: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html>,
-//! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html>, RFC 1761 (snoop).
-
-mod buffer;
+//! What another reader could read is read: record lengths are taken as Wireshark takes them, and where damage leaves
+//! the next frame's place certain, reading goes on. What is no packet (statistics, names, secrets, custom blocks) is
+//! passed over.
+//!
+//! # Why not `mmap`
+//! Reading is faster and safer: a mapping of a file that someone truncates kills the process (SIGBUS), costs a page
+//! fault for each 64 KiB, and needs `unsafe`. Measured with the file in the page cache and the first 64 bytes of each
+//! frame looked at, best of 7, one thread of a 2-CPU AMD EPYC virtual machine, Linux 6.18:
+//!
+//! | file | `read`, 1 MiB | `mmap`, sequential |
+//! |---|---|---|
+//! | 0.95 GB pcap, 259 bytes a record | 35 ns/frame, 7.5 GB/s | 62 ns/frame, 4.2 GB/s |
+//! | 1.24 GB pcap, 87 bytes a record | 12 ns/frame, 7.5 GB/s | 15 ns/frame, 5.8 GB/s |
+//!
+//! Two thirds of that is the kernel's copy; buffers of 128 KiB to 2 MiB differ by less than the noise. Frames of the
+//! first kind take about 50 ns out of pcapng, 120 ns out of zstd, and 340 ns out of gzip.
 mod error;
+mod input;
+mod interface;
+mod link;
 mod pcap;
 mod pcapng;
 mod snoop;
+mod window;
+mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::CaptureError;
+pub use interface::{CaptureInterface, TsResolution};
+pub use link::LinkType;
+pub use write::PcapWriter;
 
-use buffer::Buffer;
+use error::Fault;
+use input::{Compression, Input, Meter};
 use netspectra_common::model::{Direction, Nanos};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+use window::Window;
 
-/// Largest frame that is read, bytes; also the largest that common writers and readers take.
-pub const MAX_FRAME: usize = 262_144;
-/// Largest record or block, bytes: a frame of 16 MiB is skipped as a block, not kept.
-pub const MAX_RECORD: usize = 16 << 20;
+/// Bytes of the file in memory at a time.
+const BUFFER: usize = 1024 * 1024;
 
-/// A LINKTYPE number, see `netspectra_common::wire::link`.
+/// One captured frame, lent by [`CaptureFile::next_frame`] until the next call.
+///
+/// Lengths stand as the file states them: an FCS that the capture kept counts, and a damaged file may hold more bytes
+/// than it says were on the wire (`data.len() > orig_len`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkType(pub u16);
-
-impl LinkType {
-    /// The LINKTYPE of a number found in a file: some systems wrote their own DLT numbers for raw IP.
-    fn from_file(number: u32) -> Self {
-        match number & 0xffff {
-            12 | 14 => Self(101),
-            other => Self(other as u16),
-        }
-    }
-}
-
-/// A frame as it stands in the file.
-#[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Time; 0 when the file has none for it.
+    /// When it was captured. A pcapng simple packet block has no time: it gets that of the frame before it, or 0.
     pub ts: Nanos,
-    /// Link type of its interface.
+    /// What `data` begins with.
     pub link: LinkType,
-    /// Interface, counted over all sections of the file.
+    /// Index into [`CaptureFile::interfaces`].
     pub iface: u32,
-    /// Length on the wire, bytes, as the file states it.
+    /// Length on the wire, in bytes.
     pub orig_len: u32,
-    /// Captured bytes.
+    /// The bytes that were captured.
     pub data: &'a [u8],
-    /// Direction, when the file says.
+    /// Which way it went, where the file says so.
     pub direction: Option<Direction>,
 }
 
-/// Where a frame lies in the buffer: what the format readers return, so that the buffer can be borrowed once.
-#[derive(Clone, Copy, Debug)]
-struct Found {
+/// A [`Frame`] whose bytes are named by their place in the window.
+struct Record {
     ts: Nanos,
     link: LinkType,
     iface: u32,
     orig_len: u32,
+    data: Range<usize>,
     direction: Option<Direction>,
-    /// Offset of the data from the begin of the unread bytes.
-    at: usize,
-    len: usize,
-    /// Bytes of the whole record.
-    record: usize,
 }
 
 enum Format {
-    Pcap(pcap::Reader),
-    PcapNg(pcapng::Reader),
-    Snoop(snoop::Reader),
+    Pcap(pcap::Pcap),
+    Pcapng(pcapng::Pcapng),
+    Snoop(snoop::Snoop),
 }
 
-/// Reads the frames of a capture file, one after the other.
+/// A capture file being read from its start to its end.
 pub struct CaptureFile {
-    input: Buffer,
+    name: Box<str>,
+    window: Window,
     format: Format,
+    compression: Compression,
+    meter: Arc<Meter>,
+    total_bytes: Option<u64>,
     frames: u64,
-    /// Bytes of the record of the last frame handed out, consumed at the next call.
-    pending: usize,
-    ended: bool,
+    done: bool,
 }
 
 impl std::fmt::Debug for CaptureFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CaptureFile").field("format", &self.format()).field("frames", &self.frames).finish()
+        f.debug_struct("CaptureFile")
+            .field("name", &self.name)
+            .field("format", &self.format())
+            .field("frames", &self.frames)
+            .finish_non_exhaustive()
     }
 }
 
 impl CaptureFile {
-    /// Opens `path`; `-` is standard input.
+    /// Opens the file at `path`, or standard input for `-`, and reads its header.
+    ///
+    /// The format and the compression are told from the content; the name does not matter.
     ///
     /// # Errors
-    /// When it cannot be opened or is no capture file.
+    /// [`CaptureError::Io`] when it cannot be opened or read, [`CaptureError::NotACapture`] when it is something else,
+    /// and those of a damaged header.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         if path.as_os_str() == "-" {
-            return Self::new(Box::new(std::io::stdin()), None);
+            return Self::start(Box::new(io::stdin()), "standard input", None, false);
         }
-        let file = File::open(path).map_err(CaptureError::Io)?;
-        let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-        Self::new(Box::new(file), size)
+        let name = path.to_string_lossy();
+        let io_error = |source| CaptureError::Io { file: name.as_ref().into(), frames: 0, source };
+        let file = File::open(path).map_err(io_error)?;
+        let metadata = file.metadata().map_err(io_error)?;
+        let total = metadata.is_file().then_some(metadata.len());
+        Self::start(Box::new(file), &name, total, total.is_some())
     }
 
-    /// Reads from `reader`; `size` is the number of its bytes, when known.
+    /// Reads a capture from `reader`; `name` stands for it in errors.
+    ///
+    /// Up to three records are read ahead to tell apart the forms of pcap that share a magic number. For a pipe that a
+    /// capture is still being written to, use [`CaptureFile::open`], which does not wait for them.
     ///
     /// # Errors
-    /// When it is no capture file.
-    pub fn new(reader: Box<dyn Read + Send>, size: Option<u64>) -> Result<Self, CaptureError> {
-        let mut input = Buffer::open(reader, size)?;
-        let have = input.fill(4)?;
-        let magic: [u8; 4] = match input.bytes().first_chunk() {
-            Some(m) => *m,
-            None => return Err(CaptureError::Unknown { found: input.bytes()[..have].to_vec() }),
-        };
-        let format = if let Some(order) = pcap::order(magic) {
-            Format::Pcap(pcap::Reader::open(&mut input, order)?)
-        } else if magic == pcapng::MAGIC {
-            Format::PcapNg(pcapng::Reader::default())
-        } else if magic == snoop::MAGIC[..4] {
-            Format::Snoop(snoop::Reader::open(&mut input)?)
-        } else {
-            let have = input.fill(16)?;
-            return Err(CaptureError::Unknown { found: input.bytes()[..have.min(16)].to_vec() });
-        };
-        Ok(Self { input, format, frames: 0, pending: 0, ended: false })
+    /// As [`CaptureFile::open`].
+    pub fn from_reader(reader: Box<dyn Read + Send>, name: &str) -> Result<Self, CaptureError> {
+        Self::start(reader, name, None, true)
     }
 
-    /// The next frame; `None` at the end. After an error there are no more.
+    fn start(
+        reader: Box<dyn Read + Send>,
+        name: &str,
+        total_bytes: Option<u64>,
+        probe: bool,
+    ) -> Result<Self, CaptureError> {
+        let Input { bytes, compression, meter } =
+            Input::new(reader).map_err(|source| CaptureError::Io { file: name.into(), frames: 0, source })?;
+        let mut window = Window::new(bytes, BUFFER);
+        match open_format(&mut window, probe) {
+            Ok(format) => {
+                let name = name.into();
+                Ok(Self { name, window, format, compression, meter, total_bytes, frames: 0, done: false })
+            }
+            Err(fault) => Err(fault.into_error(name, 0, blame(compression, &meter))),
+        }
+    }
+
+    /// The next frame; `None` at the end of the file, and from then on, and after an error.
+    ///
+    /// Cost: no copy and no allocation, see the module's figures.
     ///
     /// # Errors
-    /// Damage, with the byte offset and the number of frames before it; the frames before it are good.
+    /// When the file is damaged or cut short, or can no longer be read. All frames before that point were handed out;
+    /// reading does not go on after it.
+    #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
-        self.input.consume(self.pending);
-        self.pending = 0;
-        if self.ended {
+        if self.done {
             return Ok(None);
         }
-        let found = match &mut self.format {
-            Format::Pcap(r) => r.next(&mut self.input),
-            Format::PcapNg(r) => r.next(&mut self.input),
-            Format::Snoop(r) => r.next(&mut self.input),
+        let record = match &mut self.format {
+            Format::Pcap(pcap) => pcap.next(&mut self.window),
+            Format::Pcapng(pcapng) => pcapng.next(&mut self.window),
+            Format::Snoop(snoop) => snoop.next(&mut self.window),
         };
-        match found {
-            Ok(Some(f)) => {
+        match record {
+            Ok(Some(Record { ts, link, iface, orig_len, data, direction })) => {
                 self.frames += 1;
-                self.pending = f.record;
-                let data = &self.input.bytes()[f.at..f.at + f.len];
-                Ok(Some(Frame {
-                    ts: f.ts,
-                    link: f.link,
-                    iface: f.iface,
-                    orig_len: f.orig_len,
-                    data,
-                    direction: f.direction,
-                }))
+                Ok(Some(Frame { ts, link, iface, orig_len, data: self.window.bytes(data), direction }))
             }
             Ok(None) => {
-                self.ended = true;
+                self.done = true;
                 Ok(None)
             }
-            Err(e) => {
-                self.ended = true;
-                Err(e)
+            Err(fault) => {
+                self.done = true;
+                Err(fault.into_error(&self.name, self.frames, blame(self.compression, &self.meter)))
             }
         }
     }
 
-    /// Bytes of the file (compressed, where it is) read so far.
+    /// Bytes of the file that are dealt with, of [`CaptureFile::total_bytes`]; compressed ones if it is compressed.
     pub fn bytes_read(&self) -> u64 {
-        self.input.raw_read()
+        match self.compression {
+            Compression::None => self.window.offset(),
+            Compression::Gzip | Compression::Zstd => self.meter.bytes(),
+        }
     }
 
-    /// Bytes of the file, when known.
+    /// Size of the file when it was opened; `None` for a pipe.
     pub fn total_bytes(&self) -> Option<u64> {
-        self.input.raw_size()
+        self.total_bytes
     }
 
-    /// Frames handed out.
+    /// Frames handed out so far.
     pub fn frames_read(&self) -> u64 {
         self.frames
     }
 
-    /// The format, for people.
-    pub fn format(&self) -> String {
-        let name = match &self.format {
-            Format::Pcap(r) => r.describe(),
-            Format::PcapNg(_) => "pcapng".into(),
-            Format::Snoop(_) => "snoop".into(),
-        };
-        match self.input.compression() {
-            Some(c) => format!("{name}, {c}"),
-            None => name,
+    /// The interfaces described so far, over all sections of the file.
+    ///
+    /// A pcapng file describes them as it goes, at the latest before their first frame.
+    pub fn interfaces(&self) -> &[CaptureInterface] {
+        match &self.format {
+            Format::Pcap(pcap) => pcap.interfaces(),
+            Format::Pcapng(pcapng) => pcapng.interfaces(),
+            Format::Snoop(snoop) => snoop.interfaces(),
         }
     }
+
+    /// The format in words, such as `pcap 2.4, microseconds, little-endian, gzip`.
+    pub fn format(&self) -> String {
+        let format = match &self.format {
+            Format::Pcap(pcap) => pcap.describe(),
+            Format::Pcapng(pcapng) => pcapng.describe(),
+            Format::Snoop(snoop) => snoop.describe(),
+        };
+        match self.compression.name() {
+            Some(compression) => format!("{format}, {compression}"),
+            None => format,
+        }
+    }
+}
+
+fn open_format(window: &mut Window, probe: bool) -> Result<Format, Box<Fault>> {
+    // What is shorter than this can still be the cut-off start of a capture.
+    window.fill(12);
+    let head = window.unread();
+    if let Some((order, magic)) = pcap::recognise(head) {
+        return pcap::Pcap::open(window, order, magic, probe).map(Format::Pcap);
+    }
+    if pcapng::recognise(head) {
+        return pcapng::Pcapng::open(window).map(Format::Pcapng);
+    }
+    if snoop::recognise(head) {
+        return snoop::Snoop::open(window).map(Format::Snoop);
+    }
+    // An unreadable file is not "empty".
+    window.at_end()?;
+    Err(Fault::not_a_capture(window.unread()))
+}
+
+/// Whom a failed read is put down to: the decompressor, unless the file below it could not be read.
+fn blame(compression: Compression, meter: &Meter) -> Option<&'static str> {
+    if meter.failed() { None } else { compression.name() }
 }

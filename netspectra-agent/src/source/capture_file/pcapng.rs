@@ -1,322 +1,291 @@
-//! pcapng: sections, each in its own byte order, with interfaces of their own.
+//! pcapng: sections, interfaces, and the blocks that carry packets.
+//!
+//! Blocks of other kinds, known or not, are skipped at any length. Where the specification is broken in a way that
+//! leaves the frame itself whole (a length that is no multiple of four, options that run over the block's end), the
+//! frame is read. Source: draft-ietf-opsawg-pcapng.
 
-use super::buffer::Buffer;
-use super::{CaptureError, Found, LinkType, MAX_FRAME, MAX_RECORD};
+use super::error::Fault;
+use super::interface::{CaptureInterface, TickClock, TsResolution};
+use super::window::{Order, Window};
+use super::{LinkType, Record};
 use netspectra_common::model::{Direction, Nanos};
 
-pub(super) const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-const SECTION: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
+mod block;
+use block::{BlockHeader, Options, padded};
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+const INTERFACE_DESCRIPTION: u32 = 1;
 const PACKET: u32 = 2;
-const SIMPLE: u32 = 3;
-const ENHANCED: u32 = 6;
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
-/// Interfaces of a section that are kept; a file with more is refused rather than growing without bound.
+const SIMPLE_PACKET: u32 = 3;
+const ENHANCED_PACKET: u32 = 6;
+
+const OPTION_IF_NAME: u16 = 2;
+const OPTION_IF_TSRESOL: u16 = 9;
+const OPTION_IF_TSOFFSET: u16 = 14;
+/// `epb_flags` and `pack_flags`: the same bits.
+const OPTION_PACKET_FLAGS: u16 = 2;
+
+/// A file may define interfaces without end; memory may not.
 const MAX_INTERFACES: usize = 65_536;
+/// Options are looked at up to this many bytes; what is beyond is skipped.
+const MAX_OPTIONS: usize = 64 * 1024;
+const MAX_NAME_CHARS: usize = 128;
 
-#[derive(Clone, Copy)]
-struct Interface {
-    link: LinkType,
-    snaplen: u32,
-    resolution: Resolution,
-    /// Seconds added to each time stamp.
-    offset: i64,
-}
-
-/// Units of a second: 10^n or 2^n.
-#[derive(Clone, Copy)]
-enum Resolution {
-    Decimal(u8),
-    Binary(u8),
-}
-
-impl Resolution {
-    fn nanos(self, units: u64) -> u64 {
-        let wide = u128::from(units) * u128::from(Nanos::PER_SECOND);
-        let nanos = match self {
-            Self::Decimal(n) => match 10u128.checked_pow(u32::from(n)) {
-                Some(divisor) => wide / divisor,
-                None => 0,
-            },
-            Self::Binary(n) => wide >> n.min(127),
-        };
-        u64::try_from(nanos).unwrap_or(u64::MAX)
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Reader {
-    big_endian: bool,
-    interfaces: Vec<Interface>,
-    /// Interfaces of the sections before.
-    base: u32,
+pub(super) struct Pcapng {
+    order: Order,
+    interfaces: Vec<CaptureInterface>,
+    clocks: Vec<TickClock>,
+    /// Index of the current section's interface 0.
+    section_start: usize,
+    /// Time of the last packet that had one.
     last_ts: Nanos,
+    /// End of a block with huge options: bytes to skip before the next one.
+    pending: u64,
 }
 
-impl Reader {
-    /// The next packet block; other blocks are read over.
-    pub(super) fn next(&mut self, input: &mut Buffer) -> Result<Option<Found>, CaptureError> {
+/// Whether `head` (12 bytes of it) starts a section.
+pub(super) fn recognise(head: &[u8]) -> bool {
+    Order::Big.u32(head, 0) == SECTION_HEADER && section_order(head).is_some()
+}
+
+fn section_order(head: &[u8]) -> Option<Order> {
+    [Order::Little, Order::Big].into_iter().find(|order| order.u32(head, 8) == BYTE_ORDER_MAGIC)
+}
+
+/// The fixed part of a packet block, whichever of the three kinds it is.
+struct PacketBlock {
+    kind: &'static str,
+    /// Bytes before the frame.
+    head_len: usize,
+    interface: u32,
+    /// `None` for the kind that has no timestamp, and no options either.
+    ticks: Option<u64>,
+    captured: u32,
+    orig_len: u32,
+}
+
+impl Pcapng {
+    /// Reads the first section's header and the interfaces that follow it directly.
+    pub(super) fn open(w: &mut Window) -> Result<Self, Box<Fault>> {
+        let mut pcapng = Self {
+            order: Order::Little,
+            interfaces: Vec::new(),
+            clocks: Vec::new(),
+            section_start: 0,
+            last_ts: Nanos(0),
+            pending: 0,
+        };
+        pcapng.section(w)?;
+        Ok(pcapng)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("pcapng, {}", self.order.name())
+    }
+
+    pub(super) fn interfaces(&self) -> &[CaptureInterface] {
+        &self.interfaces
+    }
+
+    pub(super) fn next(&mut self, w: &mut Window) -> Result<Option<Record>, Box<Fault>> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending != 0 && !w.skip(pending) {
+            let offset = w.offset();
+            return Err(w.short("pcapng block's options", offset, 1));
+        }
         loop {
-            let have = input.fill(12)?;
-            let offset = input.offset();
-            if have == 0 {
-                return Ok(None);
-            }
-            if have < 12 {
-                return Err(CaptureError::Truncated { what: "a block header", offset });
-            }
-            let kind = self.u32(input.bytes(), 0);
-            if kind == SECTION {
-                self.section_order(input.bytes(), offset)?;
-            }
-            let length = self.u32(input.bytes(), 4);
-            if length < 12 || !length.is_multiple_of(4) {
-                return Err(CaptureError::Damaged {
-                    what: "length of a block",
-                    offset,
-                    found: length.to_string(),
-                    expected: "a multiple of 4, at least 12",
-                });
-            }
-            let known = matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | ENHANCED);
-            if length as usize > MAX_RECORD {
-                if known {
-                    return Err(CaptureError::Damaged {
-                        what: "length of a block",
-                        offset,
-                        found: length.to_string(),
-                        expected: "at most 16777216",
-                    });
+            if !w.fill(8) {
+                if w.at_end()? {
+                    return Ok(None);
                 }
-                if !input.skip(u64::from(length))? {
-                    return Err(CaptureError::Truncated { what: "a block", offset });
-                }
-                continue;
+                let offset = w.offset();
+                return Err(w.short("pcapng block header", offset, 8));
             }
-            let length = length as usize;
-            if input.fill(length)? < length {
-                return Err(CaptureError::Truncated { what: "a block", offset });
-            }
-            let trailer = self.u32(input.bytes(), length - 4) as usize;
-            if trailer != length {
-                return Err(CaptureError::Damaged {
-                    what: "second length of a block",
-                    offset,
-                    found: trailer.to_string(),
-                    expected: "the same as the first length",
-                });
-            }
-            let found = match kind {
-                SECTION => {
-                    self.base = self.base.saturating_add(self.interfaces.len() as u32);
-                    self.interfaces.clear();
-                    None
+            let block = BlockHeader::read(w, self.order);
+            match block.kind {
+                // The same bytes in both orders.
+                SECTION_HEADER => self.section(w)?,
+                INTERFACE_DESCRIPTION => self.interface(w, block)?,
+                ENHANCED_PACKET => return self.enhanced(w, block).map(Some),
+                PACKET => return self.obsolete(w, block).map(Some),
+                SIMPLE_PACKET => return self.simple(w, block).map(Some),
+                _ => {
+                    block.at_least(12, "pcapng block")?;
+                    block.skip_rest(w, "pcapng block", self.order)?;
                 }
-                INTERFACE => {
-                    self.interface(&input.bytes()[..length], offset)?;
-                    None
-                }
-                ENHANCED => Some(self.enhanced(&input.bytes()[..length], offset)?),
-                PACKET => Some(self.obsolete(&input.bytes()[..length], offset)?),
-                SIMPLE => Some(self.simple(&input.bytes()[..length], offset)?),
-                _ => None,
-            };
-            match found {
-                Some(f) => return Ok(Some(f)),
-                None => input.consume(length),
             }
         }
     }
 
-    fn section_order(&mut self, block: &[u8], offset: u64) -> Result<(), CaptureError> {
-        let magic = [block[8], block[9], block[10], block[11]];
-        self.big_endian = match (u32::from_be_bytes(magic), u32::from_le_bytes(magic)) {
-            (BYTE_ORDER, _) => true,
-            (_, BYTE_ORDER) => false,
-            (other, _) => {
-                return Err(CaptureError::Damaged {
-                    what: "byte-order magic of a section",
-                    offset,
-                    found: format!("{other:08x}"),
-                    expected: "1a2b3c4d in either order",
-                });
-            }
+    fn section(&mut self, w: &mut Window) -> Result<(), Box<Fault>> {
+        const KIND: &str = "pcapng section header";
+        let offset = w.offset();
+        if !w.fill(16) {
+            return Err(w.short(KIND, offset, 28));
+        }
+        let Some(order) = section_order(w.unread()) else {
+            let found = Order::Big.u32(w.unread(), 8);
+            let what = format!("a {KIND} has the byte-order mark `{found:08x}`, expected `1a2b3c4d` in either order");
+            return Err(Fault::structure(offset, what));
         };
+        let (major, minor) = (order.u16(w.unread(), 12), order.u16(w.unread(), 14));
+        if major != 1 {
+            return Err(Fault::structure(
+                offset,
+                format!("pcapng version `{major}.{minor}` is not known, expected 1.x"),
+            ));
+        }
+        let block = BlockHeader::read(w, order);
+        block.at_least(28, KIND)?;
+        block.skip_rest(w, KIND, order)?;
+        self.order = order;
+        self.section_start = self.interfaces.len();
         Ok(())
     }
 
-    fn interface(&mut self, block: &[u8], offset: u64) -> Result<(), CaptureError> {
-        if block.len() < 20 {
-            return Err(short("an interface description", offset, block.len()));
+    fn interface(&mut self, w: &mut Window, block: BlockHeader) -> Result<(), Box<Fault>> {
+        const KIND: &str = "pcapng interface description";
+        block.at_least(20, KIND)?;
+        if self.interfaces.len() == MAX_INTERFACES {
+            let what = format!("it describes more than {MAX_INTERFACES} interfaces, split it into several files");
+            return Err(Fault::structure(block.offset, what));
         }
-        if self.interfaces.len() >= MAX_INTERFACES {
-            return Err(CaptureError::Damaged {
-                what: "number of interfaces of a section",
-                offset,
-                found: (self.interfaces.len() + 1).to_string(),
-                expected: "at most 65536",
-            });
+        let looked_at = (block.len - 4).min(16 + MAX_OPTIONS as u64) as usize;
+        if !w.fill(looked_at) {
+            return Err(w.short(KIND, block.offset, block.len));
         }
-        let mut interface = Interface {
-            link: LinkType::from_file(u32::from(self.u16(block, 8))),
-            snaplen: self.u32(block, 12),
-            resolution: Resolution::Decimal(6),
-            offset: 0,
+        let body = &w.unread()[..looked_at];
+        let order = self.order;
+        let mut interface = CaptureInterface {
+            name: None,
+            link: LinkType::from_file(order.u16(body, 8)),
+            snaplen: order.u32(body, 12),
+            ts_resolution: TsResolution::MICROS,
         };
-        self.options(&block[16..block.len() - 4], |reader, code, value| match (code, value) {
-            (9, [n, ..]) if n & 0x80 != 0 => interface.resolution = Resolution::Binary(n & 0x7f),
-            (9, [n, ..]) => interface.resolution = Resolution::Decimal(*n),
-            (14, [_, _, _, _, _, _, _, _]) => interface.offset = reader.u64(value, 0) as i64,
-            _ => {}
-        });
+        let mut offset_secs = 0;
+        for (code, value) in Options::new(&body[16..], order) {
+            match (code, value) {
+                (OPTION_IF_NAME, name) if interface.name.is_none() => interface.name = clean_name(name),
+                (OPTION_IF_TSRESOL, &[byte]) => interface.ts_resolution = TsResolution::from_option(byte),
+                (OPTION_IF_TSOFFSET, value) if value.len() == 8 => {
+                    let (a, b) = (u64::from(order.u32(value, 0)), u64::from(order.u32(value, 4)));
+                    let bits = if order == Order::Little { b << 32 | a } else { a << 32 | b };
+                    offset_secs = bits.cast_signed();
+                }
+                _ => {}
+            }
+        }
+        block.skip_rest(w, KIND, order)?;
+        self.clocks.push(TickClock::new(interface.ts_resolution, offset_secs));
         self.interfaces.push(interface);
         Ok(())
     }
 
-    fn enhanced(&mut self, block: &[u8], offset: u64) -> Result<Found, CaptureError> {
-        if block.len() < 32 {
-            return Err(short("an enhanced packet block", offset, block.len()));
-        }
-        let iface = self.u32(block, 8);
-        let units = u64::from(self.u32(block, 12)) << 32 | u64::from(self.u32(block, 16));
-        let (len, orig_len) = (self.u32(block, 20), self.u32(block, 24));
-        self.packet(block, offset, iface, units, len, orig_len, 28)
-    }
-
-    /// The Packet Block of the first drafts.
-    fn obsolete(&mut self, block: &[u8], offset: u64) -> Result<Found, CaptureError> {
-        if block.len() < 32 {
-            return Err(short("a packet block", offset, block.len()));
-        }
-        let iface = u32::from(self.u16(block, 8));
-        let units = u64::from(self.u32(block, 12)) << 32 | u64::from(self.u32(block, 16));
-        let (len, orig_len) = (self.u32(block, 20), self.u32(block, 24));
-        self.packet(block, offset, iface, units, len, orig_len, 28)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the fields of a packet block")]
-    fn packet(
-        &mut self,
-        block: &[u8],
-        offset: u64,
-        iface: u32,
-        units: u64,
-        len: u32,
-        orig_len: u32,
-        at: usize,
-    ) -> Result<Found, CaptureError> {
-        let Some(interface) = self.interfaces.get(iface as usize).copied() else {
-            return Err(CaptureError::Damaged {
-                what: "interface of a packet block",
-                offset,
-                found: iface.to_string(),
-                expected: "an interface that the section has described before",
-            });
+    fn enhanced(&mut self, w: &mut Window, block: BlockHeader) -> Result<Record, Box<Fault>> {
+        const KIND: &str = "pcapng enhanced packet block";
+        block.head(w, 32, 28, KIND)?;
+        let (b, order) = (w.unread(), self.order);
+        let packet = PacketBlock {
+            kind: KIND,
+            head_len: 28,
+            interface: order.u32(b, 8),
+            ticks: Some(u64::from(order.u32(b, 12)) << 32 | u64::from(order.u32(b, 16))),
+            captured: order.u32(b, 20),
+            orig_len: order.u32(b, 24),
         };
-        let len = len as usize;
-        if len > MAX_FRAME || at + len > block.len() - 4 {
-            return Err(CaptureError::Damaged {
-                what: "captured length of a packet block",
-                offset,
-                found: len.to_string(),
-                expected: "at most what the block holds, and 262144",
-            });
-        }
-        let mut direction = None;
-        let options = at + len.next_multiple_of(4);
-        if options + 4 <= block.len() - 4 {
-            self.options(&block[options..block.len() - 4], |reader, code, value| {
-                if code == 2 && value.len() == 4 {
-                    direction = match reader.u32(value, 0) & 3 {
-                        1 => Some(Direction::Ingress),
-                        2 => Some(Direction::Egress),
-                        _ => None,
-                    };
-                }
-            });
-        }
-        let nanos = interface.resolution.nanos(units);
-        let shift = interface.offset.unsigned_abs().saturating_mul(Nanos::PER_SECOND);
-        let ts = Nanos(if interface.offset < 0 { nanos.saturating_sub(shift) } else { nanos.saturating_add(shift) });
-        self.last_ts = ts;
-        Ok(Found {
-            ts,
-            link: interface.link,
-            iface: self.base.saturating_add(iface),
-            orig_len,
-            direction,
-            at,
-            len,
-            record: block.len(),
-        })
+        self.packet(w, block, &packet)
     }
 
-    /// A Simple Packet Block has no time: it gets that of the packet before.
-    fn simple(&mut self, block: &[u8], offset: u64) -> Result<Found, CaptureError> {
-        let Some(interface) = self.interfaces.first().copied() else {
-            return Err(CaptureError::Damaged {
-                what: "simple packet block",
-                offset,
-                found: "no interface".into(),
-                expected: "an interface description before it",
-            });
+    fn obsolete(&mut self, w: &mut Window, block: BlockHeader) -> Result<Record, Box<Fault>> {
+        const KIND: &str = "pcapng packet block";
+        block.head(w, 32, 28, KIND)?;
+        let (b, order) = (w.unread(), self.order);
+        let packet = PacketBlock {
+            kind: KIND,
+            head_len: 28,
+            interface: order.u16(b, 8).into(),
+            ticks: Some(u64::from(order.u32(b, 12)) << 32 | u64::from(order.u32(b, 16))),
+            captured: order.u32(b, 20),
+            orig_len: order.u32(b, 24),
         };
-        if block.len() < 16 {
-            return Err(short("a simple packet block", offset, block.len()));
+        self.packet(w, block, &packet)
+    }
+
+    fn simple(&mut self, w: &mut Window, block: BlockHeader) -> Result<Record, Box<Fault>> {
+        const KIND: &str = "pcapng simple packet block";
+        block.head(w, 16, 12, KIND)?;
+        let orig_len = self.order.u32(w.unread(), 8);
+        let snaplen = self.interfaces.get(self.section_start).map_or(0, |i| i.snaplen);
+        let captured = if snaplen == 0 { orig_len } else { orig_len.min(snaplen) };
+        let packet = PacketBlock { kind: KIND, head_len: 12, interface: 0, ticks: None, captured, orig_len };
+        self.packet(w, block, &packet)
+    }
+
+    #[inline]
+    fn packet(&mut self, w: &mut Window, block: BlockHeader, p: &PacketBlock) -> Result<Record, Box<Fault>> {
+        let of_section = self.interfaces.len() - self.section_start;
+        if p.interface as usize >= of_section {
+            return Err(Fault::structure(
+                block.offset,
+                format!("a {} names interface `{}`, but its section describes {of_section}", p.kind, p.interface),
+            ));
         }
-        let orig_len = self.u32(block, 8);
-        let room = block.len() - 16;
-        let limit = if interface.snaplen == 0 { u32::MAX } else { interface.snaplen };
-        let len = (orig_len.min(limit) as usize).min(room);
-        if len > MAX_FRAME {
-            return Err(CaptureError::Damaged {
-                what: "length of a simple packet block",
-                offset,
-                found: len.to_string(),
-                expected: "at most 262144",
-            });
+        let index = self.section_start + p.interface as usize;
+        let link = self.interfaces[index].link;
+        let limit = link.max_captured();
+        let captured = p.captured as usize;
+        // What the frame needs, with its padding and the length at the block's end.
+        let needed = (p.head_len + padded(captured) + 4) as u64;
+        if p.captured > limit || needed > block.len {
+            let room = u64::from(limit).min(block.len.saturating_sub(p.head_len as u64 + 4));
+            let expected = format!("at most {room}");
+            return Err(Fault::length(p.kind, "captured length", block.offset, p.captured.into(), expected));
         }
-        Ok(Found {
-            ts: self.last_ts,
-            link: interface.link,
-            iface: self.base,
-            orig_len,
-            direction: None,
-            at: 12,
-            len,
-            record: block.len(),
-        })
-    }
-
-    /// Hands each option to `each`; stops at the end-of-options mark and at the first one that does not fit.
-    fn options(&self, mut bytes: &[u8], mut each: impl FnMut(&Self, u16, &[u8])) {
-        while bytes.len() >= 4 {
-            let (code, len) = (self.u16(bytes, 0), usize::from(self.u16(bytes, 2)));
-            let padded = len.next_multiple_of(4);
-            if code == 0 || 4 + padded > bytes.len() {
-                return;
-            }
-            each(self, code, &bytes[4..4 + len]);
-            bytes = &bytes[4 + padded..];
+        let options_len = block.len - needed;
+        let huge = options_len > MAX_OPTIONS as u64;
+        let in_memory = if huge { p.head_len + padded(captured) + MAX_OPTIONS } else { block.len as usize };
+        if !w.fill(in_memory) {
+            return Err(w.short(p.kind, block.offset, block.len));
         }
-    }
-
-    fn u16(&self, b: &[u8], at: usize) -> u16 {
-        let b = [b[at], b[at + 1]];
-        if self.big_endian { u16::from_be_bytes(b) } else { u16::from_le_bytes(b) }
-    }
-
-    fn u32(&self, b: &[u8], at: usize) -> u32 {
-        let b = [b[at], b[at + 1], b[at + 2], b[at + 3]];
-        if self.big_endian { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) }
-    }
-
-    fn u64(&self, b: &[u8], at: usize) -> u64 {
-        let (first, second) = (u64::from(self.u32(b, at)), u64::from(self.u32(b, at + 4)));
-        if self.big_endian { first << 32 | second } else { second << 32 | first }
+        if !huge {
+            block.check_end(&w.unread()[..in_memory], p.kind, self.order)?;
+        }
+        let direction = if options_len >= 8 && p.ticks.is_some() {
+            let from = p.head_len + padded(captured);
+            let to = from + (options_len as usize).min(MAX_OPTIONS);
+            direction_of(&w.unread()[from..to], self.order)
+        } else {
+            None
+        };
+        if let Some(ticks) = p.ticks {
+            self.last_ts = self.clocks[index].at(ticks);
+        }
+        let block_at = w.take(in_memory).start;
+        self.pending = block.len - in_memory as u64;
+        let start = block_at + p.head_len;
+        let data = start..start + captured;
+        Ok(Record { ts: self.last_ts, link, iface: index as u32, orig_len: p.orig_len, data, direction })
     }
 }
 
-fn short(what: &'static str, offset: u64, len: usize) -> CaptureError {
-    CaptureError::Damaged { what, offset, found: format!("{len} bytes"), expected: "room for its fixed fields" }
+fn direction_of(options: &[u8], order: Order) -> Option<Direction> {
+    let (_, flags) = Options::new(options, order).find(|&(code, v)| code == OPTION_PACKET_FLAGS && v.len() == 4)?;
+    match order.u32(flags, 0) & 3 {
+        1 => Some(Direction::Ingress),
+        2 => Some(Direction::Egress),
+        _ => None,
+    }
+}
+
+/// A name fit to be shown: ends at the first NUL, has no control characters and a bounded length.
+fn clean_name(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.split(|&b| b == 0).next().unwrap_or_default();
+    let bytes = &bytes[..bytes.len().min(MAX_NAME_CHARS * 4)];
+    let name: String = String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .take(MAX_NAME_CHARS)
+        .collect();
+    (!name.is_empty()).then_some(name)
 }

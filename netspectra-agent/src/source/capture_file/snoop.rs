@@ -1,73 +1,121 @@
-//! Sun snoop, version 2 (RFC 1761). Big-endian.
+//! Sun snoop (RFC 1761) and Shomiti Surveyor's files, which look the same.
 
-use super::buffer::Buffer;
-use super::{CaptureError, Found, LinkType, MAX_FRAME};
+use super::error::Fault;
+use super::interface::{CaptureInterface, TsResolution};
+use super::window::{Order, Window};
+use super::{LinkType, Record};
 use netspectra_common::model::Nanos;
-use netspectra_common::wire::link;
 
-pub(super) const MAGIC: [u8; 8] = *b"snoop\0\0\0";
-const HEADER: usize = 24;
+const MAGIC: &[u8; 8] = b"snoop\0\0\0";
+const FILE_HEADER: usize = 16;
+const RECORD_HEADER: usize = 24;
+/// Shomiti puts a trailer of this size into the padding; snoop itself pads less.
+const SHOMITI_TRAILER: u64 = 16;
 
-pub(super) struct Reader {
-    link: LinkType,
+pub(super) struct Snoop {
+    datalink: u32,
+    version: u32,
+    interface: [CaptureInterface; 1],
+    /// Padding of the record handed out last.
+    padding: u64,
+    seen_first: bool,
 }
 
-impl Reader {
-    pub(super) fn open(input: &mut Buffer) -> Result<Self, CaptureError> {
-        if input.fill(16)? < 16 {
-            return Err(CaptureError::Truncated { what: "the file header", offset: 0 });
+pub(super) fn recognise(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
+}
+
+impl Snoop {
+    pub(super) fn open(w: &mut Window) -> Result<Self, Box<Fault>> {
+        if !w.fill(FILE_HEADER) {
+            return Err(w.short("snoop file header", 0, FILE_HEADER as u64));
         }
-        let h = input.bytes();
-        if h[..8] != MAGIC {
-            return Err(CaptureError::Unknown { found: h[..8].to_vec() });
+        let version = Order::Big.u32(w.unread(), 8);
+        let datalink = Order::Big.u32(w.unread(), 12);
+        if !(2..=5).contains(&version) {
+            return Err(Fault::structure(0, format!("snoop version `{version}` is not known, expected 2 to 5")));
         }
-        let version = be32(h, 8);
-        let datalink = be32(h, 12);
-        if version != 2 {
-            return Err(CaptureError::Damaged {
-                what: "snoop version",
-                offset: 8,
-                found: version.to_string(),
-                expected: "2",
-            });
-        }
-        input.consume(16);
-        // Numbers of RFC 1761 to LINKTYPEs; what has no parser keeps a number that is counted as unsupported.
-        let link = match datalink {
-            0 => 6,
-            4 => link::ETHERNET,
-            5 => link::C_HDLC,
-            8 => 10,
-            _ => u16::MAX,
-        };
-        Ok(Self { link: LinkType(link) })
+        w.take(FILE_HEADER);
+        let link = link_of(datalink);
+        let interface = CaptureInterface { name: None, link, snaplen: 0, ts_resolution: TsResolution::MICROS };
+        Ok(Self { datalink, version, interface: [interface], padding: 0, seen_first: false })
     }
 
-    pub(super) fn next(&mut self, input: &mut Buffer) -> Result<Option<Found>, CaptureError> {
-        let have = input.fill(HEADER)?;
-        let offset = input.offset();
-        if have < HEADER {
-            return if have == 0 { Ok(None) } else { Err(CaptureError::Truncated { what: "a record header", offset }) };
+    pub(super) fn describe(&self) -> String {
+        format!("snoop version {}, microseconds, big-endian", self.version)
+    }
+
+    pub(super) fn interfaces(&self) -> &[CaptureInterface] {
+        &self.interface
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self, w: &mut Window) -> Result<Option<Record>, Box<Fault>> {
+        let padding = std::mem::take(&mut self.padding);
+        if padding != 0 && !w.skip(padding) {
+            let offset = w.offset();
+            return Err(w.short("snoop record's padding", offset, 1));
         }
-        let h = input.bytes();
-        let (orig_len, len, record) = (be32(h, 0), be32(h, 4) as usize, be32(h, 8) as usize);
-        let (secs, micros) = (be32(h, 16), be32(h, 20));
-        if len > MAX_FRAME || record < HEADER + len || record > HEADER + MAX_FRAME + 8 {
-            return Err(CaptureError::Damaged {
-                what: "lengths of a record",
-                offset,
-                found: format!("{len} captured in a record of {record}"),
-                expected: "a record of 24 bytes, the frame, and padding",
-            });
+        if !w.fill(RECORD_HEADER) {
+            if w.at_end()? {
+                return Ok(None);
+            }
+            let offset = w.offset();
+            return Err(w.short("snoop record header", offset, RECORD_HEADER as u64));
         }
-        if input.fill(record)? < HEADER + len {
-            return Err(CaptureError::Truncated { what: "a frame", offset });
+        let header = w.unread();
+        let [orig_len, captured, record_len, _drops, secs, micros] =
+            std::array::from_fn(|i| Order::Big.u32(header, i * 4));
+        let offset = w.offset();
+        let whole = RECORD_HEADER as u64 + u64::from(captured);
+        if u64::from(record_len) < whole {
+            let expected = format!("at least {whole} for {captured} bytes of frame");
+            return Err(Fault::length("snoop record", "record length", offset, record_len.into(), expected));
         }
-        let ts = u64::from(secs) * Nanos::PER_SECOND + u64::from(micros) * 1000;
-        Ok(Some(Found { ts: Nanos(ts), link: self.link, iface: 0, orig_len, direction: None, at: HEADER, len, record }))
+        let padding = u64::from(record_len) - whole;
+        if !self.seen_first {
+            self.seen_first = true;
+            if padding >= SHOMITI_TRAILER {
+                self.interface[0].link = shomiti_link_of(self.datalink);
+            }
+        }
+        let link = self.interface[0].link;
+        let limit = link.max_captured();
+        if captured > limit {
+            let expected = format!("at most {limit}");
+            return Err(Fault::length("snoop record", "captured length", offset, captured.into(), expected));
+        }
+        if !w.fill(whole as usize) {
+            return Err(w.short("snoop record", offset, whole));
+        }
+        let mut data = w.take(whole as usize);
+        data.start += RECORD_HEADER;
+        self.padding = padding;
+        let ts = Nanos(u64::from(secs) * Nanos::PER_SECOND + u64::from(micros) * 1_000);
+        Ok(Some(Record { ts, link, iface: 0, orig_len, data, direction: None }))
     }
 }
 
-fn be32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// Source: <https://www.iana.org/assignments/snoop-datalink-types>.
+fn link_of(datalink: u32) -> LinkType {
+    match datalink {
+        0 | 4 => LinkType::ETHERNET,
+        2 => LinkType::IEEE802_5,
+        8 => LinkType::FDDI,
+        9 | 14 => LinkType::NULL,
+        16 => LinkType::IP_OVER_FC,
+        18 => LinkType::SUNATM,
+        0x8000_0005 => LinkType::IPNET,
+        _ => LinkType::UNKNOWN,
+    }
+}
+
+/// Shomiti gave meanings of its own to numbers that RFC 1761 leaves open.
+fn shomiti_link_of(datalink: u32) -> LinkType {
+    match datalink {
+        0 | 4 | 10 | 12 | 19 => LinkType::ETHERNET,
+        2 | 11 | 13 | 14 => LinkType::IEEE802_5,
+        8 => LinkType::FDDI,
+        _ => LinkType::UNKNOWN,
+    }
 }
