@@ -57,7 +57,7 @@ impl Obs {
 /// without ports both are 0.
 #[repr(C)]
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct FlowKey {
     /// Source address; IPv4 in the first four bytes.
@@ -85,6 +85,13 @@ pub struct FlowKey {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 48);
+
+impl core::hash::Hash for FlowKey {
+    /// One write of all bytes: field by field a hasher would be called ten times.
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
+}
 
 /// The short key for an IPv4 packet with at most one VLAN tag and no tunnel: two words to hash instead of six.
 #[repr(C)]
