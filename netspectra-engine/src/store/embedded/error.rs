@@ -94,6 +94,12 @@ pub enum StoreError {
     /// A thread of the store ended: a fault of this program.
     #[error("the store's {0} has stopped: restart the process, what was acknowledged is safe")]
     Stopped(&'static str),
+    /// Reading panicked: a fault of this program, or of a file that was made to cause it.
+    #[error("a query of `{}` was given up by a fault: the message before this one says where", dir.display())]
+    Query {
+        /// The store's directory.
+        dir: PathBuf,
+    },
 }
 
 impl StoreError {
@@ -116,6 +122,7 @@ impl StoreError {
             | Self::TooLarge { .. }
             | Self::Encode { .. }
             | Self::Plan(_)
+            | Self::Query { .. }
             | Self::Stopped(_) => false,
         }
     }
@@ -142,6 +149,7 @@ impl From<StoreError> for PortError {
             | StoreError::Encode { .. }
             | StoreError::Behind { .. }
             | StoreError::Plan(_)
+            | StoreError::Query { .. }
             | StoreError::Stopped(_) => port,
         }
     }

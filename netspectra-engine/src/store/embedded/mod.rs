@@ -46,7 +46,7 @@ use netspectra_common::ports::{BoxFuture, PortError, Store, StoreBatch};
 use netspectra_common::query::{Partial, Plan};
 use sealer::{Job, Sealer};
 use shared::Shared;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct EmbeddedStore {
     jobs: Option<std::sync::mpsc::Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
     /// Freed last.
-    _lock: File,
+    _lock: recover::Lock,
 }
 
 /// What [`EmbeddedStore::maintain`] did.
@@ -149,6 +149,10 @@ impl EmbeddedStore {
         answer.await.unwrap_or(Err(StoreError::Stopped("log thread")))
     }
 
+    fn query_fault(&self) -> StoreError {
+        StoreError::Query { dir: self.shared.dir.clone() }
+    }
+
     async fn send(&self, command: Command) -> Result<(), StoreError> {
         let stopped = || StoreError::Stopped("log thread");
         let commands = self.commands.as_ref().ok_or_else(stopped)?;
@@ -183,7 +187,7 @@ impl Store for EmbeddedStore {
             let scan = tokio::task::spawn_blocking(move || {
                 scan::run(&plan, &shared.snapshot(), shared.config.threads(), &cancelled)
             });
-            scan.await.unwrap_or(Err(StoreError::Stopped("query"))).map_err(PortError::from)
+            scan.await.unwrap_or_else(|_| Err(self.query_fault())).map_err(PortError::from)
         })
     }
 
@@ -191,7 +195,7 @@ impl Store for EmbeddedStore {
         Box::pin(async move {
             let snapshot = self.shared.snapshot();
             let span = tokio::task::spawn_blocking(move || snapshot.span());
-            span.await.map_err(|_| StoreError::Stopped("query").into())
+            span.await.map_err(|_| self.query_fault().into())
         })
     }
 }

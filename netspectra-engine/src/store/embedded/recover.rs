@@ -13,12 +13,23 @@ use std::sync::Arc;
 const LOCK: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
 
-/// Takes the directory for this process; it is free again when the file is dropped, or the process ends.
-pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
+/// A directory taken for this store, until it is dropped or the process ends.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child that is about to be executed holds the file, too, for a moment.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "cannot free the directory of the store before the process ends");
+        }
+    }
+}
+
+/// Takes the directory.
+pub(super) fn lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join(LOCK);
     let io = |action| move |source| StoreError::io(dir, action, &dir.join(LOCK), source);
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io("open"))?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io("open"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -30,11 +41,13 @@ pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
     }
-    file.set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| writeln!(file, "{}", std::process::id()))
+    let mut lock = Lock(file);
+    lock.0
+        .set_len(0)
+        .and_then(|()| lock.0.seek(SeekFrom::Start(0)))
+        .and_then(|_| writeln!(lock.0, "{}", std::process::id()))
         .map_err(io("write"))?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// What a directory holds.

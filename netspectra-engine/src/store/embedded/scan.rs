@@ -119,7 +119,7 @@ where
             work(acc)
         });
         for handle in handles {
-            let theirs = handle.join().unwrap_or(Err(StoreError::Stopped("query thread")));
+            let theirs = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             result = result.and(theirs);
         }
         result

@@ -37,6 +37,19 @@ fn append(store: &EmbeddedStore, batch: &StoreBatch) -> Result<(), PortError> {
     run(store.append(batch))
 }
 
+/// A directory in memory where there is such a file system: flushing is fast there, and here no test depends on a disk.
+fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = memory_dir();
+    for path in files(dir, "") {
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
 /// All rows of a kind that overlap `range`, with as many as three threads.
 fn rows_in<R: Scan>(store: &EmbeddedStore, range: TimeRange, resolution: Option<Resolution>) -> Vec<R> {
     let wanted = Wanted { range, resolution, sketches: true };

@@ -170,8 +170,9 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
         seen: Counter::new(rng.number(), rng.number()),
         flows: Counter::new(rng.number(), rng.number()),
         non_ip: Counter::new(rng.number(), rng.number()),
-        orphan_fragments: rng.number(),
-        events_lost: rng.number(),
+        // Sums of these are not made to wrap.
+        orphan_fragments: rng.below(1_000_000),
+        events_lost: rng.below(1_000_000),
         ..Ledger::default()
     };
     for reason in LossReason::ALL {
