@@ -199,7 +199,10 @@ fn a_truncated_file_is_reported_as_far_as_it_goes_with_exit_1() {
     assert_eq!(out.status.code(), Some(1));
     assert_eq!(serde_json::from_slice::<Value>(&out.stdout).unwrap()["packets"], 7);
     let e = error(&out);
-    assert!(e.contains("cut.pcap` ends inside a pcap record") && e.contains("after 7 frames; these are reported"), "{e}");
+    assert!(
+        e.contains("cut.pcap` ends inside a pcap record") && e.contains("after 7 frames; these are reported"),
+        "{e}"
+    );
 }
 
 #[test]

@@ -130,7 +130,8 @@ fn a_packet_over_loopback_counts_once() {
     let pair = Pair::new();
     let instance = Instance::start_with(&pair, "lo", "auto", tempfile::tempdir().unwrap());
     pair.inside(&pair.mon, || {
-        let (a, b) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::net::UdpSocket::bind("127.0.0.1:7777").unwrap());
+        let (a, b) =
+            (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), std::net::UdpSocket::bind("127.0.0.1:7777").unwrap());
         for _ in 0..30 {
             a.send_to(&[1; 100], "127.0.0.1:7777").unwrap();
             b.recv(&mut [0; 200]).unwrap();

@@ -56,9 +56,7 @@ impl Obs {
 /// Ports are in host order. For ICMP and ICMPv6 `src_port` is 0 and `dst_port` is `type << 8 | code`. For protocols
 /// without ports both are 0.
 #[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowKey {
     /// Source address; IPv4 in the first four bytes.
     pub src: [u8; 16],

@@ -145,7 +145,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));
     let upkeep = tokio::spawn(upkeep(store.clone(), clock.clone(), stopped.clone()));
-    tracing::info!(token_file = %token_file.display(), "listening on http://{address}");
+    tracing::info!(token_file = %token_file.display(), "listening on http://{address} with bearer token {token}");
     let screen =
         live_view.then(|| tokio::spawn(live::show(view.clone(), clock.clone(), address, token.clone(), stopped)));
 

@@ -42,7 +42,7 @@ fn make(path: &Path) -> anyhow::Result<String> {
         .open(path)
         .with_context(|| format!("cannot make the token file `{}`", path.display()))?;
     writeln!(file, "{token}").with_context(|| format!("cannot write the token file `{}`", path.display()))?;
-    tracing::info!(file = %path.display(), "made a new API token: {token}");
+    tracing::info!(file = %path.display(), "made a new API token");
     Ok(token)
 }
 
