@@ -94,9 +94,9 @@ impl Dimension {
         match self {
             Self::SrcIp => "source address: the sender in top and series, the initiator in flows",
             Self::DstIp => "destination address: the receiver in top and series, the responder in flows",
-            Self::SrcPort => "source port, 0 where there is none",
-            Self::DstPort => "destination port, 0 where there is none",
-            Self::Proto => "IP protocol, number or name (tcp, udp, icmp, icmpv6, sctp ...)",
+            Self::SrcPort => "source port, 0 where the protocol has none; non-IP frames have no value",
+            Self::DstPort => "destination port, 0 where the protocol has none; non-IP frames have no value",
+            Self::Proto => "IP protocol, number or name (tcp, udp, icmp, icmpv6, sctp ...); non-IP frames have none",
             Self::EtherType => "EtherType, 0x0800 for IPv4",
             Self::Vlan => "outer VLAN identifier",
             Self::Iface => "interface, or name of the capture file",
@@ -128,6 +128,25 @@ impl Dimension {
         }
     }
 
+    /// What documentation says of it.
+    pub const fn info(self) -> DimensionInfo {
+        let (kind, values) = match self.kind() {
+            ValueKind::Address => ("address", None),
+            ValueKind::U16 => ("number", None),
+            ValueKind::Proto => ("protocol", None),
+            ValueKind::Word(words) => ("word", Some(words)),
+            ValueKind::Text => ("text", None),
+        };
+        DimensionInfo {
+            name: self.name(),
+            doc: self.doc(),
+            kind,
+            values,
+            flows: self.in_flows(),
+            rollups: self.in_rollups(),
+        }
+    }
+
     /// Whether roll-ups have it (top, series, cardinality).
     pub const fn in_rollups(self) -> bool {
         !matches!(self, Self::State | Self::EndReason)
@@ -137,6 +156,29 @@ impl Dimension {
     pub const fn in_flows(self) -> bool {
         !matches!(self, Self::Direction)
     }
+}
+
+/// A dimension as documentation shows it; serializes to a JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DimensionInfo {
+    /// [`Dimension::name`].
+    pub name: &'static str,
+    /// [`Dimension::doc`].
+    pub doc: &'static str,
+    /// `address`, `number`, `protocol`, `word` or `text`.
+    pub kind: &'static str,
+    /// The words of a `word`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<&'static [&'static str]>,
+    /// Whether flow records have it.
+    pub flows: bool,
+    /// Whether top, series and cardinality have it.
+    pub rollups: bool,
+}
+
+/// Every dimension, for documentation: serializes to a JSON array.
+pub fn catalogue() -> Vec<DimensionInfo> {
+    Dimension::ALL.into_iter().map(Dimension::info).collect()
 }
 
 /// Names of the IP protocols that are written as names; others are written as numbers.
@@ -232,3 +274,49 @@ pub const FLOW_FIELDS: [Field; 29] = [
     field("iface", FieldKind::Text, "interface, or name of the capture file"),
     field("flow_id", FieldKind::Text, "identity of the flow, the same in all its records; 16 hexadecimal digits"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EndReason, FlowState};
+
+    #[test]
+    fn every_name_leads_back_to_its_dimension() {
+        for d in Dimension::ALL {
+            assert_eq!(Dimension::from_name(d.name()), Some(d));
+            assert_eq!(serde_json::json!(d), d.name());
+        }
+        assert_eq!(Dimension::from_name("src"), None);
+    }
+
+    #[test]
+    fn words_of_the_catalogue_are_the_names_in_records() {
+        assert_eq!(Dimension::State.info().values, Some(&FlowState::ALL.map(FlowState::name)[..]));
+        assert_eq!(Dimension::EndReason.info().values, Some(&EndReason::ALL.map(EndReason::name)[..]));
+    }
+
+    #[test]
+    fn a_dimension_documents_itself_as_json() {
+        assert_eq!(
+            serde_json::json!(Dimension::Direction.info()),
+            serde_json::json!({
+                "name": "direction",
+                "doc": "ingress or egress at the observation point (not in flows)",
+                "kind": "word",
+                "values": ["ingress", "egress"],
+                "flows": false,
+                "rollups": true,
+            })
+        );
+        assert_eq!(catalogue().len(), Dimension::ALL.len());
+        assert_eq!(serde_json::json!(Dimension::Vlan.info()).get("values"), None);
+    }
+
+    #[test]
+    fn protocols_have_one_name_each() {
+        for (number, name) in PROTOCOLS {
+            assert_eq!((protocol_name(number), protocol_number(name)), (Some(name), Some(number)));
+        }
+        assert_eq!((protocol_name(255), protocol_number("quic")), (None, None));
+    }
+}

@@ -104,7 +104,9 @@ impl InitiatorBy {
 /// A biflow: source is the initiator, `reverse_*` is what the responder sent.
 ///
 /// Counts cover this record only (delta counts): the records of one flow add up to the flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The order is by field, without meaning: it makes lists of records with equal times reproducible.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowRecord {
     /// Node that saw it.
     pub node: Arc<str>,
@@ -170,6 +172,7 @@ impl FlowRecord {
     /// One record for each direction that has packets: the initiator's, and the responder's with the ends exchanged.
     ///
     /// Times are the whole record's, because a record does not keep them by direction.
+    /// What only the initiator's packets say (ICMP type and code) the responder's record does not have.
     pub fn unidirectional(&self) -> impl Iterator<Item = Self> {
         let forward =
             Self { reverse_packets: 0, reverse_bytes: 0, reverse_l3_bytes: 0, reverse_tcp_flags: 0, ..self.clone() };
@@ -178,6 +181,8 @@ impl FlowRecord {
             dst_ip: self.src_ip,
             src_port: self.dst_port,
             dst_port: self.src_port,
+            icmp_type: None,
+            icmp_code: None,
             packets: self.reverse_packets,
             bytes: self.reverse_bytes,
             l3_bytes: self.reverse_l3_bytes,
@@ -223,5 +228,89 @@ impl Serialize for FlowRecord {
         s.serialize_field("iface", &self.iface)?;
         s.serialize_field("flow_id", &format!("{:016x}", self.flow_id))?;
         s.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::schema::FLOW_FIELDS;
+
+    fn record() -> FlowRecord {
+        FlowRecord {
+            node: "n1".into(),
+            iface: "eth0".into(),
+            src_ip: Some("10.0.0.1".parse().unwrap()),
+            dst_ip: Some("2001:db8::1".parse().unwrap()),
+            src_port: 50_000,
+            dst_port: 443,
+            proto: 6,
+            ether_type: 0x0800,
+            icmp_type: Some(8),
+            icmp_code: None,
+            vlan: Some(7),
+            inner_vlan: None,
+            tunnel: Some("vxlan".into()),
+            tunnel_id: Some(5),
+            packets: 3,
+            bytes: 300,
+            l3_bytes: 258,
+            reverse_packets: 2,
+            reverse_bytes: 200,
+            reverse_l3_bytes: 172,
+            tcp_flags: 0x1b,
+            reverse_tcp_flags: 0x12,
+            first_seen: Nanos(1_709_164_800_000_000_001),
+            last_seen: Nanos(1_709_164_801_500_000_000),
+            flow_start: Nanos(1_709_164_800_000_000_000),
+            state: FlowState::TimedOut,
+            end_reason: EndReason::IdleTimeout,
+            initiator_by: InitiatorBy::FirstPacket,
+            flow_id: 0xabc,
+        }
+    }
+
+    #[test]
+    fn a_record_serializes_to_the_documented_fields_in_their_order() {
+        let json = serde_json::to_string(&record()).unwrap();
+        assert_eq!(
+            json,
+            "{\"src_ip\":\"10.0.0.1\",\"dst_ip\":\"2001:db8::1\",\"src_port\":50000,\"dst_port\":443,\"proto\":6,\
+             \"ether_type\":2048,\"icmp_type\":8,\"icmp_code\":null,\"vlan\":7,\"inner_vlan\":null,\
+             \"tunnel\":\"vxlan\",\"tunnel_id\":5,\"packets\":3,\"bytes\":300,\"l3_bytes\":258,\
+             \"reverse_packets\":2,\"reverse_bytes\":200,\"reverse_l3_bytes\":172,\"tcp_flags\":27,\
+             \"reverse_tcp_flags\":18,\"first_seen\":\"2024-02-29T00:00:00.000000001Z\",\
+             \"last_seen\":\"2024-02-29T00:00:01.500000000Z\",\"flow_start\":\"2024-02-29T00:00:00.000000000Z\",\
+             \"state\":\"timed_out\",\"end_reason\":\"idle_timeout\",\"initiator_by\":\"first_packet\",\
+             \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\"}"
+        );
+        let mut rest = &*json;
+        for field in FLOW_FIELDS {
+            let (_, behind) = rest.split_once(&format!("\"{}\":", field.name)).unwrap();
+            rest = behind;
+        }
+    }
+
+    #[test]
+    fn each_direction_with_packets_becomes_a_record_of_its_own() {
+        let both = record();
+        let [there, back] = &both.unidirectional().collect::<Vec<_>>()[..] else { panic!("two directions") };
+        assert_eq!((there.src_ip, there.packets, there.bytes, there.l3_bytes), (both.src_ip, 3, 300, 258));
+        assert_eq!((there.reverse_packets, there.reverse_bytes, there.reverse_tcp_flags), (0, 0, 0));
+        assert_eq!((there.icmp_type, there.tcp_flags), (Some(8), 0x1b));
+        assert_eq!((back.src_ip, back.dst_ip), (both.dst_ip, both.src_ip));
+        assert_eq!((back.src_port, back.dst_port), (443, 50_000));
+        assert_eq!((back.packets, back.bytes, back.l3_bytes, back.tcp_flags), (2, 200, 172, 0x12));
+        assert_eq!((back.reverse_packets, back.reverse_l3_bytes, back.icmp_type), (0, 0, None));
+        assert_eq!((back.flow_id, back.first_seen, back.state), (both.flow_id, both.first_seen, both.state));
+    }
+
+    #[test]
+    fn a_silent_direction_has_no_record() {
+        let heard = FlowRecord { packets: 0, ..record() };
+        assert_eq!(heard.unidirectional().map(|r| r.src_port).collect::<Vec<_>>(), [443]);
+        let silent = FlowRecord { reverse_packets: 0, ..heard };
+        assert_eq!(silent.unidirectional().count(), 0);
     }
 }

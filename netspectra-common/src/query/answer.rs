@@ -1,7 +1,5 @@
-//! Answers, and how complete they are.
-
 use super::FlowCursor;
-use crate::model::{FlowRecord, Ledger, Nanos, TimeRange};
+use crate::model::{Counter, FlowRecord, Ledger, Nanos, TimeRange};
 use crate::sketch::Estimate;
 use serde::Serialize;
 
@@ -27,27 +25,49 @@ pub struct Completeness {
     pub complete: bool,
 }
 
+/// How complete answers are whose range is that of `ledger`.
+///
+/// Complete means: every frame seen is accounted for, and all of them in records.
+pub fn completeness(answer: &LedgerAnswer) -> Completeness {
+    let ledger = &answer.ledger;
+    let accounted = ledger.accounted();
+    let mut without_flow = Counter::default();
+    for reason in &ledger.reasons {
+        without_flow.add(*reason);
+    }
+    Completeness {
+        seen_packets: ledger.seen.packets,
+        seen_bytes: ledger.seen.bytes,
+        accounted_packets: accounted.packets,
+        accounted_bytes: accounted.bytes,
+        without_flow_packets: without_flow.packets,
+        without_flow_bytes: without_flow.bytes,
+        complete: ledger.residual() == (0, 0) && ledger.reasons.iter().all(|r| r.is_zero()),
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// To [`Query::Flows`].
+    /// To [`Query::Flows`](super::Query::Flows).
     Flows(FlowsAnswer),
-    /// To [`Query::Top`].
+    /// To [`Query::Top`](super::Query::Top).
     Top(TopAnswer),
-    /// To [`Query::Series`].
+    /// To [`Query::Series`](super::Query::Series).
     Series(SeriesAnswer),
-    /// To [`Query::Cardinality`].
+    /// To [`Query::Cardinality`](super::Query::Cardinality).
     Cardinality(CardinalityAnswer),
-    /// To [`Query::Quantiles`].
+    /// To [`Query::Quantiles`](super::Query::Quantiles).
     Quantiles(QuantilesAnswer),
-    /// To [`Query::Ledger`].
+    /// To [`Query::Ledger`](super::Query::Ledger).
     Ledger(LedgerAnswer),
 }
 
 /// A page of flow records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowsAnswer {
-    /// Newest first.
+    /// Newest first, in the order of [`FlowCursor`]. Records at one position are never on two pages: a page may be
+    /// shorter than its limit for that, and is longer when more records than the limit share one position.
     pub items: Vec<FlowRecord>,
     /// Where the next page begins, when there is one.
     pub next: Option<FlowCursor>,
@@ -56,11 +76,11 @@ pub struct FlowsAnswer {
 /// The largest groups.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TopAnswer {
-    /// The range that the windows used really cover.
+    /// The range that the windows used really cover; an end left open (the begin or end of time) is that of the data.
     pub range: TimeRange,
     /// Largest first; ties by key.
     pub items: Vec<TopRow>,
-    /// Sum of the metric over all groups.
+    /// Sum of the metric over all groups, exact.
     pub total: u64,
 }
 
@@ -76,7 +96,7 @@ pub struct TopRow {
 /// Totals over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SeriesAnswer {
-    /// The range that the windows used really cover.
+    /// The range that the windows used really cover; an end left open (the begin or end of time) is that of the data.
     pub range: TimeRange,
     /// Length of a point, seconds.
     pub step_seconds: u64,
@@ -95,14 +115,14 @@ pub struct SeriesPoint {
     pub packets: u64,
     /// Exact.
     pub bytes: u64,
-    /// Flows that began.
+    /// Flows that began. Always 0 where windows answered by protocol: they know it for all protocols together only.
     pub new_flows: u64,
 }
 
 /// A number of distinct values.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CardinalityAnswer {
-    /// The range that the windows used really cover.
+    /// The range that the windows used really cover; an end left open (the begin or end of time) is that of the data.
     pub range: TimeRange,
     /// With bounds.
     pub value: Estimate,
@@ -111,7 +131,7 @@ pub struct CardinalityAnswer {
 /// Quantiles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QuantilesAnswer {
-    /// The range that the windows used really cover.
+    /// The range that the windows used really cover; an end left open (the begin or end of time) is that of the data.
     pub range: TimeRange,
     /// Values counted.
     pub count: u64,
@@ -128,23 +148,4 @@ pub struct LedgerAnswer {
     pub ledger: Ledger,
     /// Generations.
     pub generations: u64,
-}
-
-/// How complete answers about the ledger's range are.
-pub fn completeness(ledger: &LedgerAnswer) -> Completeness {
-    let l = &ledger.ledger;
-    let accounted = l.accounted();
-    let mut without = crate::abi::Counter::default();
-    for reason in &l.reasons {
-        without.add(*reason);
-    }
-    Completeness {
-        seen_packets: l.seen.packets,
-        seen_bytes: l.seen.bytes,
-        accounted_packets: accounted.packets,
-        accounted_bytes: accounted.bytes,
-        without_flow_packets: without.packets,
-        without_flow_bytes: without.bytes,
-        complete: l.residual() == (0, 0) && without.is_zero(),
-    }
 }

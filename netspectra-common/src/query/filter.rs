@@ -1,35 +1,65 @@
-//! Conditions on rows, and their evaluation.
-
-use super::PlanError;
-use crate::schema::{Dimension, ValueKind, protocol_name};
-use std::fmt;
+use crate::schema::Dimension;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A condition on rows. The empty conjunction, [`Filter::ALL`], holds for every row.
+/// A condition on rows. The empty conjunction, `Filter::ALL`, holds for every row.
+///
+/// Two values only: a comparison does not hold for a row that has no value there (a non-IP frame has no `src_ip`, no
+/// `proto` and no ports), and what negates it therefore does. So `src_ip != 10.0.0.1` holds for ARP, as does
+/// `not src_ip = 10.0.0.1`: every row is on one side of a filter and its negation.
+///
+/// [`Display`](std::fmt::Display) writes the text that [`parse_filter`](super::parse_filter) reads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// All hold.
     And(Vec<Filter>),
     /// One holds.
     Or(Vec<Filter>),
-    /// It does not hold. A row without the value (a non-IP frame has no `src_ip`) is no match for a comparison, so it
-    /// is a match for the comparison's negation.
+    /// It does not hold.
     Not(Box<Filter>),
     /// A comparison.
     Is(Predicate),
 }
 
-/// A comparison of one or several dimensions with values; it holds when one of the dimensions matches one of the values.
+impl Filter {
+    /// Every row.
+    pub const ALL: Self = Self::And(Vec::new());
+
+    /// Whether this is plainly no condition: [`Filter::ALL`], or a conjunction of nothing else.
+    pub fn is_all(&self) -> bool {
+        match self {
+            Self::And(parts) => parts.iter().all(Self::is_all),
+            Self::Or(_) | Self::Not(_) | Self::Is(_) => false,
+        }
+    }
+
+    /// Whether `row` satisfies the filter. Cost: no allocation; at worst one comparison per value.
+    pub fn matches(&self, row: &impl Row) -> bool {
+        match self {
+            Self::And(parts) => parts.iter().all(|f| f.matches(row)),
+            Self::Or(parts) => parts.iter().any(|f| f.matches(row)),
+            Self::Not(inner) => !inner.matches(row),
+            Self::Is(predicate) => predicate.matches(row),
+        }
+    }
+}
+
+/// A comparison of one or several dimensions with a value; it holds when one of them matches.
 ///
 /// `ip = x` is `[SrcIp, DstIp]`, `port = x` is `[SrcPort, DstPort]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predicate {
-    /// Any of these, all of one kind.
+    /// Any of these.
     pub any_of: Vec<Dimension>,
     /// How.
     pub op: CmpOp,
-    /// With one of these (exactly one for an order comparison).
+    /// With one of these (one for an order comparison, one or more for equality and `in`).
     pub values: Vec<Value>,
+}
+
+impl Predicate {
+    fn matches(&self, row: &impl Row) -> bool {
+        self.any_of.iter().any(|d| self.values.iter().any(|v| holds(row, *d, self.op, v)))
+    }
 }
 
 /// Comparisons.
@@ -51,6 +81,8 @@ pub enum CmpOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// An address block; a single address is /32 or /128. The address's host bits are zero.
+    ///
+    /// IPv4-mapped addresses and blocks are written as IPv4; an IPv6 block never holds an IPv4 address.
     Net(IpAddr, u8),
     /// A number: port, protocol, VLAN, EtherType.
     Number(u16),
@@ -58,6 +90,22 @@ pub enum Value {
     Range(u16, u16),
     /// A word or text.
     Text(String),
+}
+
+impl Value {
+    /// The block of `prefix` bits that `address` is in, in the form that [`Value::Net`] asks for.
+    ///
+    /// `None` when the address has fewer bits than `prefix`.
+    pub fn net(address: IpAddr, prefix: u8) -> Option<Self> {
+        let (address, prefix) = match address {
+            IpAddr::V6(v6) if prefix >= 96 => match v6.to_ipv4_mapped() {
+                Some(v4) => (IpAddr::V4(v4), prefix - 96),
+                None => (address, prefix),
+            },
+            IpAddr::V4(_) | IpAddr::V6(_) => (address, prefix),
+        };
+        (prefix <= bits(address)).then(|| Self::Net(network(address, prefix), prefix))
+    }
 }
 
 /// What filters and groupings see of a row.
@@ -70,150 +118,45 @@ pub trait Row {
     fn text(&self, d: Dimension) -> Option<&str>;
 }
 
-impl Filter {
-    /// Every row.
-    pub const ALL: Self = Self::And(Vec::new());
-
-    /// Whether it holds for every row because it has no condition.
-    pub fn is_all(&self) -> bool {
-        matches!(self, Self::And(all) if all.is_empty())
-    }
-
-    /// Whether the condition holds for `row`. Cost: at most one comparison for each value of the filter.
-    pub fn matches<R: Row + ?Sized>(&self, row: &R) -> bool {
-        match self {
-            Self::And(all) => all.iter().all(|f| f.matches(row)),
-            Self::Or(any) => any.iter().any(|f| f.matches(row)),
-            Self::Not(inner) => !inner.matches(row),
-            Self::Is(p) => p.any_of.iter().any(|d| p.holds(*d, row)),
-        }
-    }
-
-    /// Checks that every dimension exists for the rows that `exists` describes.
-    ///
-    /// # Errors
-    /// The first dimension that does not, by name.
-    pub fn check(&self, exists: fn(Dimension) -> bool, rows: &str) -> Result<(), PlanError> {
-        match self {
-            Self::And(some) | Self::Or(some) => some.iter().try_for_each(|f| f.check(exists, rows)),
-            Self::Not(inner) => inner.check(exists, rows),
-            Self::Is(p) => match p.any_of.iter().find(|d| !exists(**d)) {
-                None => Ok(()),
-                Some(d) => Err(PlanError::Unanswerable(format!(
-                    "`{}` is not a dimension of {rows}: leave it out of the filter",
-                    d.name()
-                ))),
-            },
-        }
+fn holds(row: &impl Row, d: Dimension, op: CmpOp, value: &Value) -> bool {
+    match value {
+        Value::Net(net, prefix) => op == CmpOp::Eq && row.address(d).is_some_and(|ip| contains(*net, *prefix, ip)),
+        Value::Text(text) => op == CmpOp::Eq && row.text(d).is_some_and(|t| t == text),
+        Value::Range(low, high) => op == CmpOp::Eq && row.number(d).is_some_and(|n| (*low..=*high).contains(&n)),
+        Value::Number(number) => row.number(d).is_some_and(|n| match op {
+            CmpOp::Eq => n == *number,
+            CmpOp::Lt => n < *number,
+            CmpOp::Le => n <= *number,
+            CmpOp::Gt => n > *number,
+            CmpOp::Ge => n >= *number,
+        }),
     }
 }
 
-impl Predicate {
-    fn holds<R: Row + ?Sized>(&self, d: Dimension, row: &R) -> bool {
-        match d.kind() {
-            ValueKind::Address => row.address(d).is_some_and(|a| {
-                self.values.iter().any(|v| matches!(v, Value::Net(net, bits) if contains(*net, *bits, a)))
-            }),
-            ValueKind::U16 | ValueKind::Proto => {
-                row.number(d).is_some_and(|n| self.values.iter().any(|v| compare(self.op, n, v)))
-            }
-            ValueKind::Word(_) | ValueKind::Text => {
-                row.text(d).is_some_and(|t| self.values.iter().any(|v| matches!(v, Value::Text(w) if w == t)))
-            }
-        }
-    }
+/// Whether the block `net/prefix` holds `ip`.
+fn contains(net: IpAddr, prefix: u8, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_ipv4() == net.is_ipv4() && network(ip, prefix) == net
 }
 
-fn compare(op: CmpOp, n: u16, value: &Value) -> bool {
-    match (op, value) {
-        (CmpOp::Eq, Value::Number(v)) => n == *v,
-        (CmpOp::Eq, Value::Range(low, high)) => (*low..=*high).contains(&n),
-        (CmpOp::Lt, Value::Number(v)) => n < *v,
-        (CmpOp::Le, Value::Number(v)) => n <= *v,
-        (CmpOp::Gt, Value::Number(v)) => n > *v,
-        (CmpOp::Ge, Value::Number(v)) => n >= *v,
-        (CmpOp::Eq | CmpOp::Lt | CmpOp::Le | CmpOp::Gt | CmpOp::Ge, Value::Net(..) | Value::Text(_))
-        | (CmpOp::Lt | CmpOp::Le | CmpOp::Gt | CmpOp::Ge, Value::Range(..)) => false,
-    }
-}
-
-/// `address` with all but its first `bits` bits zero.
-pub(super) fn mask(address: IpAddr, bits: u8) -> IpAddr {
+/// Bits of an address of this family.
+pub(super) const fn bits(address: IpAddr) -> u8 {
     match address {
-        IpAddr::V4(a) => {
-            let keep = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from(u32::from(a) & keep))
-        }
-        IpAddr::V6(a) => {
-            let keep = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from(u128::from(a) & keep))
-        }
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
     }
 }
 
-/// Families do not mix: an IPv4 address is in no IPv6 block.
-fn contains(net: IpAddr, bits: u8, address: IpAddr) -> bool {
-    net.is_ipv4() == address.is_ipv4() && mask(address, bits) == net
-}
-
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, some: &[Self], word: &str| {
-            for (n, inner) in some.iter().enumerate() {
-                if n > 0 {
-                    write!(f, " {word} ")?;
-                }
-                match inner {
-                    Self::And(_) | Self::Or(_) => write!(f, "({inner})")?,
-                    Self::Not(_) | Self::Is(_) => write!(f, "{inner}")?,
-                }
-            }
-            Ok(())
-        };
-        match self {
-            Self::And(all) => list(f, all, "and"),
-            Self::Or(any) => list(f, any, "or"),
-            Self::Not(inner) => match &**inner {
-                Self::And(_) | Self::Or(_) => write!(f, "not ({inner})"),
-                Self::Not(_) | Self::Is(_) => write!(f, "not {inner}"),
-            },
-            Self::Is(p) => write!(f, "{p}"),
+/// `address` with all but its first `prefix` bits zero.
+pub(super) fn network(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let host = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() & !host).into()
         }
-    }
-}
-
-impl fmt::Display for Predicate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.any_of.as_slice() {
-            [Dimension::SrcIp, Dimension::DstIp] => "ip",
-            [Dimension::SrcPort, Dimension::DstPort] => "port",
-            [d, ..] => d.name(),
-            [] => "?",
-        };
-        let op = match self.op {
-            CmpOp::Eq => "=",
-            CmpOp::Lt => "<",
-            CmpOp::Le => "<=",
-            CmpOp::Gt => ">",
-            CmpOp::Ge => ">=",
-        };
-        let proto = self.any_of.first() == Some(&Dimension::Proto);
-        let value = |v: &Value| match v {
-            Value::Net(a, bits) if *bits == if a.is_ipv4() { 32 } else { 128 } => a.to_string(),
-            Value::Net(a, bits) => format!("{a}/{bits}"),
-            Value::Number(n) if proto => {
-                u8::try_from(*n).ok().and_then(protocol_name).map_or_else(|| n.to_string(), str::to_owned)
-            }
-            Value::Number(n) => n.to_string(),
-            Value::Range(low, high) => format!("{low}..{high}"),
-            Value::Text(t) if !t.is_empty() && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-:#".contains(c)) => {
-                t.clone()
-            }
-            Value::Text(t) => format!("\"{}\"", t.replace('\\', "\\\\").replace('"', "\\\"")),
-        };
-        match self.values.as_slice() {
-            [one] => write!(f, "{name} {op} {}", value(one)),
-            many => write!(f, "{name} in ({})", many.iter().map(value).collect::<Vec<_>>().join(", ")),
+        IpAddr::V6(v6) => {
+            let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() & !host).into()
         }
     }
 }

@@ -1,62 +1,203 @@
-//! Keys of sketches and groups: one encoding for the engine that feeds sketches and for the folding of roll-ups, so that
-//! both say the same.
+//! The bytes under which values are counted: in the sketches of windows, and in groups and sets of roll-ups.
+//!
+//! Both ways use the encoders here, so that a sketch and an exact count mean the same values. What goes into stored
+//! sketches (`address`, `port`, `pair`, `five_tuple`) never changes without a new format version of the sketches.
 
-use super::filter::Row;
-use crate::schema::{Dimension, ValueKind, protocol_name};
+use super::{GroupKey, Row};
+use crate::schema::{Dimension, protocol_name};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An address as 16 bytes, IPv4 mapped into IPv6.
+/// 16 bytes, IPv4 mapped into IPv6.
 pub fn address(ip: IpAddr) -> [u8; 16] {
     match ip {
-        IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
-        IpAddr::V6(a) => a.octets(),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 
-/// A port of a protocol: `[proto, high, low]`.
+/// Protocol, then the port in network order.
 pub fn port(proto: u8, port: u16) -> [u8; 3] {
     let [high, low] = port.to_be_bytes();
     [proto, high, low]
 }
 
-/// A sender and a receiver.
-pub fn pair(src: IpAddr, dst: IpAddr) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(&address(src));
-    key[16..].copy_from_slice(&address(dst));
-    key
+/// Two [`address`] keys: sender, then receiver.
+pub fn pair(src: &[u8; 16], dst: &[u8; 16]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out[..16].copy_from_slice(src);
+    out[16..].copy_from_slice(dst);
+    out
 }
 
-/// A five-tuple.
-pub fn five_tuple(src: IpAddr, dst: IpAddr, src_port: u16, dst_port: u16, proto: u8) -> [u8; 37] {
-    let mut key = [0; 37];
-    key[..32].copy_from_slice(&pair(src, dst));
-    key[32..34].copy_from_slice(&src_port.to_be_bytes());
-    key[34..36].copy_from_slice(&dst_port.to_be_bytes());
-    key[36] = proto;
-    key
+/// Sender, receiver, protocol, source port, destination port.
+pub fn five_tuple(src: &[u8; 16], dst: &[u8; 16], proto: u8, src_port: u16, dst_port: u16) -> [u8; 37] {
+    let mut out = [0; 37];
+    out[..32].copy_from_slice(&pair(src, dst));
+    out[32] = proto;
+    out[33..35].copy_from_slice(&src_port.to_be_bytes());
+    out[35..].copy_from_slice(&dst_port.to_be_bytes());
+    out
 }
 
-/// The address that [`address`] encoded.
+/// The address of an [`address`] key.
 pub fn decode_address(key: &[u8]) -> Option<IpAddr> {
     let bytes: [u8; 16] = key.try_into().ok()?;
-    let ip = Ipv6Addr::from(bytes);
-    Some(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4))
+    Some(IpAddr::from(Ipv6Addr::from(bytes)).to_canonical())
 }
 
-/// The text of `row`'s value of `d`, as groups show it; empty where the row has none.
-pub fn group_text<R: Row + ?Sized>(row: &R, d: Dimension) -> String {
-    match d.kind() {
-        ValueKind::Address => row.address(d).map(|a| a.to_string()),
-        ValueKind::U16 if d == Dimension::EtherType => row.number(d).map(|n| format!("0x{n:04x}")),
-        ValueKind::U16 => row.number(d).map(|n| n.to_string()),
-        ValueKind::Proto => row.number(d).map(|n| proto_text(n as u8)),
-        ValueKind::Word(_) | ValueKind::Text => row.text(d).map(str::to_owned),
-    }
-    .unwrap_or_default()
+/// Protocol and port of a [`port`] key.
+pub fn decode_port(key: &[u8]) -> Option<(u8, u16)> {
+    let [proto, high, low] = *key else { return None };
+    Some((proto, u16::from_be_bytes([high, low])))
 }
 
-/// A protocol's name, or its number.
+/// An [`address`] key as text, `10.0.0.1`.
+pub fn address_text(key: &[u8]) -> Option<String> {
+    decode_address(key).map(|ip| ip.to_string())
+}
+
+/// A [`port`] key as text, `tcp/443`.
+pub fn port_text(key: &[u8]) -> Option<String> {
+    decode_port(key).map(|(proto, port)| format!("{}/{port}", proto_text(proto)))
+}
+
+/// The name of a protocol, or its number.
 pub fn proto_text(proto: u8) -> String {
     protocol_name(proto).map_or_else(|| proto.to_string(), str::to_owned)
+}
+
+/// Appends the value of `d` to a group's key: a length (0 where the row has no value), then the value.
+fn push(out: &mut Vec<u8>, row: &impl Row, d: Dimension) {
+    match Kind::of(d) {
+        Kind::Address => match row.address(d) {
+            Some(ip) => {
+                out.push(16);
+                out.extend(address(ip));
+            }
+            None => out.push(0),
+        },
+        Kind::Number => match row.number(d) {
+            Some(number) => {
+                out.push(2);
+                out.extend(number.to_be_bytes());
+            }
+            None => out.push(0),
+        },
+        Kind::Text => {
+            // Text has a terminator instead: no name holds a zero byte, and where one does it ends there.
+            let text = row.text(d).unwrap_or_default();
+            out.extend(text.bytes().take_while(|b| *b != 0));
+            out.push(0);
+        }
+    }
+}
+
+/// How the values of a dimension are encoded.
+enum Kind {
+    Address,
+    Number,
+    Text,
+}
+
+impl Kind {
+    const fn of(d: Dimension) -> Self {
+        match d {
+            Dimension::SrcIp | Dimension::DstIp => Self::Address,
+            Dimension::SrcPort | Dimension::DstPort | Dimension::Proto | Dimension::EtherType | Dimension::Vlan => {
+                Self::Number
+            }
+            Dimension::Iface | Dimension::Node | Dimension::Direction | Dimension::State | Dimension::EndReason => {
+                Self::Text
+            }
+        }
+    }
+}
+
+/// Appends the key of the group that `row` is in.
+pub(super) fn group(out: &mut Vec<u8>, row: &impl Row, by: &[Dimension]) {
+    by.iter().for_each(|d| push(out, row, *d));
+}
+
+/// Appends the key of the group by protocol alone of `proto`, `None` for non-IP.
+pub(super) fn group_of_proto(out: &mut Vec<u8>, proto: Option<u8>) {
+    match proto {
+        Some(proto) => out.extend([2, 0, proto]),
+        None => out.push(0),
+    }
+}
+
+/// The values of a key of [`group`], as text.
+pub(super) fn group_text(mut key: &[u8], by: &[Dimension]) -> GroupKey {
+    let mut one = |d: &Dimension| {
+        let length = match Kind::of(*d) {
+            Kind::Address | Kind::Number => {
+                let (length, rest) = key.split_first().unwrap_or((&0, &[]));
+                key = rest;
+                usize::from(*length)
+            }
+            Kind::Text => key.iter().position(|b| *b == 0).unwrap_or(key.len()),
+        };
+        let (value, rest) = key.split_at(length.min(key.len()));
+        key = match Kind::of(*d) {
+            Kind::Address | Kind::Number => rest,
+            Kind::Text => rest.get(1..).unwrap_or_default(),
+        };
+        value_text(*d, value)
+    };
+    by.iter().map(&mut one).collect()
+}
+
+/// The text of a value; "" for the empty one.
+fn value_text(d: Dimension, value: &[u8]) -> String {
+    match (Kind::of(d), value) {
+        (Kind::Address, bytes) => address_text(bytes).unwrap_or_default(),
+        (Kind::Number, [high, low]) => {
+            let number = u16::from_be_bytes([*high, *low]);
+            match (d, u8::try_from(number)) {
+                (Dimension::Proto, Ok(proto)) => proto_text(proto),
+                (Dimension::EtherType, _) => format!("0x{number:04x}"),
+                _ => number.to_string(),
+            }
+        }
+        (Kind::Number, _) => String::new(),
+        (Kind::Text, bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// Writes to `out` (emptied first) under which key `row` counts among distinct values of `of`; false when it does not,
+/// because it has no value in one of them.
+///
+/// The sets that windows have sketches of get the keys of these sketches. A port is always the port of its protocol.
+pub(super) fn distinct(out: &mut Vec<u8>, row: &impl Row, of: &[Dimension]) -> bool {
+    use super::source::SketchSet;
+    out.clear();
+    let side = |d| row.address(d).map(address);
+    let number = |d| row.number(d);
+    let proto = || number(Dimension::Proto).and_then(|p| u8::try_from(p).ok());
+    let Some(set) = SketchSet::of(of) else {
+        let has = |d: &Dimension| row.address(*d).is_some() || row.number(*d).is_some() || row.text(*d).is_some();
+        if !of.iter().all(has) {
+            return false;
+        }
+        group(out, row, of);
+        if of.iter().any(|d| matches!(d, Dimension::SrcPort | Dimension::DstPort)) {
+            push(out, row, Dimension::Proto);
+        }
+        return true;
+    };
+    let mut write = || {
+        match set {
+            SketchSet::SrcIps => out.extend(side(Dimension::SrcIp)?),
+            SketchSet::DstIps => out.extend(side(Dimension::DstIp)?),
+            SketchSet::DstPorts => out.extend(port(proto()?, number(Dimension::DstPort)?)),
+            SketchSet::Pairs => out.extend(pair(&side(Dimension::SrcIp)?, &side(Dimension::DstIp)?)),
+            SketchSet::Flows => {
+                let (src, dst) = (side(Dimension::SrcIp)?, side(Dimension::DstIp)?);
+                let ports = (number(Dimension::SrcPort)?, number(Dimension::DstPort)?);
+                out.extend(five_tuple(&src, &dst, proto()?, ports.0, ports.1));
+            }
+        }
+        Some(())
+    };
+    write().is_some()
 }

@@ -2,20 +2,33 @@
 //!
 //! Every store, the live state and `analyze` run the same plan through the same folding, so that the same question has
 //! the same answer everywhere. No text of a client ever reaches a store: stores get a [`Plan`].
+//!
+//! The way of a question: [`parse_filter`] -> [`Plan::validate`] -> [`Plan::source`] says which rows are needed ->
+//! [`Partial::new`], `fold_*` over rows (more than needed is fine), [`Partial::merge`] over nodes, store and live state
+//! -> [`answer`].
 
 mod answer;
+mod check;
+mod display;
+mod exec;
 mod filter;
 pub mod keys;
 mod parse;
-mod partial;
 mod plan;
-mod rows;
+mod row;
+mod source;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{
     Answer, CardinalityAnswer, Completeness, FlowsAnswer, GroupKey, LedgerAnswer, QuantilesAnswer, SeriesAnswer,
     SeriesPoint, TopAnswer, TopRow, completeness,
 };
+pub use check::MAX_LIMIT;
+pub use exec::{EXACT_DISTINCT, MAX_GROUPS, Partial, answer};
 pub use filter::{CmpOp, Filter, Predicate, Row, Value};
-pub use parse::{ParseError, parse_filter};
-pub use partial::{Partial, answer};
-pub use plan::{FlowCursor, MAX_GROUPS, MAX_LIMIT, MAX_POINTS, Metric, Plan, PlanError, Quantity, Query, Source};
+pub use parse::{MAX_FILTER_DEPTH, MAX_FILTER_LEN, ParseError, parse_filter};
+pub use plan::{FlowCursor, Metric, Plan, PlanError, Quantity, Query};
+pub use source::Source;

@@ -1,0 +1,282 @@
+//! Rows and windows folded into partials, partials into answers.
+
+mod distinct;
+mod groups;
+mod page;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use distinct::EXACT_DISTINCT;
+pub use groups::MAX_GROUPS;
+
+use super::source::{ROLLUP, SketchSet, window_overlaps};
+use super::{
+    Answer, CardinalityAnswer, LedgerAnswer, Plan, PlanError, QuantilesAnswer, Quantity, Query, SeriesAnswer, Source,
+    keys,
+};
+use crate::model::{EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use crate::sketch::{Hll, Quantiles};
+use distinct::Distinct;
+use groups::{Groups, SeriesSums};
+use page::Page;
+use top::{RankedGroups, SketchedTop};
+
+/// What one part of the data says to a plan; partials merge into the answer.
+///
+/// Merging is commutative, and associative as far as the sketches are: the answer does not depend on how rows are
+/// spread over partials, but each row must be folded once. Memory is bounded whatever is folded: by the limit, by
+/// [`MAX_GROUPS`], by [`EXACT_DISTINCT`], or by the size of one sketch.
+#[derive(Clone, Debug)]
+pub struct Partial {
+    source: Source,
+    covered: TimeRange,
+    /// From the first to the last row folded.
+    seen: Option<TimeRange>,
+    state: State,
+    /// Partials of different plans were merged.
+    mixed: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Flows(Page),
+    Groups(RankedGroups),
+    SketchedTop(SketchedTop),
+    Series(Groups<SeriesSums>),
+    Distinct(Distinct),
+    Sketched(Hll),
+    Quantiles(Quantiles),
+    Ledger(LedgerSum),
+}
+
+#[derive(Clone, Debug, Default)]
+struct LedgerSum {
+    ledger: Ledger,
+    generations: u64,
+    span: Option<TimeRange>,
+}
+
+impl Partial {
+    /// The empty partial of `plan`.
+    ///
+    /// # Errors
+    /// As [`Plan::validate`].
+    pub fn new(plan: &Plan) -> Result<Self, PlanError> {
+        plan.validate()?;
+        let source = plan.source();
+        let windows = matches!(source, Source::Windows(_));
+        let state = match &plan.query {
+            Query::Flows { limit, .. } => State::Flows(Page::new(*limit)),
+            Query::Top { .. } if windows => State::SketchedTop(SketchedTop::default()),
+            Query::Top { .. } => State::Groups(RankedGroups::default()),
+            Query::Series { .. } => State::Series(Groups::default()),
+            Query::Cardinality { .. } if windows => State::Sketched(Hll::default()),
+            Query::Cardinality { .. } => State::Distinct(Distinct::default()),
+            Query::Quantiles { .. } => State::Quantiles(Quantiles::default()),
+            Query::Ledger => State::Ledger(LedgerSum::default()),
+        };
+        Ok(Self { source, covered: plan.covered(), seen: None, state, mixed: false })
+    }
+
+    /// Folds one flow record. Records of other times, that the filter rules out, or that the plan does not ask
+    /// for, change nothing.
+    pub fn fold_flow(&mut self, plan: &Plan, row: &FlowRecord) {
+        if self.source != Source::Flows || !plan.filter.matches(row) {
+            return;
+        }
+        match (&mut self.state, &plan.query) {
+            (State::Flows(page), Query::Flows { after, .. }) if plan.range.overlaps(row.first_seen, row.last_seen) => {
+                page.add(row, *after);
+            }
+            // A duration belongs to the time when the flow ended, as in windows.
+            (State::Quantiles(quantiles), Query::Quantiles { .. })
+                if has_ended(row.end_reason) && plan.range.contains(row.last_seen) =>
+            {
+                quantiles.add(row.last_seen.since(row.flow_start).as_secs_f64(), 1);
+                self.see(row.first_seen, Nanos(row.last_seen.0.saturating_add(1)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Folds one roll-up row; changes nothing where the plan does not ask for it.
+    pub fn fold_rollup(&mut self, plan: &Plan, row: &Rollup) {
+        let wanted = self.source == Source::Rollups
+            && window_overlaps(plan.range, row.window, ROLLUP.duration())
+            && plan.filter.matches(row);
+        if !wanted {
+            return;
+        }
+        self.see(row.window, row.window.plus(ROLLUP.duration()));
+        match (&mut self.state, &plan.query) {
+            (State::Groups(groups), Query::Top { by, metric, .. }) => groups.add(row, by, *metric),
+            (State::Series(groups), Query::Series { step, by }) => {
+                let sums = SeriesSums { packets: row.packets, bytes: row.bytes, new_flows: row.new_flows };
+                groups.add_point(row.window.floor(*step), sums, |key| keys::group(key, row, by));
+            }
+            // Windows do not know who was only going to send: see `new_flows` of a roll-up.
+            (State::Distinct(distinct), Query::Cardinality { of }) if row.packets > 0 => distinct.add(row, of),
+            _ => {}
+        }
+    }
+
+    /// Folds one window; changes nothing where the plan does not ask for it, or for another length.
+    ///
+    /// Cost: that of merging one sketch.
+    pub fn fold_window(&mut self, plan: &Plan, window: &WindowState) {
+        let wanted = self.source == Source::Windows(window.resolution)
+            && window_overlaps(plan.range, window.start, window.resolution.duration());
+        if !wanted {
+            return;
+        }
+        self.see(window.start, window.start.plus(window.resolution.duration()));
+        let sketches = window.sketches.as_deref();
+        match (&mut self.state, &plan.query) {
+            (State::Series(groups), Query::Series { step, by }) => {
+                groups.add_window(window, window.start.floor(*step), by);
+            }
+            (State::SketchedTop(top), Query::Top { by, metric, .. }) => top.add(window, by, *metric),
+            (State::Sketched(hll), Query::Cardinality { of }) => {
+                if let (Some(sketches), Some(set)) = (sketches, SketchSet::of(of)) {
+                    hll.merge(match set {
+                        SketchSet::SrcIps => &sketches.src_ips,
+                        SketchSet::DstIps => &sketches.dst_ips,
+                        SketchSet::DstPorts => &sketches.dst_ports,
+                        SketchSet::Pairs => &sketches.pairs,
+                        SketchSet::Flows => &sketches.flows,
+                    });
+                }
+            }
+            (State::Quantiles(quantiles), Query::Quantiles { of, .. }) => {
+                if let Some(sketches) = sketches {
+                    quantiles.merge(match of {
+                        Quantity::PacketSize => &sketches.packet_size,
+                        Quantity::FlowDuration => &sketches.flow_duration,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Folds one ledger entry, when its generation shares an instant with the range.
+    pub fn fold_ledger(&mut self, plan: &Plan, entry: &LedgerEntry) {
+        let State::Ledger(sum) = &mut self.state else { return };
+        // Half-open as windows are; a generation without length is the instant of its begin.
+        let until = entry.end.max(Nanos(entry.start.0.saturating_add(1)));
+        if entry.start >= plan.range.to || until <= plan.range.from {
+            return;
+        }
+        sum.add(&LedgerSum {
+            ledger: entry.ledger.clone(),
+            generations: 1,
+            span: Some(TimeRange { from: entry.start, to: entry.end.max(entry.start) }),
+        });
+    }
+
+    /// Merges another partial of the same plan.
+    ///
+    /// One of another plan makes [`answer`] fail: the sum would mean nothing.
+    pub fn merge(&mut self, other: Self) {
+        self.mixed |= other.mixed || other.source != self.source || other.covered != self.covered;
+        if let Some(seen) = other.seen {
+            self.see(seen.from, seen.to);
+        }
+        match (&mut self.state, other.state) {
+            (State::Flows(mine), State::Flows(theirs)) => mine.merge(theirs),
+            (State::Groups(mine), State::Groups(theirs)) => mine.merge(theirs),
+            (State::SketchedTop(mine), State::SketchedTop(theirs)) => mine.merge(&theirs),
+            (State::Series(mine), State::Series(theirs)) => mine.merge(theirs, SeriesSums::add),
+            (State::Distinct(mine), State::Distinct(theirs)) => mine.merge(theirs),
+            (State::Sketched(mine), State::Sketched(theirs)) => mine.merge(&theirs),
+            (State::Quantiles(mine), State::Quantiles(theirs)) => mine.merge(&theirs),
+            (State::Ledger(mine), State::Ledger(theirs)) => mine.add(&theirs),
+            _ => self.mixed = true,
+        }
+    }
+
+    fn see(&mut self, from: Nanos, to: Nanos) {
+        self.seen = hull(self.seen, Some(TimeRange { from, to }));
+    }
+
+    /// What the answer covers: the plan's range out to whole windows; an end that the plan left open is that of the rows.
+    fn range(&self) -> TimeRange {
+        let Some(seen) = self.seen else { return self.covered };
+        TimeRange {
+            from: if self.covered.from == TimeRange::ALL.from { seen.from } else { self.covered.from },
+            to: if self.covered.to == TimeRange::ALL.to { seen.to } else { self.covered.to },
+        }
+    }
+}
+
+/// From the earlier begin to the later end.
+fn hull(a: Option<TimeRange>, b: Option<TimeRange>) -> Option<TimeRange> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(TimeRange { from: a.from.min(b.from), to: a.to.max(b.to) }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The answer that `partial` holds.
+///
+/// # Errors
+/// [`PlanError::Unanswerable`] when there were more than [`MAX_GROUPS`] groups, when more records share one position than
+/// a page can hold, or when partials of different plans were merged.
+pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
+    let range = partial.range();
+    let Partial { state, mixed, .. } = partial;
+    let mismatch = || {
+        PlanError::Unanswerable(
+            "partials of different plans were merged: ask every part of the data the same plan".into(),
+        )
+    };
+    if mixed {
+        return Err(mismatch());
+    }
+    Ok(match (state, &plan.query) {
+        (State::Flows(page), Query::Flows { .. }) => Answer::Flows(page.answer()?),
+        (State::Groups(groups), Query::Top { by, limit, .. }) => Answer::Top(groups.answer(range, by, *limit)?),
+        (State::SketchedTop(top), Query::Top { by, limit, .. }) => Answer::Top(top.answer(range, by, *limit)),
+        (State::Series(groups), Query::Series { step, by }) => {
+            let points = groups.points(by)?;
+            Answer::Series(SeriesAnswer { range, step_seconds: step.as_secs(), points })
+        }
+        (State::Distinct(distinct), Query::Cardinality { .. }) => {
+            Answer::Cardinality(CardinalityAnswer { range, value: distinct.estimate() })
+        }
+        (State::Sketched(hll), Query::Cardinality { .. }) => {
+            Answer::Cardinality(CardinalityAnswer { range, value: hll.estimate() })
+        }
+        (State::Quantiles(quantiles), Query::Quantiles { q, .. }) => {
+            let items = q.iter().filter_map(|q| Some((*q, quantiles.quantile(*q)?))).collect();
+            Answer::Quantiles(QuantilesAnswer { range, count: quantiles.count(), items })
+        }
+        (State::Ledger(sum), Query::Ledger) => Answer::Ledger(LedgerAnswer {
+            range: sum.span.unwrap_or(range),
+            ledger: sum.ledger,
+            generations: sum.generations,
+        }),
+        _ => return Err(mismatch()),
+    })
+}
+
+impl LedgerSum {
+    fn add(&mut self, other: &Self) {
+        self.ledger.merge(&other.ledger);
+        self.generations = self.generations.saturating_add(other.generations);
+        self.span = hull(self.span, other.span);
+    }
+}
+
+/// Whether the flow of a record with this reason is over.
+const fn has_ended(reason: EndReason) -> bool {
+    match reason {
+        EndReason::None | EndReason::ActiveTimeout => false,
+        EndReason::IdleTimeout
+        | EndReason::Fin
+        | EndReason::Rst
+        | EndReason::EndOfInput
+        | EndReason::LackOfResources => true,
+    }
+}

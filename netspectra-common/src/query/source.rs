@@ -1,0 +1,140 @@
+use super::{Metric, Plan, Quantity, Query};
+use crate::model::{Nanos, Resolution, TimeRange};
+use crate::schema::Dimension;
+use std::time::Duration;
+
+/// The length of a roll-up window.
+pub(super) const ROLLUP: Resolution = Resolution::S10;
+/// From a longer range on, sketches of a minute answer instead of those of ten seconds.
+const LONG: Duration = Duration::from_secs(3600);
+/// Rows that a sketch is asked for at most: it is sure to know only keys above a thousandth of all.
+const SKETCH_TOP: usize = 1000;
+
+/// The rows that answer a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Flow records.
+    Flows,
+    /// Roll-ups: exact, filtered, grouped in any way.
+    Rollups,
+    /// Windows of this length: no filter, few groupings, little to read.
+    Windows(Resolution),
+    /// Ledger entries.
+    Ledger,
+}
+
+impl Plan {
+    /// The rows that answer this plan. A function of the plan alone, so that every part of the data chooses the same.
+    ///
+    /// Windows answer only without a filter: totals over time (ungrouped or by `proto`) from the longest windows whose
+    /// length divides the step; from sketches, of ten seconds or, for more than an hour, of a minute: quantiles, the
+    /// distinct values and the at most 1,000 largest groups that they hold. Quantiles of flow durations with a filter
+    /// come from flow records. Roll-ups answer everything else.
+    pub fn source(&self) -> Source {
+        let unfiltered = self.filter.is_all();
+        match &self.query {
+            Query::Flows { .. } => Source::Flows,
+            Query::Ledger => Source::Ledger,
+            Query::Quantiles { of: Quantity::FlowDuration, .. } if !unfiltered => Source::Flows,
+            Query::Quantiles { .. } => Source::Windows(self.sketched()),
+            Query::Top { by, metric, limit, exact: false }
+                if unfiltered && *limit <= SKETCH_TOP && SketchTop::of(by, *metric).is_some() =>
+            {
+                Source::Windows(self.sketched())
+            }
+            Query::Cardinality { of } if unfiltered && SketchSet::of(of).is_some() => Source::Windows(self.sketched()),
+            Query::Series { step, by } if unfiltered && windows_know(by) => {
+                let divides = |r: &Resolution| step.as_nanos().is_multiple_of(r.duration().as_nanos());
+                Source::Windows(Resolution::ALL.into_iter().rev().find(divides).unwrap_or(Resolution::S1))
+            }
+            Query::Top { .. } | Query::Cardinality { .. } | Query::Series { .. } => Source::Rollups,
+        }
+    }
+
+    /// The range that the answer really covers: the range asked for, out to the begins and ends of the windows or
+    /// roll-ups used, because these are used whole. Flow records are exact: those that overlap the range asked for.
+    /// An end that is left open, as in [`TimeRange::ALL`], is in answers that of the rows found.
+    pub fn covered(&self) -> TimeRange {
+        let window = match self.source() {
+            Source::Flows | Source::Ledger => return self.range,
+            Source::Rollups => ROLLUP,
+            Source::Windows(resolution) => resolution,
+        };
+        let TimeRange { from, to } = self.range;
+        let length = window.duration();
+        let last = to.floor(length);
+        TimeRange { from: from.floor(length), to: if last < to { last.plus(length) } else { to } }
+    }
+
+    /// The windows whose sketches answer.
+    fn sketched(&self) -> Resolution {
+        if self.range.to.since(self.range.from) > LONG { Resolution::S60 } else { Resolution::S10 }
+    }
+}
+
+/// Whether windows have totals by `by`.
+pub(super) fn windows_know(by: &[Dimension]) -> bool {
+    matches!(by, [] | [Dimension::Proto])
+}
+
+/// Whether the window or roll-up of `length` that begins at `start` shares an instant with `range`.
+pub(super) fn window_overlaps(range: TimeRange, start: Nanos, length: Duration) -> bool {
+    start < range.to && start.plus(length) > range.from
+}
+
+/// A sketch of windows that ranks groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SketchTop {
+    SrcBytes,
+    DstBytes,
+    SrcPackets,
+    DstPackets,
+    DstPortBytes,
+}
+
+impl SketchTop {
+    /// The sketch that ranks groups of `by` by `metric`.
+    pub(super) fn of(by: &[Dimension], metric: Metric) -> Option<Self> {
+        match (by, metric) {
+            ([Dimension::SrcIp], Metric::Bytes) => Some(Self::SrcBytes),
+            ([Dimension::DstIp], Metric::Bytes) => Some(Self::DstBytes),
+            ([Dimension::SrcIp], Metric::Packets) => Some(Self::SrcPackets),
+            ([Dimension::DstIp], Metric::Packets) => Some(Self::DstPackets),
+            ([Dimension::Proto, Dimension::DstPort] | [Dimension::DstPort, Dimension::Proto], Metric::Bytes) => {
+                Some(Self::DstPortBytes)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A sketch of windows that counts distinct values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SketchSet {
+    SrcIps,
+    DstIps,
+    DstPorts,
+    Pairs,
+    Flows,
+}
+
+impl SketchSet {
+    /// The sketch that counts `of`, in any order.
+    pub(super) fn of(of: &[Dimension]) -> Option<Self> {
+        use Dimension::{DstIp, DstPort, Proto, SrcIp, SrcPort};
+        let is = |set: &[Dimension]| set.len() == of.len() && set.iter().all(|d| of.contains(d));
+        if is(&[SrcIp]) {
+            Some(Self::SrcIps)
+        } else if is(&[DstIp]) {
+            Some(Self::DstIps)
+        } else if is(&[DstPort]) || is(&[Proto, DstPort]) {
+            Some(Self::DstPorts)
+        } else if is(&[SrcIp, DstIp]) {
+            Some(Self::Pairs)
+        } else if is(&[SrcIp, DstIp, SrcPort, DstPort]) || is(&[SrcIp, DstIp, SrcPort, DstPort, Proto]) {
+            Some(Self::Flows)
+        } else {
+            None
+        }
+    }
+}
