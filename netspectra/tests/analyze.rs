@@ -1,13 +1,16 @@
 //! `netspectra analyze` as a user meets it, on captures made here.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// Seconds, microseconds, frame.
+type Timed = (u32, u32, Vec<u8>);
+
 /// A classic pcap file, microseconds, little-endian: `(seconds, microseconds, frame)`.
-fn pcap(link: u32, frames: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+fn pcap(link: u32, frames: &[Timed]) -> Vec<u8> {
     let mut out = 0xa1b2_c3d4u32.to_le_bytes().to_vec();
     out.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0]);
     out.extend(link.to_le_bytes());
@@ -34,7 +37,7 @@ fn tcp(src: (u8, u16), dst: (u8, u16), flags: u8, payload: usize) -> Vec<u8> {
 }
 
 /// A whole connection from client to server port 80.
-fn conversation() -> Vec<(u32, u32, Vec<u8>)> {
+fn conversation() -> Vec<Timed> {
     let (c, s) = ((1, 40000), (2, 80));
     vec![
         (100, 0, tcp(c, s, 0x02, 0)),
@@ -170,7 +173,7 @@ fn files_are_merged_by_time_and_may_be_compressed_or_piped() {
     let folder = Folder::new();
     let all = conversation();
     let (odd, even): (Vec<_>, Vec<_>) = all.iter().cloned().enumerate().partition(|(n, _)| n % 2 == 1);
-    let part = |p: Vec<(usize, (u32, u32, Vec<u8>))>| pcap(1, &p.into_iter().map(|(_, f)| f).collect::<Vec<_>>());
+    let part = |p: Vec<(usize, Timed)>| pcap(1, &p.into_iter().map(|(_, f)| f).collect::<Vec<_>>());
     let zstd = folder.file("even.pcap.zst", &zstd::encode_all(part(even).as_slice(), 3).unwrap());
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gz.write_all(&part(odd)).unwrap();

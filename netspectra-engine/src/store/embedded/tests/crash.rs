@@ -51,21 +51,21 @@ fn append_until_killed(dir: &Path) {
     let store = Arc::new(EmbeddedStore::open(dir, busy()).unwrap());
     let next = Arc::new(AtomicU64::new(number(FIRST).unwrap()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let appending: Vec<_> = (0..4)
-        .map(|_| {
-            let (store, next) = (Arc::clone(&store), Arc::clone(&next));
-            runtime.spawn(async move {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    store.append(&batch(n)).await.unwrap();
-                    tell(n);
-                }
-            })
-        })
-        .collect();
-    for task in appending {
-        runtime.block_on(task).unwrap();
+    let mut appending = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (store, next) = (Arc::clone(&store), Arc::clone(&next));
+        let append = async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                store.append(&batch(n)).await.unwrap();
+                tell(n);
+            }
+        };
+        appending.spawn_on(append, runtime.handle());
     }
+    // They append until this process is killed, so only a fault ends this.
+    let fault: Option<Result<(), _>> = runtime.block_on(appending.join_next());
+    fault.unwrap().unwrap();
 }
 
 /// Seven segments of each dataset, so that the next seal makes enough to merge, and a batch in the log.
