@@ -33,9 +33,13 @@ impl Drain {
             let id = ChunkId { generation: id.clone(), chunk: n as u32 };
             messages.push(BusMessage::Chunk(Arc::new(Chunk { id, deltas: deltas.to_vec() })));
         }
+        let chunks = messages.len() as u32;
+        if !generation.dns.is_empty() {
+            messages.push(BusMessage::Dns(Arc::new(generation.dns)));
+        }
         let manifest = Manifest {
             id,
-            chunks: messages.len() as u32,
+            chunks,
             start: generation.start,
             end: generation.end,
             ledger,
@@ -90,7 +94,15 @@ mod tests {
         table.count(1, &[0; 14], 60, 0, 5);
         table.count(1, &[0; 5], 60, 0, 5);
         let (flows, totals) = table.drain();
-        Generation { start: Nanos(0), end: Nanos(10), flows, totals, interfaces: Vec::new(), last: false }
+        Generation {
+            start: Nanos(0),
+            end: Nanos(10),
+            flows,
+            totals,
+            dns: Vec::new(),
+            interfaces: Vec::new(),
+            last: false,
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
-use netspectra_common::abi::{FlowKey, GenTotals, LossReason, size_bin};
+use netspectra_common::abi::{FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
 use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
-use netspectra_common::model::FlowDelta;
+use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
+
+/// DNS prefixes kept between two drains.
+const MAX_DNS: usize = 16_384;
 
 /// Whose five-tuple a tunnelled packet is booked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,7 @@ pub struct FlowTable {
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
     totals: Box<GenTotals>,
+    dns: Vec<DnsSeen>,
     fragments: FragmentTable,
     identity: Identity,
     capacity: usize,
@@ -36,6 +40,7 @@ impl FlowTable {
             index: HashMap::default(),
             flows: Vec::new(),
             totals: empty_totals(),
+            dns: Vec::new(),
             fragments: FragmentTable::new(16_384),
             identity,
             capacity: capacity.min(u32::MAX as usize),
@@ -74,6 +79,7 @@ impl FlowTable {
         if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
             self.totals.orphan_fragments += 1;
         }
+        self.keep_dns(&packet, data, at);
         if let Some(&i) = self.index.get(&packet.key) {
             flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
             return Ok(());
@@ -86,9 +92,27 @@ impl FlowTable {
         Ok(())
     }
 
-    /// Whether nothing was counted since the last drain.
-    pub fn is_empty(&self) -> bool {
-        self.totals.seen.packets == 0
+    /// Keeps the first bytes of a DNS payload, as the kernel programs do; beyond [`MAX_DNS`] they count as lost.
+    #[inline]
+    fn keep_dns(&mut self, packet: &Packet, data: &[u8], at: u64) {
+        let key = &packet.key;
+        if key.proto != wire::proto::UDP || packet.l4_offset == 0 || (key.src_port != 53 && key.dst_port != 53) {
+            return;
+        }
+        if self.dns.len() >= MAX_DNS {
+            self.totals.events_lost += 1;
+            return;
+        }
+        let from = packet.l4_offset + 8;
+        let len = packet.l3_end.saturating_sub(from);
+        let there = data.get(from as usize..).unwrap_or_default();
+        let prefix = there[..there.len().min(len as usize).min(PREFIX_LEN)].to_vec();
+        self.dns.push(DnsSeen { at: Nanos(at), key: *key, prefix, len });
+    }
+
+    /// Takes the first bytes of DNS payloads that were seen.
+    pub fn drain_dns(&mut self) -> Vec<DnsSeen> {
+        std::mem::take(&mut self.dns)
     }
 
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.

@@ -17,6 +17,8 @@ pub mod ports;
 #[cfg(feature = "std")]
 pub mod query;
 #[cfg(feature = "std")]
+pub mod registry;
+#[cfg(feature = "std")]
 pub mod schema;
 #[cfg(feature = "std")]
 pub mod sketch;

@@ -91,3 +91,23 @@ pub trait LiveState: Send + Sync {
     /// Runs `plan` over the live state. What it sees is disjoint from what [`Store`] holds.
     fn query<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Partial, PortError>>;
 }
+
+/// What a payload's first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A DNS query.
+    DnsQuery,
+    /// A DNS response with its code (RFC 1035 section 4.1.1).
+    DnsResponse {
+        /// 0 for no error, 3 for a name that does not exist.
+        rcode: u8,
+    },
+}
+
+/// Reads the first bytes of payloads of one protocol. A plug-in, see [`crate::registry`].
+pub trait Dissector: Send + Sync {
+    /// What `prefix`, the first bytes of a payload of `len` bytes, says; `None` when it is not of this protocol.
+    ///
+    /// The bytes come from the network: any are possible. Cost: bounded by the prefix.
+    fn dissect(&self, prefix: &[u8], len: u32) -> Option<Observation>;
+}

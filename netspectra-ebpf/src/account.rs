@@ -1,6 +1,6 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
-use crate::maps::{CONTROL, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
 use crate::packet::Linear;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
@@ -8,10 +8,13 @@ use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use netspectra_common::abi::{
-    Counter, Direction, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+    Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
 use netspectra_common::flow::{self, Weight};
-use netspectra_common::wire::{Packet, parse_ethernet};
+use netspectra_common::wire::{Packet, parse_ethernet, proto};
+
+const DNS_PORT: u16 = 53;
+const UDP_HEADER: u32 = 8;
 
 /// What the hook knows of a packet beside its bytes.
 pub struct Seen {
@@ -79,15 +82,15 @@ pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(frame, seen, table, totals) {
-        if let Some(cell) = totals.reasons.get_mut(reason as usize) {
-            cell.add(seen.counter());
-        }
+    if let Err(reason) = count_flow(frame, seen, table, control.events != 0, totals)
+        && let Some(cell) = totals.reasons.get_mut(reason as usize)
+    {
+        cell.add(seen.counter());
     }
 }
 
 #[inline(always)]
-fn count_flow(frame: &Linear, seen: &Seen, table: u32, totals: &mut GenTotals) -> Result<(), LossReason> {
+fn count_flow(frame: &Linear, seen: &Seen, table: u32, events: bool, totals: &mut GenTotals) -> Result<(), LossReason> {
     let mut packet = Packet::default();
     parse_ethernet(frame, seen.len, &mut packet)?;
     // SAFETY: the helper has no preconditions.
@@ -104,6 +107,9 @@ fn count_flow(frame: &Linear, seen: &Seen, table: u32, totals: &mut GenTotals) -
     if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
         totals.orphan_fragments += 1;
     }
+    if events && is_dns(&packet) {
+        emit_dns(frame, &packet, now, totals);
+    }
     match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
             Some(flows) => fold(flows, &key, &packet, seen.weight, now),
@@ -114,6 +120,37 @@ fn count_flow(frame: &Linear, seen: &Seen, table: u32, totals: &mut GenTotals) -
             None => Err(LossReason::NoTable),
         },
     }
+}
+
+/// A UDP packet, or the first fragment of one, from or to port 53.
+#[inline(always)]
+fn is_dns(packet: &Packet) -> bool {
+    packet.key.proto == proto::UDP
+        && packet.l4_offset != 0
+        && (packet.key.src_port == DNS_PORT || packet.key.dst_port == DNS_PORT)
+}
+
+/// Sends the first bytes of the payload through the ring buffer.
+#[inline(always)]
+fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        totals.events_lost += 1;
+        return;
+    };
+    let at = packet.l4_offset + UDP_HEADER;
+    let payload_len = packet.l3_end.saturating_sub(at);
+    let event = entry.as_mut_ptr();
+    // SAFETY: the reserved memory is an event; each field is written before the entry is submitted. One write a field:
+    // the event is larger than a program's stack.
+    unsafe {
+        (*event).key = packet.key;
+        (*event).seen_at = now;
+        (*event).payload_len = payload_len;
+        (*event).kind = EventKind::Dns as u8;
+        (*event).reserved = 0;
+        (*event).prefix_len = frame.copy(at, payload_len, &mut (*event).prefix);
+    }
+    entry.submit(0);
 }
 
 #[inline(always)]
@@ -130,7 +167,7 @@ fn fold<K, const N: usize, const F: usize>(
         return Ok(());
     }
     let stats = flow::first(packet, weight, now);
-    flows.insert(key, &stats, BPF_NOEXIST as u64).map_err(|_| LossReason::TableFull)
+    flows.insert(key, stats, BPF_NOEXIST as u64).map_err(|_| LossReason::TableFull)
 }
 
 #[inline(always)]

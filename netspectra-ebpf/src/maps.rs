@@ -1,9 +1,9 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals};
+use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, PrefixEvent};
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
 /// Capacity of the inner maps' template; the agent makes the real ones with the configured capacity.
@@ -12,10 +12,17 @@ const TEMPLATE: usize = 1024;
 const OUTER: usize = 2;
 /// First fragments remembered.
 const FIRST_FRAGMENTS: usize = 16_384;
+/// Room for about 13,000 events between two drains.
+const EVENT_BYTES: usize = 4 << 20;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 pub type Flows4 = HashMap<FlowKey4, FlowStats, TEMPLATE, NO_PREALLOC>;
 pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
+
+/// The agent looks for the map of its own version.
+#[btf_map]
+static ABI_1: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 1, "rename the map `ABI_1` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();
@@ -34,6 +41,10 @@ pub static IFACES: Array<u32, 65536> = Array::new();
 
 #[btf_map]
 pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
+
+/// Hints: what does not fit is counted as lost, and no count depends on it.
+#[btf_map]
+pub static EVENTS: RingBuf<PrefixEvent, EVENT_BYTES> = RingBuf::new();
 
 #[btf_map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, FIRST_FRAGMENTS> = LruHashMap::new();

@@ -1,5 +1,6 @@
 //! Bounds-checked access to packet memory: all packet-pointer `unsafe` is here.
 
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TcContext;
 use netspectra_common::wire::{Bytes, MAX_OFFSET};
 
@@ -17,6 +18,30 @@ impl Linear {
     #[inline(always)]
     pub fn new(data: usize, end: usize) -> Self {
         Self { data, end }
+    }
+}
+
+impl Linear {
+    /// Copies up to `N` bytes from offset `at` on, as many as are there and at most `len`; returns how many.
+    ///
+    /// By a helper, because the verifier does not let a loop of unknown length over packet memory pass on old kernels.
+    #[inline(always)]
+    pub fn copy<const N: usize>(&self, at: u32, len: u32, to: &mut [u8; N]) -> u16 {
+        let from = self.data + at as usize;
+        if from >= self.end {
+            return 0;
+        }
+        let there = (self.end - from) as u32;
+        let len = if len < there { len } else { there };
+        let len = if len < N as u32 { len } else { N as u32 };
+        // Hidden from the compiler, so that it keeps the comparison that the verifier needs.
+        let len = core::hint::black_box(len);
+        if len > N as u32 {
+            return 0;
+        }
+        // SAFETY: `to` has room for `len` bytes by the comparison; the helper reads `from` fault-tolerantly.
+        let failed = unsafe { bpf_probe_read_kernel(to.as_mut_ptr().cast(), len, from as *const _) };
+        if failed == 0 { len as u16 } else { 0 }
     }
 }
 

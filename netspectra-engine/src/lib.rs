@@ -4,6 +4,7 @@
 //! bus and a store, [`store`] has the store of one host.
 #![forbid(unsafe_code)]
 
+pub mod dissect;
 pub mod engine;
 mod lifecycle;
 mod live;

@@ -29,6 +29,12 @@ fn flow<'a>(flows: &'a Value, src: &str, dst: &str, dst_port: u64, proto: u64) -
     hits[0]
 }
 
+/// The value of a metric in the exposition text.
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_else(|| panic!("no `{name}` in\n{text}"));
+    line.trim().parse().unwrap()
+}
+
 fn counts(f: &Value) -> (u64, u64, u64, u64) {
     (number(f, "packets"), number(f, "bytes"), number(f, "reverse_packets"), number(f, "reverse_bytes"))
 }
@@ -46,6 +52,11 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
     let tagged = vec![traffic::tagged_frame(&[(0x8100, 100)], 50); 7];
     let double = vec![traffic::tagged_frame(&[(0x88a8, 200), (0x8100, 30)], 60); 5];
     traffic::raw(&pair, PEER, &tagged);
+    let dns = |flags: u8, code: u8| {
+        [&[0x12, 0x34, flags, code, 0, 1, 0, 0, 0, 0, 0, 0][..], &[3, b'o', b'r', b'g', 0, 0, 1, 0, 1]].concat()
+    };
+    let datagrams = [dns(1, 0), dns(1, 0), dns(0x81, 0x83), vec![0; 5]].map(|p| traffic::udp_frame(53, &p));
+    traffic::raw(&pair, PEER, &datagrams);
     traffic::raw(&pair, PEER, &double);
     pair.down();
     let peer = pair.peer_counters();
@@ -86,7 +97,12 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
         assert_eq!(number(tcp, "reverse_tcp_flags") & 0x13, 0x13);
         assert_eq!(tcp["state"], "closed");
     }
-    let vlans: Vec<&Value> = flows["items"].as_array().unwrap().iter().filter(|f| f["src_ip"] == "192.0.2.1").collect();
+    let vlans: Vec<&Value> = flows["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["src_ip"] == "192.0.2.1" && !f["vlan"].is_null())
+        .collect();
     assert_eq!(vlans.len(), 2, "{vlans:#?}");
     for f in vlans {
         let expected = if f["inner_vlan"].is_null() { (100, 7 * (46 + 50), 7) } else { (200, 5 * (50 + 60), 5) };
@@ -107,6 +123,13 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
     assert_eq!(top["items"][0]["key"]["src_ip"], PEER_V4);
     assert_eq!(top["items"][0]["value"]["estimate"], (200 * 142) as f64);
     assert_eq!(top["completeness"]["complete"], true);
+
+    // Prefixes of payloads come through the ring buffer to the engine's dissector: 4 datagrams to port 53, 3 of them DNS.
+    let metrics = instance.wait_for_metric("netspectra_engine_dns_messages_total{kind=\"not_dns\"}", 1);
+    assert_eq!(metric(&metrics, "netspectra_engine_dns_messages_total{kind=\"query\"}"), 2);
+    assert_eq!(metric(&metrics, "netspectra_engine_dns_messages_total{kind=\"error\"}"), 1);
+    assert_eq!(metric(&metrics, "netspectra_agent_seen_packets_total"), packets);
+    assert_eq!(metric(&metrics, "netspectra_agent_accounted_packets_total"), packets);
 
     let (status, log) = instance.stop();
     assert!(status.success(), "{status}: {log}");

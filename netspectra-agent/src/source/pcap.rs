@@ -221,11 +221,13 @@ impl Source for PcapSource {
         self.start = next;
         self.ended = next.is_none();
         let (flows, totals) = self.table.drain();
+        let dns = self.table.drain_dns();
         Ok(Some(Generation {
             start,
             end: start.plus(GENERATION),
             flows,
             totals,
+            dns,
             interfaces: self.interfaces.clone(),
             last: self.ended,
         }))

@@ -12,16 +12,18 @@ pub use config::EngineConfig;
 pub(crate) use points::{Points, direction_of};
 pub use stats::EngineStats;
 
+use crate::dissect;
 use crate::lifecycle::{Events, FlowTable, normalise};
 use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
 use inbox::{Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
 use netspectra_common::model::{
-    BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
+    BusMessage, Counter, DnsSeen, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
     SizeHistogram, TimeRange,
 };
-use netspectra_common::ports::StoreBatch;
+use netspectra_common::ports::{Dissector, Observation, StoreBatch};
+use netspectra_common::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +65,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: EngineConfig,
+    dissectors: Registry<dyn Dissector>,
     pub(crate) nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
     pub(crate) points: Points,
@@ -77,9 +80,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has seen nothing.
+    /// An engine that has seen nothing, with the dissectors that come with NetSpectra.
     pub fn new(config: EngineConfig) -> Self {
+        Self::with_dissectors(config, dissect::builtin())
+    }
+
+    /// An engine that has seen nothing, with dissectors of the caller's choice.
+    pub fn with_dissectors(config: EngineConfig, dissectors: Registry<dyn Dissector>) -> Self {
         Self {
+            dissectors,
             config,
             nodes: Vec::new(),
             by_name: HashMap::new(),
@@ -107,7 +116,7 @@ impl Engine {
                 None
             }
             BusMessage::Dns(seen) => {
-                self.stats.dns_messages += seen.len() as u64;
+                self.dissect(seen);
                 None
             }
             BusMessage::Manifest(manifest) => self.close_generation(manifest),
@@ -126,6 +135,20 @@ impl Engine {
         }
         sort(&mut batch.flows);
         batch
+    }
+
+    /// Counts what prefixes say; without a DNS dissector nothing is said.
+    fn dissect(&mut self, seen: &[DnsSeen]) {
+        let Ok(dns) = self.dissectors.find(dissect::DNS) else { return };
+        for message in seen {
+            let count = match dns.dissect(&message.prefix, message.len) {
+                Some(Observation::DnsQuery) => &mut self.stats.dns_queries,
+                Some(Observation::DnsResponse { rcode: 0 }) => &mut self.stats.dns_answers,
+                Some(Observation::DnsResponse { .. }) => &mut self.stats.dns_errors,
+                None => &mut self.stats.not_dns,
+            };
+            *count += 1;
+        }
     }
 
     /// Counters and sizes.

@@ -39,8 +39,14 @@ pub struct EngineStats {
     pub clock_steps: u64,
     /// Times that a node's windows were written early for want of room.
     pub spills: u64,
-    /// DNS messages seen; not evaluated.
-    pub dns_messages: u64,
+    /// DNS queries whose first bytes were seen. Hints that were lost on the way are missing here.
+    pub dns_queries: u64,
+    /// DNS responses without error (code 0).
+    pub dns_answers: u64,
+    /// DNS responses with another code.
+    pub dns_errors: u64,
+    /// Payloads at the DNS port that are no DNS.
+    pub not_dns: u64,
 }
 
 impl EngineStats {

@@ -168,11 +168,11 @@ fn the_last_generation_of_a_source_ends_its_flows_and_windows() {
 }
 
 #[test]
-fn dns_messages_are_counted_only() {
+fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
     let mut b = Bench::new(EngineConfig::default());
     let seen = netspectra_common::model::DnsSeen { at: Nanos(1), key: FlowKey::default(), prefix: vec![], len: 0 };
     assert!(b.engine.apply(&BusMessage::Dns(Arc::new(vec![seen.clone(), seen]))).is_none());
-    assert_eq!(b.engine.stats().dns_messages, 2);
+    assert_eq!(b.engine.stats().not_dns, 2);
 }
 
 #[test]

@@ -96,6 +96,10 @@ impl Collector for Process {
         ];
         out.counters("netspectra_engine_irregularities", "Things that should not happen", "kind", &irregular)?;
 
+        let dns =
+            [("query", e.dns_queries), ("answer", e.dns_answers), ("error", e.dns_errors), ("not_dns", e.not_dns)];
+        out.counters("netspectra_engine_dns_messages", "Payloads at the DNS port, by their first bytes", "kind", &dns)?;
+
         let s = self.store.stats();
         out.gauge("netspectra_store_segments", "Sealed segments", s.segments)?;
         out.gauge("netspectra_store_segment_bytes", "Bytes of sealed segments", s.segment_bytes)?;

@@ -103,6 +103,42 @@ impl Instance {
         }
     }
 
+    /// The text of `/metrics`, once `name` has reached `value`.
+    pub fn wait_for_metric(&self, name: &str, value: u64) -> String {
+        let end = Instant::now() + DEADLINE;
+        let token = std::fs::read_to_string(self.data.path().join("token")).unwrap();
+        loop {
+            let text = self.get("/metrics", token.trim());
+            let now = text.lines().find_map(|l| l.strip_prefix(name)).and_then(|v| v.trim().parse::<u64>().ok());
+            if now >= Some(value) {
+                return text;
+            }
+            assert!(Instant::now() < end, "`{name}` is {now:?} after {DEADLINE:?}:\n{text}");
+            std::thread::sleep(PACE);
+        }
+    }
+
+    /// The body of a GET request, sent from the instance's namespace.
+    fn get(&self, path: &str, token: &str) -> String {
+        let address = self.url.strip_prefix("http://").unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                super::net::enter(&self.ns);
+                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                let request = format!(
+                    "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+                );
+                std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+                let mut answer = String::new();
+                std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                answer
+            })
+            .join()
+            .unwrap()
+        })
+    }
+
     /// Ends it as Ctrl-C does; returns its exit status and the rest of its log.
     pub fn stop(mut self) -> (ExitStatus, String) {
         self.end()

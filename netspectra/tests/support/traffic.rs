@@ -151,6 +151,15 @@ pub fn raw(pair: &Pair, dev: &str, frames: &[Vec<u8>]) {
 
 /// A broadcast UDP datagram from 192.0.2.1 to 192.0.2.2, 1000 to 2000, with `tags` before it.
 pub fn tagged_frame(tags: &[(u16, u16)], payload: usize) -> Vec<u8> {
+    datagram(tags, 2000, &vec![0x44; payload])
+}
+
+/// The same without tags, to `port`.
+pub fn udp_frame(port: u16, payload: &[u8]) -> Vec<u8> {
+    datagram(&[], port, payload)
+}
+
+fn datagram(tags: &[(u16, u16)], port: u16, payload: &[u8]) -> Vec<u8> {
     let mut f = vec![0xff; 6];
     f.extend([2, 0, 0, 0, 0, 1]);
     for (tpid, vid) in tags {
@@ -158,7 +167,7 @@ pub fn tagged_frame(tags: &[(u16, u16)], payload: usize) -> Vec<u8> {
         f.extend(vid.to_be_bytes());
     }
     f.extend([0x08, 0x00]);
-    let total = (28 + payload) as u16;
+    let total = (28 + payload.len()) as u16;
     let mut ip = vec![0x45, 0];
     ip.extend(total.to_be_bytes());
     ip.extend([0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
@@ -166,9 +175,9 @@ pub fn tagged_frame(tags: &[(u16, u16)], payload: usize) -> Vec<u8> {
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
     f.extend(ip);
     f.extend(1000u16.to_be_bytes());
-    f.extend(2000u16.to_be_bytes());
-    f.extend((8 + payload as u16).to_be_bytes());
+    f.extend(port.to_be_bytes());
+    f.extend((8 + payload.len() as u16).to_be_bytes());
     f.extend([0, 0]);
-    f.resize(f.len() + payload, 0x44);
+    f.extend(payload);
     f
 }

@@ -18,11 +18,17 @@ use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use netspectra_common::abi::{Control, Counter, FlowKey, LossReason, SLOTS, maps};
-use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::abi::{
+    ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
+};
+use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tables::{Pod, Tables};
+use zerocopy::FromBytes;
+
+/// Events taken at a drain; the ring holds fewer.
+const MAX_EVENTS: usize = 65_536;
 
 /// Name of the ingress program in the object.
 const INGRESS: &str = "netspectra_ingress";
@@ -132,6 +138,9 @@ pub struct XdpSource {
     no_table: PerCpuArray<MapData, Pod<Counter>>,
     no_table_before: Counter,
     log: Option<RingBuf<MapData>>,
+    events: RingBuf<MapData>,
+    /// Whether programs emit prefix events: not in test runs.
+    emit: u32,
     attachments: Attachments,
     interfaces: Vec<Interface>,
     cpus: u32,
@@ -167,6 +176,8 @@ impl XdpSource {
                 why: e.to_string(),
             })?;
         }
+        source.emit = 1;
+        source.set_slot(0)?;
         source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode)?;
         source.started = sys::wall_clock();
         Ok(source)
@@ -188,10 +199,17 @@ impl XdpSource {
             .map_max_entries(maps::TOTALS, outer)
             .load(object)
             .map_err(|e| load_error("the maps", &e))?;
+        let version = format!("ABI_{ABI_VERSION}");
+        if bpf.map(&version).is_none() {
+            return Err(XdpError::Object {
+                what: format!("map `{version}`: it was made for another version of the agent"),
+            });
+        }
         let log = bpf.take_map("AYA_LOGS").and_then(|m| RingBuf::try_from(m).ok());
 
         let mut control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
         let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
+        let events: RingBuf<_> = take_map(&mut bpf, maps::EVENTS)?;
         let mut tables = Tables::new(&mut bpf, cpus, config.max_flows)?;
         for slot in 0..SLOTS {
             tables.refresh(slot)?;
@@ -209,6 +227,8 @@ impl XdpSource {
             no_table,
             no_table_before: Counter::default(),
             log,
+            events,
+            emit: 0,
             attachments: Attachments::default(),
             interfaces: Vec::new(),
             cpus,
@@ -249,13 +269,41 @@ impl XdpSource {
         self.ended = true;
     }
 
+    /// Tells the programs which slot to fill.
+    fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
+        let control = Control { slot, cpus: self.cpus, events: self.emit, reserved: 0 };
+        self.control
+            .set(0, Pod(control), 0)
+            .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
+    }
+
+    /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
+    fn drain_events(&mut self, offset: u64) -> Vec<DnsSeen> {
+        let mut dns = Vec::new();
+        while let Some(item) = self.events.next() {
+            let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
+            match EventKind::from_raw(event.kind) {
+                Some(EventKind::Dns) => dns.push(DnsSeen {
+                    at: Nanos(event.seen_at.wrapping_add(offset)),
+                    key: event.key,
+                    prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
+                    len: event.payload_len,
+                }),
+                // The ABI version is checked at load time, so there is no such kind.
+                None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
+            }
+            if dns.len() >= MAX_EVENTS {
+                break;
+            }
+        }
+        dns
+    }
+
     /// Ends the filling of the current slot and returns its number.
     fn freeze(&mut self) -> Result<u32, XdpError> {
         let old = self.slot;
         let next = (old + 1) % SLOTS;
-        self.control
-            .set(0, Pod(Control { slot: next, cpus: self.cpus, events: 0, reserved: 0 }), 0)
-            .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        self.set_slot(next)?;
         self.slot = next;
         // A program that read the old slot number may still be running: wait until none can be.
         self.tables.wait_for_programs(next)?;
@@ -312,10 +360,11 @@ impl XdpSource {
         totals.seen.add(missed);
         totals.reasons[LossReason::NoTable as usize].add(missed);
         self.drain_log();
+        let dns = self.drain_events(offset);
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        Ok(Generation { start, end, flows, totals, interfaces: self.interfaces.clone(), last: self.ended })
+        Ok(Generation { start, end, flows, totals, dns, interfaces: self.interfaces.clone(), last: self.ended })
     }
 }
 
