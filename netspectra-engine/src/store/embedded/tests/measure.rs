@@ -5,13 +5,15 @@
 
 use super::sample::{Rng, T0};
 use super::{append, rows_in, run};
-use crate::store::embedded::scan::{Wanted, scan};
-use crate::store::embedded::{Config, EmbeddedStore, StoreError};
+use crate::store::embedded::scan::{Accumulate, scan};
+use crate::store::embedded::wanted::Wanted;
+use crate::store::embedded::{Config, EmbeddedStore};
 use netspectra_common::model::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos, TimeRange};
 use netspectra_common::ports::{Store, StoreBatch};
 use netspectra_common::query::{CmpOp, Filter, Plan, Predicate, Query, Value};
 use netspectra_common::schema::Dimension;
-use std::collections::HashMap;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -110,6 +112,10 @@ fn flows_take_few_bytes() {
         stats.merges
     )
     .unwrap();
+    for (name, bytes) in column_bytes(&store) {
+        write!(out, "{name} {:.2}, ", bytes as f64 / stats.segment_rows as f64).unwrap();
+    }
+    writeln!(out, "B/row").unwrap();
     for threads in [1, 2] {
         let start = Instant::now();
         let top = top_sources(&store, threads);
@@ -129,20 +135,47 @@ fn flows_take_few_bytes() {
     assert!(per_row < 45.0, "{per_row} B/row");
 }
 
-fn top_sources(store: &EmbeddedStore, threads: usize) -> Vec<(IpAddr, u64)> {
-    let wanted = Wanted { range: TimeRange::ALL, resolution: None, sketches: false };
-    let fold = |sums: &mut HashMap<IpAddr, u64>, row: &FlowRecord| {
+/// What each column takes, where it is more than nothing.
+fn column_bytes(store: &EmbeddedStore) -> Vec<(String, i64)> {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for segment in store.shared.snapshot().segments {
+        let file = std::fs::File::open(&segment.path).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        for group in reader.metadata().row_groups() {
+            for column in group.columns() {
+                *sums.entry(column.column_path().string()).or_default() += column.compressed_size();
+            }
+        }
+    }
+    let mut all: Vec<_> =
+        sums.into_iter().filter(|(_, bytes)| *bytes as u64 * 20 > store.stats().segment_rows).collect();
+    all.sort_by_key(|(_, bytes)| -bytes);
+    all
+}
+
+struct BySource(HashMap<IpAddr, u64>);
+
+impl Accumulate<FlowRecord> for BySource {
+    fn fold(&mut self, row: &FlowRecord) {
         if row.dst_port == 443
             && let Some(ip) = row.src_ip
         {
-            *sums.entry(ip).or_default() += row.bytes;
+            *self.0.entry(ip).or_default() += row.bytes;
         }
-    };
-    let new = || Ok::<_, StoreError>(HashMap::new());
+    }
+}
+
+fn top_sources(store: &EmbeddedStore, threads: usize) -> Vec<(IpAddr, u64)> {
     let snapshot = store.shared.snapshot();
-    let parts = scan(&snapshot, wanted, threads, &AtomicBool::new(false), new, fold).unwrap();
+    let new = || Ok(BySource(HashMap::new()));
+    // As a plan would have it.
+    let filter =
+        Filter::Is(Predicate { any_of: vec![Dimension::DstPort], op: CmpOp::Eq, values: vec![Value::Number(443)] });
+    let columns = Some(vec!["first_seen", "last_seen", "src_ip", "dst_port", "bytes"]);
+    let wanted = Wanted { columns, filter, ..Wanted::all() };
+    let parts = scan::<FlowRecord, _>(&snapshot, &wanted, threads, &AtomicBool::new(false), new).unwrap();
     let mut sums: HashMap<IpAddr, u64> = HashMap::new();
-    for (ip, bytes) in parts.into_iter().flatten() {
+    for (ip, bytes) in parts.into_iter().flat_map(|part| part.0) {
         *sums.entry(ip).or_default() += bytes;
     }
     let mut top: Vec<_> = sums.into_iter().collect();
