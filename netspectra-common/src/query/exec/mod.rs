@@ -196,6 +196,22 @@ impl Partial {
         }
     }
 
+    /// The `last_seen` below which a further flow record changes nothing; `None` while any may.
+    ///
+    /// Who delivers records newest first may stop there.
+    pub fn page_floor(&self) -> Option<Nanos> {
+        match &self.state {
+            State::Flows(page) => page.floor(),
+            State::Groups(_)
+            | State::SketchedTop(_)
+            | State::Series(_)
+            | State::Distinct(_)
+            | State::Sketched(_)
+            | State::Quantiles(_)
+            | State::Ledger(_) => None,
+        }
+    }
+
     fn see(&mut self, from: Nanos, to: Nanos) {
         self.seen = hull(self.seen, Some(TimeRange { from, to }));
     }

@@ -1,4 +1,4 @@
-use crate::model::FlowRecord;
+use crate::model::{FlowRecord, Nanos};
 use crate::query::{FlowCursor, FlowsAnswer, PlanError};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -31,6 +31,12 @@ impl Page {
         if !is_read && self.takes(position) {
             self.put(position, record.clone());
         }
+    }
+
+    /// The `last_seen` below which a further record changes nothing; `None` while any may.
+    pub(super) fn floor(&self) -> Option<Nanos> {
+        let (Reverse(last), _) = self.at.last_key_value()?;
+        self.is_enough(self.at.len(), self.count).then_some(last.last_seen)
     }
 
     pub(super) fn merge(&mut self, other: Self) {

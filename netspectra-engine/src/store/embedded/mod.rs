@@ -32,6 +32,7 @@ mod shared;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod writer;
 
 pub use config::Config;

@@ -1,42 +1,20 @@
 use super::error::StoreError;
-use super::rows::{Record, WindowDecoder};
 use super::segment::{RowGroups, Segment};
 use super::shared::Snapshot;
-use netspectra_common::model::{FlowRecord, LedgerEntry, Resolution, Rollup, TimeRange, WindowState};
-use netspectra_common::query::{Partial, Plan, Query, Source};
+use super::wanted::{Scan, Wanted};
+use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use netspectra_common::query::{Partial, Plan, Source};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a scan may leave out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// Rows outside may be left out.
-    pub(super) range: TimeRange,
-    /// Windows of other lengths are left out.
-    pub(super) resolution: Option<Resolution>,
-    /// Whether windows need their sketches.
-    pub(super) sketches: bool,
-}
+/// What rows are folded into.
+pub(super) trait Accumulate<R>: Send {
+    /// Takes a row.
+    fn fold(&mut self, row: &R);
 
-impl Wanted {
-    /// What `plan` needs. Folding decides about every row; this only has to contain what it takes.
-    fn of(plan: &Plan, resolution: Option<Resolution>) -> Self {
-        // Answers begin and end with whole windows and whole points.
-        let mut slack = Resolution::S60.duration();
-        let mut sketches = true;
-        match &plan.query {
-            Query::Series { step, .. } => {
-                slack = slack.max(*step);
-                sketches = false;
-            }
-            Query::Flows { .. }
-            | Query::Top { .. }
-            | Query::Cardinality { .. }
-            | Query::Quantiles { .. }
-            | Query::Ledger => {}
-        }
-        let range = TimeRange { from: plan.range.from.minus(slack), to: plan.range.to.plus(slack) };
-        Self { range, resolution, sketches }
+    /// Rows of an older time are not needed any more.
+    fn floor(&self) -> Option<Nanos> {
+        None
     }
 }
 
@@ -47,76 +25,62 @@ pub(super) fn run(
     threads: usize,
     cancelled: &AtomicBool,
 ) -> Result<Partial, StoreError> {
-    let resolution = match plan.source() {
-        Source::Windows(resolution) => Some(resolution),
-        Source::Flows | Source::Rollups | Source::Ledger => None,
-    };
-    let wanted = Wanted::of(plan, resolution);
+    let wanted = Wanted::of(plan);
     // An illegal plan is refused before anything is read.
-    let mut partial = Partial::new(plan)?;
-    let new = || Partial::new(plan);
+    let new = || Ok::<_, StoreError>(Folding { plan, partial: Partial::new(plan)? });
+    let Folding { mut partial, .. } = new()?;
     let parts = match plan.source() {
-        Source::Flows => scan(snapshot, wanted, threads, cancelled, new, |p, row: &FlowRecord| p.fold_flow(plan, row)),
-        Source::Rollups => scan(snapshot, wanted, threads, cancelled, new, |p, row: &Rollup| p.fold_rollup(plan, row)),
-        Source::Windows(_) => {
-            scan(snapshot, wanted, threads, cancelled, new, |p, row: &WindowState| p.fold_window(plan, row))
-        }
-        Source::Ledger => {
-            scan(snapshot, wanted, threads, cancelled, new, |p, row: &LedgerEntry| p.fold_ledger(plan, row))
-        }
+        Source::Flows => scan::<FlowRecord, _>(snapshot, &wanted, threads, cancelled, new),
+        Source::Rollups => scan::<Rollup, _>(snapshot, &wanted, threads, cancelled, new),
+        Source::Windows(_) => scan::<WindowState, _>(snapshot, &wanted, threads, cancelled, new),
+        Source::Ledger => scan::<LedgerEntry, _>(snapshot, &wanted, threads, cancelled, new),
     }?;
     for part in parts {
-        partial.merge(part);
+        partial.merge(part.partial);
     }
     Ok(partial)
 }
 
 /// Folds every wanted row into one of the accumulators that `new` makes, one a thread.
-pub(super) fn scan<R, A, E>(
+///
+/// Which accumulator gets which row, and in which order, follows from the snapshot and `threads` alone: sketches that
+/// are merged in another order are equally good, but not equal.
+pub(super) fn scan<R: Scan, A: Accumulate<R>>(
     snapshot: &Snapshot,
-    wanted: Wanted,
+    wanted: &Wanted,
     threads: usize,
     cancelled: &AtomicBool,
-    new: impl Fn() -> Result<A, E>,
-    fold: impl Fn(&mut A, &R) + Sync,
-) -> Result<Vec<A>, StoreError>
-where
-    R: Scan,
-    A: Send,
-    StoreError: From<E>,
-{
-    let mut units = Vec::new();
-    for segment in snapshot.segments.iter().filter(|s| s.meta.dataset == R::DATASET) {
-        if overlap(segment.span(), wanted.range) {
-            let groups = RowGroups::of(segment)?;
-            let seconds = wanted.resolution.map(Resolution::secs);
-            units.extend(groups.matching::<R>(wanted.range, seconds).into_iter().map(|group| (segment, group)));
-        }
-    }
-    let next = AtomicUsize::new(0);
+    new: impl Fn() -> Result<A, StoreError>,
+) -> Result<Vec<A>, StoreError> {
+    let units = units::<R>(snapshot, wanted)?;
+    let workers = threads.min(units.len()).max(1);
     let failed = AtomicBool::new(false);
-    let work = |acc: &mut A| -> Result<(), StoreError> {
+    let work = |worker: usize, acc: &mut A| -> Result<(), StoreError> {
         let mut decoder = R::decoder(wanted);
-        while let Some((segment, group)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+        for unit in units.iter().skip(worker).step_by(workers) {
             if failed.load(Ordering::Relaxed) || cancelled.load(Ordering::Relaxed) {
                 break;
             }
-            let read = read_unit(segment, *group, wanted, &mut decoder, cancelled, &mut |row: R| fold(acc, &row));
-            read.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            let floor = acc.floor();
+            if floor.is_some_and(|floor| unit.newest < floor) {
+                break;
+            }
+            unit.read(wanted, floor, &mut decoder, cancelled, acc)
+                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
         Ok(())
     };
-    let helpers = threads.min(units.len()).saturating_sub(1);
-    let mut accumulators = (0..=helpers).map(|_| new()).collect::<Result<Vec<A>, E>>()?;
+    let mut accumulators = (0..workers).map(|_| new()).collect::<Result<Vec<A>, _>>()?;
     std::thread::scope(|scope| {
-        let mut accs = accumulators.iter_mut();
+        let work = &work;
+        let mut accs = accumulators.iter_mut().enumerate();
         let mine = accs.next();
-        let handles: Vec<_> = accs.map(|acc| scope.spawn(|| work(acc))).collect();
-        let mut result = mine.map_or(Ok(()), |acc| {
-            for row in snapshot.memory.rows_of::<R>().filter(|row| row.is_wanted(&wanted)) {
-                fold(acc, row);
+        let handles: Vec<_> = accs.map(|(worker, acc)| scope.spawn(move || work(worker, acc))).collect();
+        let mut result = mine.map_or(Ok(()), |(worker, acc)| {
+            for row in snapshot.memory.rows_of::<R>().filter(|row| row.is_wanted(wanted)) {
+                acc.fold(row);
             }
-            work(acc)
+            work(worker, acc)
         });
         for handle in handles {
             let theirs = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -127,46 +91,78 @@ where
     Ok(accumulators)
 }
 
-fn read_unit<R: Scan>(
-    segment: &Arc<Segment>,
+struct Folding<'p> {
+    plan: &'p Plan,
+    partial: Partial,
+}
+
+impl Accumulate<FlowRecord> for Folding<'_> {
+    fn fold(&mut self, row: &FlowRecord) {
+        self.partial.fold_flow(self.plan, row);
+    }
+
+    fn floor(&self) -> Option<Nanos> {
+        self.partial.page_floor()
+    }
+}
+
+impl Accumulate<Rollup> for Folding<'_> {
+    fn fold(&mut self, row: &Rollup) {
+        self.partial.fold_rollup(self.plan, row);
+    }
+}
+
+impl Accumulate<WindowState> for Folding<'_> {
+    fn fold(&mut self, row: &WindowState) {
+        self.partial.fold_window(self.plan, row);
+    }
+}
+
+impl Accumulate<LedgerEntry> for Folding<'_> {
+    fn fold(&mut self, row: &LedgerEntry) {
+        self.partial.fold_ledger(self.plan, row);
+    }
+}
+
+/// A row group to be read.
+struct Unit<'s> {
+    segment: &'s Arc<Segment>,
     group: usize,
-    wanted: Wanted,
-    decoder: &mut R::Decoder,
-    cancelled: &AtomicBool,
-    each: &mut dyn FnMut(R),
-) -> Result<(), StoreError> {
-    RowGroups::of(segment)?.read::<R>(vec![group], wanted.sketches, &mut |columns| {
-        R::decode(decoder, &columns, each).map_err(|e| segment.damaged(e))?;
-        Ok(!cancelled.load(Ordering::Relaxed))
-    })
+    /// No row of it is newer.
+    newest: Nanos,
+}
+
+/// What is to be read, newest first.
+fn units<'s, R: Scan>(snapshot: &'s Snapshot, wanted: &Wanted) -> Result<Vec<Unit<'s>>, StoreError> {
+    let mut units = Vec::new();
+    for segment in snapshot.segments.iter().filter(|s| s.meta.dataset == R::DATASET) {
+        if overlap(segment.span(), wanted.range) {
+            let groups = RowGroups::of(segment)?;
+            let matching = groups.matching::<R>(wanted.range, wanted.resolution.map(|r| r.secs()));
+            units.extend(matching.into_iter().map(|(group, newest)| Unit { segment, group, newest }));
+        }
+    }
+    units.sort_by(|a, b| (b.newest, &b.segment.meta.file, b.group).cmp(&(a.newest, &a.segment.meta.file, a.group)));
+    Ok(units)
+}
+
+impl Unit<'_> {
+    fn read<R: Scan, A: Accumulate<R>>(
+        &self,
+        wanted: &Wanted,
+        floor: Option<Nanos>,
+        decoder: &mut R::Decoder,
+        cancelled: &AtomicBool,
+        acc: &mut A,
+    ) -> Result<(), StoreError> {
+        let keep = R::keep(wanted, floor);
+        RowGroups::of(self.segment)?.read::<R>(self.group, wanted.columns.as_deref(), keep, &mut |columns| {
+            R::decode(decoder, &columns, &mut |row| acc.fold(&row)).map_err(|e| self.segment.damaged(e))?;
+            Ok(!cancelled.load(Ordering::Relaxed))
+        })
+    }
 }
 
 fn overlap(a: TimeRange, b: TimeRange) -> bool {
     a.from < b.to && b.from < a.to
-}
-
-/// What scanning needs to know of a row beyond [`Record`].
-pub(super) trait Scan: Record {
-    /// A decoder that skips what is not wanted.
-    fn decoder(_wanted: Wanted) -> Self::Decoder {
-        Self::Decoder::default()
-    }
-
-    /// Whether a row in memory is wanted.
-    fn is_wanted(&self, wanted: &Wanted) -> bool {
-        overlap(self.span(), wanted.range)
-    }
-}
-
-impl Scan for FlowRecord {}
-impl Scan for Rollup {}
-impl Scan for LedgerEntry {}
-impl Scan for WindowState {
-    fn decoder(wanted: Wanted) -> WindowDecoder {
-        WindowDecoder::only(wanted.resolution)
-    }
-
-    fn is_wanted(&self, wanted: &Wanted) -> bool {
-        overlap(self.span(), wanted.range) && wanted.resolution.is_none_or(|r| r == self.resolution)
-    }
 }

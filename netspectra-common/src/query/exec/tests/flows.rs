@@ -1,6 +1,6 @@
 use crate::model::{EndReason, FlowRecord};
 use crate::query::testing::{Data, flow, plan, range, secs};
-use crate::query::{Answer, FlowCursor, FlowsAnswer, Quantity, Query, answer};
+use crate::query::{Answer, FlowCursor, FlowsAnswer, Partial, Quantity, Query, answer};
 use proptest::prelude::*;
 
 fn ask(data: &Data, filter: &str, limit: usize, after: Option<FlowCursor>) -> FlowsAnswer {
@@ -115,6 +115,21 @@ fn records() -> impl Strategy<Value = Vec<FlowRecord>> {
 }
 
 proptest! {
+    #[test]
+    fn records_below_the_floor_of_a_page_change_nothing(records in records(), limit in 1usize..12) {
+        let plan = plan(range(0, 60), "proto = tcp", Query::Flows { limit, after: None });
+        let mut newest_first = records.clone();
+        newest_first.sort_by_key(|r| std::cmp::Reverse(r.last_seen));
+        let mut partial = Partial::new(&plan).unwrap();
+        for record in newest_first {
+            if partial.page_floor().is_some_and(|floor| record.last_seen < floor) {
+                break;
+            }
+            partial.fold_flow(&plan, &record);
+        }
+        prop_assert_eq!(answer(&plan, partial), Ok(data(records).answer(&plan)));
+    }
+
     #[test]
     fn paging_visits_every_record_once_in_order(records in records(), limit in 1usize..12) {
         let data = data(records);

@@ -59,6 +59,12 @@ impl<'r, R> Columns<'r, R> {
         self.push(Field::new(name, DataType::Utf8, true), Arc::new(b.finish()))
     }
 
+    pub(super) fn opt_time(self, name: &str, of: impl Fn(&R) -> Option<Nanos>) -> Self {
+        let array: TimestampNanosecondArray = self.rows.iter().map(|r| of(r).map(|at| at.0 as i64)).collect();
+        let kind = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        self.push(Field::new(name, kind, true), Arc::new(array.with_timezone("UTC")))
+    }
+
     /// `Nanos` beyond 2262 wrap into the sign bit: other tools show them before 1970, reading them back is exact.
     pub(super) fn time(self, name: &str, of: impl Fn(&R) -> Nanos) -> Self {
         let array = TimestampNanosecondArray::from_iter_values(self.rows.iter().map(|r| of(r).0 as i64));

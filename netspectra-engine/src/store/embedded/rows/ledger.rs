@@ -26,6 +26,8 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
 
 #[derive(Default)]
 pub(in crate::store::embedded) struct LedgerDecoder {
+    /// Stands for text that was not asked for.
+    unread: Arc<str>,
     node: TextDecoder<Arc<str>>,
 }
 
@@ -89,7 +91,7 @@ impl Record for LedgerEntry {
                 *cell = counters.at(i);
             }
             each(Self {
-                node: node.required(i)?,
+                node: node.required(i, &d.unread)?,
                 epoch: epoch.or_zero(i),
                 generation: generation.or_zero(i),
                 start: start.at(i),

@@ -125,8 +125,11 @@ impl<T: FromText> Text<'_, T> {
         }
     }
 
-    /// The value of row `i`, which must have one.
-    pub(super) fn required(&mut self, i: usize) -> Result<T, DecodeError> {
+    /// The value of row `i`, which must have one; `unread` when the column was not asked for.
+    pub(super) fn required(&mut self, i: usize, unread: &T) -> Result<T, DecodeError> {
+        if matches!(self.cells, Cells::None) {
+            return Ok(unread.clone());
+        }
         let column = self.name;
         self.at(i)?.ok_or(DecodeError::Value { column, found: "nothing".to_owned(), expected: T::EXPECTED })
     }
@@ -156,20 +159,31 @@ impl<'a, P: ArrowPrimitiveType> Numbers<'a, P> {
     }
 }
 
-/// A time column of one batch; it must be there.
+/// A time column of one batch.
 pub(super) struct Times<'a>(&'a PrimitiveArray<TimestampNanosecondType>);
 
 impl<'a> Times<'a> {
+    /// Column `name` of `batch`, which must be there.
     pub(super) fn bind(batch: &'a RecordBatch, name: &'static str) -> Result<Self, DecodeError> {
-        let column = batch.column_by_name(name).ok_or(DecodeError::Missing { column: name })?;
+        Self::bind_opt(batch, name)?.ok_or(DecodeError::Missing { column: name })
+    }
+
+    /// Column `name` of `batch`, if it is there.
+    pub(super) fn bind_opt(batch: &'a RecordBatch, name: &'static str) -> Result<Option<Self>, DecodeError> {
+        let Some(column) = batch.column_by_name(name) else { return Ok(None) };
         let array = column
             .as_primitive_opt::<TimestampNanosecondType>()
             .ok_or_else(|| mistyped(name, column, "timestamp in nanoseconds"))?;
-        Ok(Self(array))
+        Ok(Some(Self(array)))
     }
 
     pub(super) fn at(&self, i: usize) -> Nanos {
         Nanos(self.0.value(i) as u64)
+    }
+
+    /// The time of row `i`, when it has one.
+    pub(super) fn opt(&self, i: usize) -> Option<Nanos> {
+        self.0.is_valid(i).then(|| self.at(i))
     }
 }
 

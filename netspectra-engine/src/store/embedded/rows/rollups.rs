@@ -26,6 +26,8 @@ impl FromText for Direction {
 
 #[derive(Default)]
 pub(in crate::store::embedded) struct RollupDecoder {
+    /// Stands for text that was not asked for.
+    unread: Arc<str>,
     node: TextDecoder<Arc<str>>,
     iface: TextDecoder<Arc<str>>,
     direction: TextDecoder<Direction>,
@@ -84,8 +86,8 @@ impl Record for Rollup {
         for i in 0..batch.num_rows() {
             each(Self {
                 window: window.at(i),
-                node: node.required(i)?,
-                iface: iface.required(i)?,
+                node: node.required(i, &d.unread)?,
+                iface: iface.required(i, &d.unread)?,
                 direction: direction.at(i)?,
                 src_ip: src_ip.at(i)?,
                 dst_ip: dst_ip.at(i)?,

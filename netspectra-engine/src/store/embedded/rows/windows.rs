@@ -54,6 +54,8 @@ fn sketch_bytes(s: &WindowSketches) -> [Vec<u8>; SKETCHES.len()] {
 #[derive(Default)]
 pub(in crate::store::embedded) struct WindowDecoder {
     only: Option<Resolution>,
+    /// Stands for text that was not asked for.
+    unread: Arc<str>,
     node: TextDecoder<Arc<str>>,
 }
 
@@ -115,7 +117,7 @@ impl Record for WindowState {
                 continue;
             }
             each(Self {
-                node: node.required(i)?,
+                node: node.required(i, &d.unread)?,
                 resolution,
                 start: start.at(i),
                 total: Counter::new(packets.or_zero(i), bytes.or_zero(i)),

@@ -38,7 +38,7 @@ pub(in crate::store::embedded) fn merge(
                 writer.write(&conform(&columns, &schema).map_err(|e| fault(&e))?)?;
                 Ok(true)
             };
-            with_record!(dataset, R => groups.read::<R>(vec![*group], true, &mut copy))?;
+            with_record!(dataset, R => groups.read::<R>(*group, None, None, &mut copy))?;
         }
         writer.cut()?;
     }

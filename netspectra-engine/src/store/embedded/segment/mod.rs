@@ -5,7 +5,7 @@ mod read;
 mod write;
 
 pub(super) use merge::merge;
-pub(super) use read::RowGroups;
+pub(super) use read::{Keep, RowGroups};
 pub(super) use write::{SegmentWriter, write_rows};
 
 use super::disk;

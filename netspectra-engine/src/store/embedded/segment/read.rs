@@ -1,11 +1,14 @@
 use super::Segment;
 use crate::store::embedded::error::StoreError;
-use crate::store::embedded::rows::{Record, SKETCHES, TimeColumns};
-use arrow::array::RecordBatch;
+use crate::store::embedded::rows::{Record, TimeColumns};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 use netspectra_common::model::{Nanos, TimeRange};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use std::fs::File;
@@ -33,12 +36,21 @@ impl<'s> RowGroups<'s> {
         Ok(Self { segment, footer })
     }
 
-    /// Those that may hold rows inside `range`, and, of windows, rows of `seconds` length.
-    pub(in crate::store::embedded) fn matching<R: Record>(&self, range: TimeRange, seconds: Option<u32>) -> Vec<usize> {
-        let groups = self.footer.metadata().row_groups();
-        (0..groups.len())
-            .filter(|i| overlaps(&groups[*i], &R::TIME, range))
-            .filter(|i| seconds.is_none_or(|s| may_hold(&groups[*i], LENGTH, s)))
+    /// Those that may hold rows inside `range`, and, of windows, rows of `seconds` length; with the newest time of
+    /// their column [`TimeColumns::upper`].
+    pub(in crate::store::embedded) fn matching<R: Record>(
+        &self,
+        range: TimeRange,
+        seconds: Option<u32>,
+    ) -> Vec<(usize, Nanos)> {
+        let groups = self.footer.metadata().row_groups().iter().enumerate();
+        groups
+            .filter(|(_, group)| overlaps(group, &R::TIME, range))
+            .filter(|(_, group)| seconds.is_none_or(|s| may_hold(group, LENGTH, s)))
+            .map(|(i, group)| {
+                let upper = time_bounds(group, R::TIME.upper);
+                (i, upper.map_or(Nanos(u64::MAX), |(_, newest)| newest))
+            })
             .collect()
     }
 
@@ -49,32 +61,49 @@ impl<'s> RowGroups<'s> {
         groups.iter().enumerate().map(|(i, group)| (length(group), i)).collect()
     }
 
-    /// Calls `each` with the columns of `groups`, until it says no.
+    /// Calls `each` with the columns of row group `group`, until it says no. Reads `columns` only, where given, and of
+    /// the other columns than the condition's only rows that `keep` holds for.
     pub(in crate::store::embedded) fn read<R: Record>(
         &self,
-        groups: Vec<usize>,
-        with_sketches: bool,
+        group: usize,
+        columns: Option<&[&'static str]>,
+        keep: Option<Keep>,
         each: &mut dyn FnMut(RecordBatch) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let file = open(self.segment)?;
-        let schema = self.footer.parquet_schema();
-        let columns = (0..schema.num_columns()).filter(|i| {
-            with_sketches || !SKETCHES.contains(&schema.column(*i).path().parts().first().map_or("", String::as_str))
-        });
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
+        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open(self.segment)?, self.footer.clone())
             .with_batch_size(R::BATCH)
-            .with_row_groups(groups)
-            .with_projection(ProjectionMask::leaves(schema, columns))
-            .build()
-            .map_err(|e| self.segment.damaged(e))?;
-        for columns in reader {
+            .with_row_groups(vec![group]);
+        if let Some(columns) = columns {
+            reader = reader.with_projection(self.mask(columns));
+        }
+        if let Some(keep) = keep {
+            let condition = ArrowPredicateFn::new(self.mask(&keep.columns), keep.condition);
+            reader = reader.with_row_filter(RowFilter::new(vec![Box::new(condition)]));
+        }
+        for columns in reader.build().map_err(|e| self.segment.damaged(e))? {
             if !each(columns.map_err(|e| self.segment.damaged(e))?)? {
                 break;
             }
         }
         Ok(())
     }
+
+    /// The columns called `names`; those that the file lacks are left out.
+    fn mask(&self, names: &[&'static str]) -> ProjectionMask {
+        let schema = self.footer.parquet_schema();
+        let is_named =
+            |i: &usize| schema.column(*i).path().parts().first().is_some_and(|name| names.contains(&name.as_str()));
+        ProjectionMask::leaves(schema, (0..schema.num_columns()).filter(is_named))
+    }
 }
+
+/// A condition on rows, and the columns it looks at.
+pub(in crate::store::embedded) struct Keep {
+    pub(in crate::store::embedded) columns: Vec<&'static str>,
+    pub(in crate::store::embedded) condition: Condition,
+}
+
+type Condition = Box<dyn FnMut(RecordBatch) -> Result<BooleanArray, ArrowError> + Send>;
 
 fn open(segment: &Segment) -> Result<File, StoreError> {
     File::open(&segment.path).map_err(|e| segment.damaged(e))
@@ -114,16 +143,18 @@ fn bounds(group: &RowGroupMetaData, name: &str) -> Option<(i64, i64)> {
     }
 }
 
-fn overlaps(group: &RowGroupMetaData, time: &TimeColumns, range: TimeRange) -> bool {
+/// The first and the last time of a column in a row group, when the file says so.
+fn time_bounds(group: &RowGroupMetaData, name: &str) -> Option<(Nanos, Nanos)> {
     // A negative bound is a time beyond 2262, see `Columns::time`: the order is not that of the times then.
-    let at = |name| bounds(group, name).filter(|(min, _)| *min >= 0);
-    let (Some((lower, lower_max)), Some((upper_min, upper))) = (at(time.lower), at(time.upper)) else {
+    bounds(group, name).filter(|(min, _)| *min >= 0).map(|(min, max)| (Nanos(min as u64), Nanos(max as u64)))
+}
+
+fn overlaps(group: &RowGroupMetaData, time: &TimeColumns, range: TimeRange) -> bool {
+    let (Some(lower), Some(upper)) = (time_bounds(group, time.lower), time_bounds(group, time.upper)) else {
         return true;
     };
     // Rows whose last time is before their first one are rare, and legal: both columns bound both ends.
-    let from = Nanos(lower.min(upper_min) as u64);
-    let to = Nanos(upper.max(lower_max) as u64).plus(time.length);
-    from < range.to && range.from < to
+    lower.0.min(upper.0) < range.to && range.from < lower.1.max(upper.1).plus(time.length)
 }
 
 fn may_hold(group: &RowGroupMetaData, name: &str, value: u32) -> bool {

@@ -1,10 +1,13 @@
 use super::sample::{T0, batch};
-use super::{append, quiet, run};
+use super::{append, memory_dir, quiet, run};
 use crate::store::embedded::EmbeddedStore;
 use netspectra_common::model::TimeRange;
 use netspectra_common::ports::Store;
-use netspectra_common::query::{Answer, Filter, Metric, Plan, PlanError, Quantity, Query, answer};
+use netspectra_common::query::{
+    Answer, CmpOp, Filter, FlowCursor, Metric, Plan, PlanError, Predicate, Quantity, Query, Value, answer,
+};
 use netspectra_common::schema::Dimension;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 fn plans() -> Vec<Plan> {
@@ -12,6 +15,7 @@ fn plans() -> Vec<Plan> {
     let top = |by: &[Dimension], exact| Query::Top { by: by.to_vec(), metric: Metric::Packets, limit: 10, exact };
     let queries = [
         Query::Flows { limit: 50, after: None },
+        Query::Flows { limit: 1000, after: None },
         top(&[Dimension::SrcIp], false),
         top(&[Dimension::SrcIp, Dimension::DstPort], true),
         Query::Series { step: Duration::from_secs(10), by: Vec::new() },
@@ -20,7 +24,54 @@ fn plans() -> Vec<Plan> {
         Query::Quantiles { of: Quantity::PacketSize, q: vec![0.5, 0.99] },
         Query::Ledger,
     ];
-    queries.into_iter().map(|query| Plan { range, filter: Filter::ALL, query }).collect()
+    let mut plans: Vec<Plan> = queries.into_iter().map(|query| Plan { range, filter: Filter::ALL, query }).collect();
+    for (d, filter) in filters() {
+        if d.in_flows() {
+            let first = Plan { range, filter: filter.clone(), query: Query::Flows { limit: 7, after: None } };
+            plans.push(first.clone());
+            let of = Query::Quantiles { of: Quantity::FlowDuration, q: vec![0.5] };
+            plans.push(Plan { query: of, ..first });
+        }
+        if d.in_rollups() {
+            let exact = |metric| Query::Top { by: vec![d], metric, limit: 20, exact: true };
+            let queries = [
+                exact(Metric::Bytes),
+                exact(Metric::Packets),
+                exact(Metric::Flows),
+                top(&[Dimension::Iface, Dimension::DstIp], true),
+                Query::Series { step: Duration::from_secs(20), by: vec![d] },
+                Query::Cardinality { of: if d == Dimension::Node { vec![d] } else { vec![d, Dimension::Node] } },
+                Query::Cardinality { of: vec![Dimension::Proto, Dimension::DstPort] },
+            ];
+            plans.extend(queries.into_iter().map(|query| Plan { range, filter: filter.clone(), query }));
+            let unfiltered = Plan { range, filter: Filter::ALL, query: exact(Metric::Bytes) };
+            plans.push(unfiltered);
+        }
+    }
+    plans
+}
+
+/// For each dimension a condition that some rows meet and some do not.
+fn filters() -> Vec<(Dimension, Filter)> {
+    let text = |t: &str| (CmpOp::Eq, Value::Text(t.into()));
+    let filter = |d: Dimension| {
+        let (op, value) = match d {
+            Dimension::SrcIp | Dimension::DstIp => (CmpOp::Eq, Value::Net([10, 0, 0, 0].into(), 24)),
+            Dimension::SrcPort | Dimension::DstPort | Dimension::EtherType | Dimension::Vlan => {
+                (CmpOp::Lt, Value::Number(30_000))
+            }
+            Dimension::Proto => (CmpOp::Ge, Value::Number(100)),
+            Dimension::Iface => text("eth0"),
+            Dimension::Node => text("alpha"),
+            Dimension::Direction => text("ingress"),
+            Dimension::State => text("closed"),
+            Dimension::EndReason => text("fin"),
+        };
+        let is = Filter::Is(Predicate { any_of: vec![d], op, values: vec![value] });
+        // Every other one inside out.
+        if (d as usize).is_multiple_of(2) { is } else { Filter::Not(Box::new(is)) }
+    };
+    Dimension::ALL.into_iter().map(|d| (d, filter(d))).collect()
 }
 
 fn answers(store: &EmbeddedStore) -> Vec<Result<Answer, PlanError>> {
@@ -29,10 +80,12 @@ fn answers(store: &EmbeddedStore) -> Vec<Result<Answer, PlanError>> {
 
 #[test]
 fn the_same_question_has_the_same_answer_wherever_the_rows_are() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
     (0..100).for_each(|n| append(&store, &batch(n)).unwrap());
     let from_memory = answers(&store);
+    let said = from_memory.iter().filter(|a| !is_nothing(a)).count();
+    assert!(said * 10 > from_memory.len() * 8, "{said} of {} answers say something", from_memory.len());
     run(store.seal()).unwrap();
     assert_eq!(answers(&store), from_memory, "from segments");
     drop(store);
@@ -45,4 +98,42 @@ fn the_same_question_has_the_same_answer_wherever_the_rows_are() {
         }
     }
     assert_eq!(answers(&store), from_memory, "from three segments and memory");
+}
+
+fn is_nothing(answer: &Result<Answer, PlanError>) -> bool {
+    match answer {
+        Ok(Answer::Flows(a)) => a.items.is_empty(),
+        Ok(Answer::Top(a)) => a.items.is_empty(),
+        Ok(Answer::Series(a)) => a.points.is_empty(),
+        Ok(Answer::Cardinality(a)) => a.value.estimate == 0.0,
+        Ok(Answer::Quantiles(a)) => a.items.is_empty(),
+        Ok(Answer::Ledger(a)) => a.generations == 0,
+        Err(_) => true,
+    }
+}
+
+#[test]
+fn pages_of_flows_follow_each_other_through_memory_and_segments() {
+    let dir = memory_dir();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    for n in 0..60 {
+        append(&store, &batch(n)).unwrap();
+        if n % 10 == 5 {
+            run(store.seal()).unwrap();
+        }
+    }
+    let filter = Filter::Not(Box::new(filters()[0].1.clone()));
+    let mut expected: Vec<_> = (0..60).flat_map(|n| batch(n).flows).filter(|f| filter.matches(f)).collect();
+    expected.sort_by_key(|f| Reverse(FlowCursor::of(f)));
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let plan = Plan { range: TimeRange::ALL, filter: filter.clone(), query: Query::Flows { limit: 9, after } };
+        let Ok(Answer::Flows(page)) = answer(&plan, run(store.query(&plan)).unwrap()) else { panic!("flows") };
+        found.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
 }

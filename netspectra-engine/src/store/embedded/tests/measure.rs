@@ -5,13 +5,15 @@
 
 use super::sample::{Rng, T0};
 use super::{append, rows_in, run};
-use crate::store::embedded::scan::{Wanted, scan};
-use crate::store::embedded::{Config, EmbeddedStore, StoreError};
-use netspectra_common::model::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos, TimeRange};
+use crate::store::embedded::scan::{self, Accumulate};
+use crate::store::embedded::wanted::Wanted;
+use crate::store::embedded::{Config, EmbeddedStore};
+use netspectra_common::model::{Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Nanos, Rollup, TimeRange};
 use netspectra_common::ports::{Store, StoreBatch};
-use netspectra_common::query::{CmpOp, Filter, Plan, Predicate, Query, Value};
+use netspectra_common::query::{Answer, CmpOp, Filter, Metric, Plan, Predicate, Query, Value, answer};
 use netspectra_common::schema::Dimension;
-use std::collections::HashMap;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -110,18 +112,24 @@ fn flows_take_few_bytes() {
         stats.merges
     )
     .unwrap();
+    for (name, bytes) in column_bytes(&store) {
+        write!(out, "{name} {:.2}, ", bytes as f64 / stats.segment_rows as f64).unwrap();
+    }
+    writeln!(out, "B/row").unwrap();
     for threads in [1, 2] {
         let start = Instant::now();
         let top = top_sources(&store, threads);
         writeln!(out, "top 10 sources to port 443 by rows: {:?}, {threads} threads", start.elapsed()).unwrap();
         assert_eq!(top.len(), 10);
     }
-    let is = |d, value| Filter::Is(Predicate { any_of: vec![d], op: CmpOp::Eq, values: vec![value] });
-    let filter = is(Dimension::DstPort, Value::Number(443));
-    let plan = Plan { range: TimeRange::ALL, filter, query: Query::Flows { limit: 100, after: None } };
-    let start = Instant::now();
-    run(store.query(&plan)).unwrap();
-    writeln!(out, "flows to port 443, limit 100: {:?}", start.elapsed()).unwrap();
+    let to_https =
+        Filter::Is(Predicate { any_of: vec![Dimension::DstPort], op: CmpOp::Eq, values: vec![Value::Number(443)] });
+    for filter in [Filter::ALL, to_https.clone()] {
+        let plan = Plan { range: TimeRange::ALL, filter, query: Query::Flows { limit: 100, after: None } };
+        let start = Instant::now();
+        run(store.query(&plan)).unwrap();
+        writeln!(out, "newest 100 flows where `{}`: {:?}", plan.filter, start.elapsed()).unwrap();
+    }
     let minute = TimeRange { from: T0, to: T0.plus(Duration::from_secs(2)) };
     let start = Instant::now();
     let found = rows_in::<FlowRecord>(&store, minute, None).len();
@@ -129,24 +137,119 @@ fn flows_take_few_bytes() {
     assert!(per_row < 45.0, "{per_row} B/row");
 }
 
-fn top_sources(store: &EmbeddedStore, threads: usize) -> Vec<(IpAddr, u64)> {
-    let wanted = Wanted { range: TimeRange::ALL, resolution: None, sketches: false };
-    let fold = |sums: &mut HashMap<IpAddr, u64>, row: &FlowRecord| {
+/// What each column takes, where it is more than nothing.
+fn column_bytes(store: &EmbeddedStore) -> Vec<(String, i64)> {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for segment in store.shared.snapshot().segments {
+        let file = std::fs::File::open(&segment.path).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        for group in reader.metadata().row_groups() {
+            for column in group.columns() {
+                *sums.entry(column.column_path().string()).or_default() += column.compressed_size();
+            }
+        }
+    }
+    let mut all: Vec<_> =
+        sums.into_iter().filter(|(_, bytes)| *bytes as u64 * 20 > store.stats().segment_rows).collect();
+    all.sort_by_key(|(_, bytes)| -bytes);
+    all
+}
+
+struct BySource(HashMap<IpAddr, u64>);
+
+impl Accumulate<FlowRecord> for BySource {
+    fn fold(&mut self, row: &FlowRecord) {
         if row.dst_port == 443
             && let Some(ip) = row.src_ip
         {
-            *sums.entry(ip).or_default() += row.bytes;
+            *self.0.entry(ip).or_default() += row.bytes;
         }
-    };
-    let new = || Ok::<_, StoreError>(HashMap::new());
+    }
+}
+
+fn top_sources(store: &EmbeddedStore, threads: usize) -> Vec<(IpAddr, u64)> {
     let snapshot = store.shared.snapshot();
-    let parts = scan(&snapshot, wanted, threads, &AtomicBool::new(false), new, fold).unwrap();
+    let new = || Ok(BySource(HashMap::new()));
+    // As a plan would have it.
+    let filter =
+        Filter::Is(Predicate { any_of: vec![Dimension::DstPort], op: CmpOp::Eq, values: vec![Value::Number(443)] });
+    let columns = Some(vec!["first_seen", "last_seen", "src_ip", "dst_port", "bytes"]);
+    let wanted = Wanted { columns, filter, ..Wanted::all() };
+    let parts = scan::scan::<FlowRecord, _>(&snapshot, &wanted, threads, &AtomicBool::new(false), new).unwrap();
     let mut sums: HashMap<IpAddr, u64> = HashMap::new();
-    for (ip, bytes) in parts.into_iter().flatten() {
+    for (ip, bytes) in parts.into_iter().flat_map(|part| part.0) {
         *sums.entry(ip).or_default() += bytes;
     }
     let mut top: Vec<_> = sums.into_iter().collect();
     top.sort_by_key(|(ip, bytes)| (std::cmp::Reverse(*bytes), *ip));
     top.truncate(10);
     top
+}
+
+#[test]
+fn roll_ups_take_few_bytes() {
+    let total: u64 = std::env::var("NETSPECTRA_TEST_ROWS").ok().and_then(|n| n.parse().ok()).unwrap_or(40_000);
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), Config { retention_bytes: 0, ..Config::default() }).unwrap();
+    let mut traffic = Traffic { rng: Rng(6), node: "edge-1".into(), iface: "eth0".into() };
+    let per_window = 10 * PER_SECOND;
+    for first in (0..total / 2).step_by(per_window as usize) {
+        let rollups = (first..(first + per_window).min(total / 2)).flat_map(|n| rollups_of(&traffic.flow(n))).collect();
+        append(&store, &StoreBatch { rollups, ..StoreBatch::default() }).unwrap();
+    }
+    run(store.seal()).unwrap();
+    let stats = store.stats();
+    let per_row = stats.segment_bytes as f64 / stats.segment_rows as f64;
+    let mut out = std::io::stdout();
+    writeln!(out, "{} roll-ups: {per_row:.1} B/row", stats.segment_rows).unwrap();
+    let one = Value::Net([10, 0, 1, 0].into(), 32);
+    for (d, value) in [(Dimension::DstPort, Value::Number(443)), (Dimension::SrcIp, one)] {
+        let filter = Filter::Is(Predicate { any_of: vec![d], op: CmpOp::Eq, values: vec![value] });
+        let query = Query::Top { by: vec![Dimension::DstIp], metric: Metric::Bytes, limit: 10, exact: true };
+        let plan = Plan { range: TimeRange::ALL, filter, query };
+        for threads in [1, 2] {
+            let start = Instant::now();
+            let partial = scan::run(&plan, &store.shared.snapshot(), threads, &AtomicBool::new(false)).unwrap();
+            let took = start.elapsed();
+            let Ok(Answer::Top(top)) = answer(&plan, partial) else { panic!("a top") };
+            assert_eq!(top.items.len(), 10);
+            writeln!(out, "top 10 receivers where `{}`: {took:?}, {threads} threads", plan.filter).unwrap();
+        }
+    }
+    // 14 with millions of rows: dictionaries weigh more in small segments.
+    assert!(per_row < 22.0, "{per_row} B/row");
+}
+
+/// Both directions of `flow` in the window where it ended.
+fn rollups_of(flow: &FlowRecord) -> [Rollup; 2] {
+    let there = Rollup {
+        window: flow.last_seen.floor(Duration::from_secs(10)),
+        node: Arc::clone(&flow.node),
+        iface: Arc::clone(&flow.iface),
+        direction: Some(Direction::Egress),
+        src_ip: flow.src_ip,
+        dst_ip: flow.dst_ip,
+        src_port: flow.src_port,
+        dst_port: flow.dst_port,
+        proto: flow.proto,
+        ether_type: flow.ether_type,
+        vlan: None,
+        packets: flow.packets,
+        bytes: flow.bytes,
+        l3_bytes: flow.l3_bytes,
+        new_flows: 1,
+    };
+    let back = Rollup {
+        direction: Some(Direction::Ingress),
+        src_ip: flow.dst_ip,
+        dst_ip: flow.src_ip,
+        src_port: flow.dst_port,
+        dst_port: flow.src_port,
+        packets: flow.reverse_packets,
+        bytes: flow.reverse_bytes,
+        l3_bytes: flow.reverse_l3_bytes,
+        new_flows: 0,
+        ..there.clone()
+    };
+    [there, back]
 }

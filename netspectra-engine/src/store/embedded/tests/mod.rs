@@ -16,7 +16,9 @@ mod sample;
 mod sealing;
 
 use super::dataset::Dataset;
-use super::scan::{Scan, Wanted, scan};
+use super::scan::{Accumulate, scan};
+use super::shared::Snapshot;
+use super::wanted::{Scan, Wanted};
 use super::{Config, EmbeddedStore};
 use netspectra_common::model::{Resolution, TimeRange};
 use netspectra_common::ports::{PortError, Store, StoreBatch};
@@ -52,11 +54,18 @@ fn copy_of(dir: &Path) -> tempfile::TempDir {
 
 /// All rows of a kind that overlap `range`, with as many as three threads.
 fn rows_in<R: Scan>(store: &EmbeddedStore, range: TimeRange, resolution: Option<Resolution>) -> Vec<R> {
-    let wanted = Wanted { range, resolution, sketches: true };
-    let snapshot = store.shared.snapshot();
-    let new = || Ok::<_, super::StoreError>(Vec::new());
-    let push = |rows: &mut Vec<R>, row: &R| rows.push(row.clone());
-    scan(&snapshot, wanted, 3, &AtomicBool::new(false), new, push).unwrap().into_iter().flatten().collect()
+    let wanted = Wanted { range, resolution, ..Wanted::all() };
+    collect(&store.shared.snapshot(), &wanted)
+}
+
+fn collect<R: Scan>(snapshot: &Snapshot, wanted: &Wanted) -> Vec<R> {
+    scan::<R, Vec<R>>(snapshot, wanted, 3, &AtomicBool::new(false), || Ok(Vec::new())).unwrap().concat()
+}
+
+impl<R: Scan> Accumulate<R> for Vec<R> {
+    fn fold(&mut self, row: &R) {
+        self.push(row.clone());
+    }
 }
 
 fn rows<R: Scan>(store: &EmbeddedStore) -> Vec<R> {

@@ -1,18 +1,17 @@
 use super::sample::{BATCH_ROWS, T0, batch, exact, joined};
-use super::{append, files, quiet, rows, run, segments};
+use super::{append, collect, files, quiet, rows, run, segments};
 use crate::store::embedded::dataset::Dataset;
 use crate::store::embedded::log::LogFile;
 use crate::store::embedded::recover::recover;
-use crate::store::embedded::scan::{Wanted, scan};
 use crate::store::embedded::sealer::Sealer;
 use crate::store::embedded::shared::{Shared, View};
 use crate::store::embedded::stats::Counters;
+use crate::store::embedded::wanted::Wanted;
 use crate::store::embedded::writer::{Command, Writer};
 use crate::store::embedded::{Config, EmbeddedStore, StoreError};
-use netspectra_common::model::{FlowRecord, TimeRange, WindowState};
+use netspectra_common::model::{FlowRecord, WindowState};
 use netspectra_common::ports::Store;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 #[test]
@@ -168,16 +167,8 @@ fn small_neighbours_are_merged_and_running_queries_keep_their_files() {
         assert_eq!(merged.meta.level, 1);
     }
     let expected = joined((0..8).map(batch));
-    let wanted = Wanted { range: TimeRange::ALL, resolution: None, sketches: true };
-    let old = scan(
-        &snapshot,
-        wanted,
-        1,
-        &AtomicBool::new(false),
-        || Ok::<_, StoreError>(Vec::new()),
-        |all: &mut Vec<FlowRecord>, row: &FlowRecord| all.push(row.clone()),
-    );
-    assert_eq!(exact(&old.unwrap().concat()), exact(&expected.flows), "the snapshot reads the old files");
+    let old: Vec<FlowRecord> = collect(&snapshot, &Wanted::all());
+    assert_eq!(exact(&old), exact(&expected.flows), "the snapshot reads the old files");
     assert_eq!(segments(dir.path(), Dataset::Flows).len(), 9);
     drop(snapshot);
     assert_eq!(segments(dir.path(), Dataset::Flows).len(), 1, "unlinked once nobody reads them");
