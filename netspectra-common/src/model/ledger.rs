@@ -45,8 +45,8 @@ impl Ledger {
         for (mine, theirs) in self.reasons.iter_mut().zip(&other.reasons) {
             mine.add(*theirs);
         }
-        self.orphan_fragments += other.orphan_fragments;
-        self.events_lost += other.events_lost;
+        self.orphan_fragments = self.orphan_fragments.wrapping_add(other.orphan_fragments);
+        self.events_lost = self.events_lost.wrapping_add(other.events_lost);
     }
 }
 
