@@ -26,6 +26,8 @@ pub(crate) struct Capture {
     pub(crate) interfaces: Vec<String>,
     /// `auto`, `native` or `generic`.
     pub(crate) mode: String,
+    /// `auto` (TCX, else clsact) or `clsact`.
+    pub(crate) egress: String,
     /// Flow table entries of each CPU and address family in each generation, 1024 to 16,777,216. Packets of further
     /// flows are counted without their five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
@@ -33,7 +35,7 @@ pub(crate) struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), mode: "auto".into(), max_flows: 262_144 }
+        Self { interfaces: Vec::new(), mode: "auto".into(), egress: "auto".into(), max_flows: 262_144 }
     }
 }
 
@@ -142,6 +144,9 @@ impl Config {
         };
         if !["auto", "native", "generic"].contains(&self.capture.mode.as_str()) {
             bail!("`capture.mode` is `{}`: expected `auto`, `native` or `generic`", self.capture.mode);
+        }
+        if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
+            bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
         }
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;

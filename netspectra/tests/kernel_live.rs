@@ -149,6 +149,44 @@ fn generic_answers_equal_what_the_other_end_counted() {
 }
 
 #[test]
+fn egress_at_clsact_counts_the_same_and_is_detached() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("run.toml"), "[capture]\negress = \"clsact\"\n").unwrap();
+    let instance = Instance::start_with(&pair, MON, "auto", data);
+    assert!(instance.start_log().contains("egress=\"clsact\""), "{}", instance.start_log());
+    pair.up();
+    traffic::udp(&pair, false, 5000, 40, 100, 333);
+    pair.down();
+    let sent = pair.peer_counters();
+    let packets = sent.rx_packets + sent.tx_packets;
+    let ledger = instance.wait("ledger", &["--from", "0"], |l| number(&l["seen"], "packets") >= packets);
+    assert_eq!(number(&ledger["seen"], "packets"), packets, "{ledger:#} {sent:?}");
+    let flows = instance.query("flows", &ALL);
+    assert_eq!(counts(flow(&flows, PEER_V4, MON_V4, 5001, 17)), (40, 40 * 142, 40, 40 * 375));
+    assert!(instance.stop().0.success());
+    let filters = sh("tc", &["-n", &pair.mon, "filter", "show", "dev", MON, "egress"]);
+    assert!(!filters.contains("netspectra"), "a filter stayed: {filters}");
+}
+
+#[test]
+fn without_privilege_it_says_what_is_needed() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    let args = ["run", "--iface", "lo", "--listen", "127.0.0.1:0", "--data-dir"];
+    let out = std::process::Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{}", pair.mon))
+        .args(["setpriv", "--bounding-set=-all", "--inh-caps=-all", BINARY])
+        .args(args)
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{error}");
+    assert!(error.contains("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"), "{error}");
+}
+
+#[test]
 fn a_packet_over_loopback_counts_once() {
     let pair = Pair::new();
     let instance = Instance::start_with(&pair, "lo", "auto", tempfile::tempdir().unwrap());

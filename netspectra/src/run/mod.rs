@@ -16,7 +16,7 @@ use health::State;
 use netspectra_agent::drain::Drain;
 use netspectra_agent::run as agent;
 use netspectra_agent::source::xdp::{
-    AttachMode, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces,
+    AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces,
 };
 use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
@@ -193,6 +193,7 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
             "generic" => AttachMode::Generic,
             _ => AttachMode::Auto,
         },
+        egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: config.capture.max_flows,
     };
     XdpSource::open(object, &settings).map_err(|e| match e {

@@ -16,6 +16,7 @@ pub struct Instance {
     child: Child,
     ns: String,
     url: String,
+    start_log: String,
     pub data: tempfile::TempDir,
     log: Option<BufReader<ChildStderr>>,
 }
@@ -49,6 +50,7 @@ impl Instance {
                 "--data-dir",
             ])
             .arg(data.path())
+            .args(data.path().join("run.toml").exists().then(|| format!("--config={}/run.toml", data.path().display())))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -63,7 +65,12 @@ impl Instance {
             }
             seen.push_str(&line);
         };
-        Self { child, ns: pair.mon.clone(), url, data, log: Some(log) }
+        Self { child, ns: pair.mon.clone(), url, start_log: seen, data, log: Some(log) }
+    }
+
+    /// The log lines up to the one that says where it listens.
+    pub fn start_log(&self) -> &str {
+        &self.start_log
     }
 
     /// Where it listens.

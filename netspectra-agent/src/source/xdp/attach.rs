@@ -21,6 +21,16 @@ pub enum AttachMode {
     Generic,
 }
 
+/// Where on the egress ladder to begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EgressChoice {
+    /// TCX, then clsact.
+    #[default]
+    Auto,
+    /// clsact or fail: for hosts where the order among TCX programs matters.
+    Clsact,
+}
+
 /// How ingress is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IngressMode {
@@ -87,7 +97,12 @@ impl Attachments {
     }
 
     /// Attaches to every interface, or to none.
-    pub(super) fn attach(bpf: &mut Ebpf, interfaces: &[Interface], mode: AttachMode) -> Result<Self, XdpError> {
+    pub(super) fn attach(
+        bpf: &mut Ebpf,
+        interfaces: &[Interface],
+        mode: AttachMode,
+        choice: EgressChoice,
+    ) -> Result<Self, XdpError> {
         let mut all = Self::default();
         for i in interfaces {
             // An error drops `all`, which detaches what was attached before.
@@ -96,7 +111,7 @@ impl Attachments {
             let egress = if is_loopback(&i.name) {
                 EgressMode::Loopback
             } else {
-                let (egress, tc) = attach_egress(program(bpf, EGRESS)?, &i.name)?;
+                let (egress, tc) = attach_egress(program(bpf, EGRESS)?, &i.name, choice)?;
                 all.tc.push(tc);
                 egress
             };
@@ -150,12 +165,18 @@ fn attach_ingress(xdp: &mut Xdp, i: &Interface, mode: AttachMode) -> Result<(Ing
     Err(XdpError::Attach { iface: i.name.to_string(), hook: "XDP", why: refusals.join("; ") })
 }
 
-fn attach_egress(tc: &mut SchedClassifier, iface: &str) -> Result<(EgressMode, SchedClassifierLink), XdpError> {
+fn attach_egress(
+    tc: &mut SchedClassifier,
+    iface: &str,
+    choice: EgressChoice,
+) -> Result<(EgressMode, SchedClassifierLink), XdpError> {
     let refused = |why: String| XdpError::Attach { iface: iface.into(), hook: "an egress program", why };
-    let tcx = tc.attach_with_options(iface, TcAttachType::Egress, TcAttachOptions::TcxOrder(LinkOrder::default()));
-    match tcx {
-        Ok(id) => return Ok((EgressMode::Tcx, tc.take_link(id).map_err(|e| refused(e.to_string()))?)),
-        Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
+    if choice == EgressChoice::Auto {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        match tc.attach_with_options(iface, TcAttachType::Egress, order) {
+            Ok(id) => return Ok((EgressMode::Tcx, tc.take_link(id).map_err(|e| refused(e.to_string()))?)),
+            Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
+        }
     }
     // It exists already on many hosts; a real failure shows on the next call.
     if let Err(e) = qdisc_add_clsact(iface) {

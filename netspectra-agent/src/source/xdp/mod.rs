@@ -9,7 +9,7 @@ mod interfaces;
 mod sys;
 mod tables;
 
-pub use attach::{AttachMode, Attached, EgressMode, IngressMode};
+pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use interfaces::{default_route_interface, list_interfaces, match_interfaces};
 
 use super::{Source, SourceError};
@@ -42,6 +42,8 @@ pub struct XdpConfig {
     pub interfaces: Vec<String>,
     /// Where on the ladder to begin.
     pub mode: AttachMode,
+    /// Where on the egress ladder to begin.
+    pub egress: EgressChoice,
     /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
     /// that are there, up to this.
     pub max_flows: u32,
@@ -49,7 +51,7 @@ pub struct XdpConfig {
 
 impl Default for XdpConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), mode: AttachMode::Auto, max_flows: 262_144 }
+        Self { interfaces: Vec::new(), mode: AttachMode::Auto, egress: EgressChoice::Auto, max_flows: 262_144 }
     }
 }
 
@@ -178,7 +180,7 @@ impl XdpSource {
         }
         source.emit = 1;
         source.set_slot(0)?;
-        source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode)?;
+        source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode, config.egress)?;
         source.started = sys::wall_clock();
         Ok(source)
     }
