@@ -61,7 +61,7 @@ pub(crate) struct SeriesItem<'a> {
     pub(crate) key: Key<'a>,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    pub(crate) new_flows: u64,
+    pub(crate) new_flows: Option<u64>,
 }
 
 /// A number of distinct values.

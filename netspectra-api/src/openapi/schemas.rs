@@ -55,7 +55,14 @@ pub(crate) fn all() -> Map<String, Value> {
                 ("key", reference("Key")),
                 ("packets", count("exact")),
                 ("bytes", count("exact")),
-                ("new_flows", count("flows that began")),
+                (
+                    "new_flows",
+                    json!({
+                        "type": ["integer", "null"],
+                        "minimum": 0,
+                        "description": "flows that began; null by protocol alone: it is known for all protocols together"
+                    }),
+                ),
             ]),
         ),
         (

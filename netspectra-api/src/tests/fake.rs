@@ -86,7 +86,8 @@ fn given(plan: &Plan, flows: &FlowsAnswer) -> Answer {
             Answer::Top(TopAnswer { range, items: vec![TopRow { key: key(by.len()), value }], total: 3000 })
         }
         Query::Series { step, by } => {
-            let point = SeriesPoint { start: range.from, key: key(by.len()), packets: 3, bytes: 300, new_flows: 1 };
+            let point =
+                SeriesPoint { start: range.from, key: key(by.len()), packets: 3, bytes: 300, new_flows: Some(1) };
             Answer::Series(SeriesAnswer { range, step_seconds: step.as_secs(), points: vec![point] })
         }
         Query::Cardinality { .. } => Answer::Cardinality(CardinalityAnswer { range, value }),

@@ -115,8 +115,8 @@ pub struct SeriesPoint {
     pub packets: u64,
     /// Exact.
     pub bytes: u64,
-    /// Flows that began. Always 0 where windows answered by protocol: they know it for all protocols together only.
-    pub new_flows: u64,
+    /// Flows that began. `None` where windows answered by protocol: they know it for all protocols together only.
+    pub new_flows: Option<u64>,
 }
 
 /// A number of distinct values.

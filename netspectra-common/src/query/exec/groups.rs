@@ -88,21 +88,22 @@ impl<V> Groups<V> {
 pub(super) struct SeriesSums {
     pub(super) packets: u64,
     pub(super) bytes: u64,
-    pub(super) new_flows: u64,
+    /// `None` where it is not known.
+    pub(super) new_flows: Option<u64>,
 }
 
 impl SeriesSums {
     pub(super) fn add(&mut self, other: Self) {
         self.packets = self.packets.saturating_add(other.packets);
         self.bytes = self.bytes.saturating_add(other.bytes);
-        self.new_flows = self.new_flows.saturating_add(other.new_flows);
+        self.new_flows = self.new_flows.zip(other.new_flows).map(|(mine, theirs)| mine.saturating_add(theirs));
     }
 }
 
 impl Groups<SeriesSums> {
     /// Adds to the point at `start` of the group whose key `write` appends.
     pub(super) fn add_point(&mut self, start: Nanos, sums: SeriesSums, write: impl FnOnce(&mut Vec<u8>)) {
-        if sums.packets == 0 && sums.new_flows == 0 {
+        if sums.packets == 0 && sums.new_flows.unwrap_or(0) == 0 {
             return;
         }
         let key = |key: &mut Vec<u8>| {
@@ -116,11 +117,11 @@ impl Groups<SeriesSums> {
     pub(super) fn add_window(&mut self, window: &WindowState, start: Nanos, by: &[Dimension]) {
         if by.is_empty() {
             let total = window.total;
-            let sums = SeriesSums { packets: total.packets, bytes: total.bytes, new_flows: window.new_flows };
+            let sums = SeriesSums { packets: total.packets, bytes: total.bytes, new_flows: Some(window.new_flows) };
             return self.add_point(start, sums, |_| {});
         }
         for (proto, counter) in &window.protocols {
-            let sums = SeriesSums { packets: counter.packets, bytes: counter.bytes, new_flows: 0 };
+            let sums = SeriesSums { packets: counter.packets, bytes: counter.bytes, new_flows: None };
             self.add_point(start, sums, |key| keys::group_of_proto(key, *proto));
         }
     }

@@ -112,7 +112,7 @@ impl Partial {
         match (&mut self.state, &plan.query) {
             (State::Groups(groups), Query::Top { by, metric, .. }) => groups.add(row, by, *metric),
             (State::Series(groups), Query::Series { step, by }) => {
-                let sums = SeriesSums { packets: row.packets, bytes: row.bytes, new_flows: row.new_flows };
+                let sums = SeriesSums { packets: row.packets, bytes: row.bytes, new_flows: Some(row.new_flows) };
                 groups.add_point(row.window.floor(*step), sums, |key| keys::group(key, row, by));
             }
             // Windows do not know who was only going to send: see `new_flows` of a roll-up.

@@ -109,9 +109,9 @@ fn series(data: &Data, range: TimeRange, filter: &str, step: u64, by: &[Dimensio
     answer
 }
 
-fn point(start: u64, key: &[&str], packets: u64, bytes: u64, new_flows: u64) -> SeriesPoint {
+fn point(start: u64, key: &[&str], packets: u64, bytes: u64, new_flows: impl Into<Option<u64>>) -> SeriesPoint {
     let key = key.iter().map(|k| (*k).to_owned()).collect();
-    SeriesPoint { start: secs(start), key, packets, bytes, new_flows }
+    SeriesPoint { start: secs(start), key, packets, bytes, new_flows: new_flows.into() }
 }
 
 #[test]
@@ -124,7 +124,8 @@ fn a_series_adds_up_windows_into_points_at_multiples_of_the_step() {
     assert_eq!(answer.points, expected);
 
     let by_proto = series(&data, range(0, 120), "", 60, &[Dimension::Proto]);
-    let expected = [point(0, &["tcp"], 2, 200, 0), point(60, &["tcp"], 1, 100, 0), point(0, &["udp"], 2, 200, 0)];
+    let expected =
+        [point(0, &["tcp"], 2, 200, None), point(60, &["tcp"], 1, 100, None), point(0, &["udp"], 2, 200, None)];
     assert_eq!(by_proto.points, expected);
 
     let filtered = series(&data, range(0, 60), "proto = udp", 10, &[Dimension::Iface]);
@@ -135,7 +136,7 @@ fn a_series_adds_up_windows_into_points_at_multiples_of_the_step() {
 fn non_ip_is_the_protocol_without_a_name_in_windows_and_rows() {
     let data = data(vec![arp(), rollup()]);
     let windows = series(&data, range(0, 60), "", 60, &[Dimension::Proto]);
-    assert_eq!(windows.points, [point(0, &[""], 1, 60, 0), point(0, &["tcp"], 1, 100, 0)]);
+    assert_eq!(windows.points, [point(0, &[""], 1, 60, None), point(0, &["tcp"], 1, 100, None)]);
     let rows = series(&data, range(0, 60), "all or all", 60, &[Dimension::Proto]);
     assert_eq!(rows.points, [point(0, &[""], 1, 60, 1), point(0, &["tcp"], 1, 100, 1)]);
 }

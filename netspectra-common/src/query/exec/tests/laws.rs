@@ -133,7 +133,7 @@ fn split(data: &Data, seed: u64) -> [Data; 2] {
 
 fn without_flows(points: &[SeriesPoint]) -> Vec<SeriesPoint> {
     // Windows have no flows by protocol, and then a point of nothing but new flows is none.
-    points.iter().filter(|p| p.packets > 0).map(|p| SeriesPoint { new_flows: 0, ..p.clone() }).collect()
+    points.iter().filter(|p| p.packets > 0).map(|p| SeriesPoint { new_flows: None, ..p.clone() }).collect()
 }
 
 proptest! {
