@@ -139,7 +139,7 @@ impl Verb {
             Self::Setup(args) => setup::setup(&ws, &args),
             Self::BuildEbpf(args) => ebpf::build_and_copy(&ws, args.out.as_deref()),
             Self::Build(args) => build::build(&ws, args.release).map(drop),
-            Self::Run(args) => run::run(&ws, args.args),
+            Self::Run(args) => run::run(&ws, &args.args),
             Self::Test(args) => test::test(&ws, args.filter.as_deref()),
             Self::Layers => layers::check(&ws),
             Self::CheckObject(args) => ebpf::check_object(&args.object.unwrap_or_else(|| ws.object())),

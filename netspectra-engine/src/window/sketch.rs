@@ -1,6 +1,7 @@
-use super::keys::{address, five_tuple, pair, port};
+use super::keys::address;
 use super::rows::Rows;
 use netspectra_common::model::{Family, WindowSketches};
+use netspectra_common::query::keys::{five_tuple, pair, port};
 
 /// Feeds the rows of a window into `sketches`, all but the sizes and durations, which rows do not have.
 ///
@@ -18,7 +19,7 @@ pub(crate) fn feed(sketches: &mut WindowSketches, rows: &Rows) {
         sketches.ips.insert(&dst);
         sketches.dst_ports.insert(&to_port);
         sketches.pairs.insert(&pair(&src, &dst));
-        sketches.flows.insert(&five_tuple(&src, &dst, key));
+        sketches.flows.insert(&five_tuple(&src, &dst, key.proto, key.src_port, key.dst_port));
         sketches.top_src_bytes.add(&src, row.bytes);
         sketches.top_dst_bytes.add(&dst, row.bytes);
         sketches.top_src_packets.add(&src, row.packets);

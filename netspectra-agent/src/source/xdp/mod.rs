@@ -5,12 +5,14 @@
 //! tables in its place.
 
 mod attach;
+mod default_route;
 mod interfaces;
 mod sys;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
-pub use interfaces::{default_route_interface, list_interfaces, match_interfaces};
+pub use default_route::default_route_interface;
+pub use interfaces::{list_interfaces, match_interfaces};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
