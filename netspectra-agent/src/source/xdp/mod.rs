@@ -16,6 +16,7 @@ pub use interfaces::{list_interfaces, match_interfaces};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
+use crate::table::Identity;
 use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
@@ -37,6 +38,9 @@ const INGRESS: &str = "netspectra_ingress";
 /// Name of the egress program in the object.
 const EGRESS: &str = "netspectra_egress";
 
+/// Name of the constant that chooses the inner identity.
+const INNER_IDENTITY: &str = "INNER_IDENTITY";
+
 /// What the kernel side is asked for.
 #[derive(Clone, Debug)]
 pub struct XdpConfig {
@@ -49,11 +53,19 @@ pub struct XdpConfig {
     /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
     /// that are there, up to this.
     pub max_flows: u32,
+    /// Whose five-tuple a tunnelled packet is booked to.
+    pub identity: Identity,
 }
 
 impl Default for XdpConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), mode: AttachMode::Auto, egress: EgressChoice::Auto, max_flows: 262_144 }
+        Self {
+            interfaces: Vec::new(),
+            mode: AttachMode::Auto,
+            egress: EgressChoice::Auto,
+            max_flows: 262_144,
+            identity: Identity::Outer,
+        }
     }
 }
 
@@ -197,7 +209,9 @@ impl XdpSource {
         }
         let cpus = sys::possible_cpus();
         let outer = SLOTS * cpus;
+        let inner = u8::from(config.identity == Identity::Inner);
         let mut bpf = EbpfLoader::new()
+            .override_global(INNER_IDENTITY, &inner, true)
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
