@@ -196,7 +196,12 @@ fn tunnels() -> Vec<Vec<u8>> {
         ipv4(47, 0, 0, &behind(&[0, 0, 8, 0], &inner4)),
         ipv4(47, 0, 0, &behind(&[0xb0, 0, 0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], &inner6)),
         ipv4(47, 0, 0, &behind(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 5], &tagged6)),
-        ipv4(47, 0, 0, &behind(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &inner4)),
+        ipv4(
+            47,
+            0,
+            0,
+            &behind(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &inner4),
+        ),
         ipv4(47, 0, 0, &behind(&[0, 0, 0x88, 0xbe], &frame4)),
         ipv4(47, 0, 0, &behind(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 5, 0, 3, 0, 0, 0, 0], &frame4)),
         ipv4(47, 0, 0, &behind(&erspan3, &frame4)),

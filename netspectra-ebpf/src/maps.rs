@@ -1,10 +1,10 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, PrefixEvent};
-use crate::tunnel::Tunnelled;
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
 /// Capacity of the inner maps' template; the agent makes the real ones with the configured capacity.

@@ -2,7 +2,7 @@ use super::{Bytes, Fragment, Packet, ethertype, l2, proto};
 use crate::abi::Family;
 
 /// Tunnels whose inside is understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Tunnel {
     /// IPv4 in IP (RFC 2003), IPv4 in IPv6 (RFC 2473).
@@ -48,6 +48,11 @@ impl Tunnel {
     /// The kind that a key's `tunnel` names.
     pub fn from_raw(raw: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|t| *t as u8 == raw)
+    }
+
+    /// The kind called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.name() == name)
     }
 
     /// Stable name.
