@@ -8,6 +8,7 @@ mod attach;
 mod default_route;
 mod interfaces;
 mod sys;
+mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
