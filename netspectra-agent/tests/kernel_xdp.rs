@@ -7,7 +7,7 @@
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::capture_file::CaptureFile;
-use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{LEAST_FLOWS, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
 use netspectra_common::abi::{Counter, Direction, FlowKey, GenTotals, LossReason, Obs};
 use netspectra_common::model::FlowDelta;
@@ -293,24 +293,38 @@ fn the_insides_of_tunnels_count_the_same() {
 }
 
 #[test]
-fn a_full_table_counts_what_it_cannot_hold() {
-    let config = XdpConfig { max_flows: 1024, ..XdpConfig::default() };
+fn a_full_table_counts_what_it_cannot_hold_and_says_so_before() {
+    // The least that each CPU has.
+    let config = XdpConfig { max_flows: 1, ..XdpConfig::default() };
     let mut source = XdpSource::load(&object(), &config).unwrap_or_else(|e| panic!("{e}"));
-    let program = source.ingress_program().unwrap();
+    let cpus = aya::util::nr_cpus().unwrap() as u32;
+    let frames = (cpus + 1) * LEAST_FLOWS;
     let mut bytes = 0;
-    for port in 0..5000u16 {
-        let [hi, lo] = port.to_be_bytes();
-        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[hi, lo, 0, 53, 0, 8, 0, 0]));
+    let mut asked_at = None;
+    for flow in 0..frames {
+        let [a, b, c, d] = flow.to_be_bytes();
+        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[a, b, c, d, 0, 8, 0, 0]));
         bytes += frame.len() as u64;
-        kernel_count(program, &frame);
+        kernel_count(source.ingress_program().unwrap(), &frame);
+        if asked_at.is_none() && source.is_filling() {
+            asked_at = Some(flow + 1);
+        }
     }
+    let asked_at = asked_at.expect("no CPU asked for the end of the generation");
+    assert!((LEAST_FLOWS / 2..cpus * LEAST_FLOWS / 2 + 1).contains(&asked_at), "asked after {asked_at} flows");
+    // Each CPU asks once at most.
+    while source.is_filling() {}
+    kernel_count(source.ingress_program().unwrap(), &ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[9; 8])));
+    bytes += 42;
+    assert!(!source.is_filling());
     let g = source.generation().unwrap().unwrap();
     let in_flows: u64 = g.flows.iter().map(|f| f.stats.packets).sum();
     let full = g.totals.reasons[LossReason::TableFull as usize];
     // Test runs move between CPUs, each with a table of its own.
-    assert!(in_flows >= 1024 && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
-    assert_eq!(in_flows + full.packets, 5000);
-    assert_eq!(g.totals.seen, Counter::new(5000, bytes));
+    assert!(in_flows >= u64::from(LEAST_FLOWS) && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
+    assert_eq!(in_flows + full.packets, u64::from(frames) + 1);
+    assert_eq!(g.totals.seen, Counter::new(u64::from(frames) + 1, bytes));
+    assert_eq!(g.totals.entries, g.flows.len() as u64);
 }
 
 #[test]
