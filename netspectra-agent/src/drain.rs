@@ -23,6 +23,12 @@ impl Drain {
         Self { node, epoch, next: 0, chunk_flows: chunk_flows.max(1) }
     }
 
+    /// The same, with `next` as the number of the next generation: the run goes on where it was.
+    #[must_use]
+    pub fn from_generation(self, next: u64) -> Self {
+        Self { next, ..self }
+    }
+
     /// The chunks of `generation`, then its manifest.
     pub fn cut(&mut self, generation: Generation) -> Vec<BusMessage> {
         let id = GenerationId { node: self.node.clone(), epoch: self.epoch, generation: self.next };

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     /// Say what this host can do, and what to do about what it cannot.
     Doctor(DoctorArgs),
+    /// Take away what a killed `run` left counting in the kernel, and say how much was counted and is given up.
+    Detach(DetachArgs),
     /// Ask a running instance: flows, top, series, cardinality, quantiles, ledger.
     Query(QueryArgs),
     /// Show the top talkers of a running instance, again and again.
@@ -141,6 +143,20 @@ pub(crate) struct AnalyzeArgs {
     /// No progress bar.
     #[arg(long)]
     pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sudo netspectra detach                                 # of every instance that does not run
+  sudo netspectra detach --instance web-1-5d2c09ab
+
+To lose nothing start `netspectra run` again with the same configuration, and end it by Ctrl-C.
+
+Exit status: 0 when nothing is left, 1 when something could not be taken away, 2 when the instance is not known.")]
+pub(crate) struct DetachArgs {
+    /// Names of instances, separated by commas [default: all that do not run].
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub(crate) instance: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,9 @@ pub(crate) struct Capture {
     /// ends early when a CPU has used half of its share; packets of flows beyond the whole are counted without their
     /// five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
+    /// Whether the kernel counts on when the process is killed, until it is started again (or `netspectra detach`). After
+    /// Ctrl-C or SIGTERM nothing stays, either way.
+    pub(crate) pin: bool,
 }
 
 impl Default for Capture {
@@ -44,6 +47,7 @@ impl Default for Capture {
             egress: "auto".into(),
             tunnel: "outer".into(),
             max_flows: 262_144,
+            pin: true,
         }
     }
 }

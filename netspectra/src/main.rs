@@ -4,6 +4,7 @@ mod analyze;
 mod cli;
 mod client;
 mod config;
+mod detach;
 mod doctor;
 mod object;
 mod output;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::main(args),
         cli::Command::Analyze(args) => analyze::main(&args),
         cli::Command::Doctor(args) => doctor::main(&args),
+        cli::Command::Detach(args) => detach::main(&args),
         cli::Command::Query(args) => client::query(&args),
         cli::Command::Top(args) => client::top(&args),
     };

@@ -4,6 +4,7 @@
 //! drains through the engine into the store, then the API closes.
 
 mod health;
+mod instance;
 mod live;
 mod metrics;
 mod token;
@@ -124,7 +125,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
     let view: Arc<dyn Store> = Arc::new(engine.view());
     let clock = Arc::new(SystemClock);
-    let epoch = clock.now();
+    let epoch = Nanos(source.epoch());
     let state = Arc::new(State::default());
     let (stats_to, stats) = watch::channel(EngineStats::default());
     let sampler = tokio::spawn(metrics::sample(engine.live(), stats_to));
@@ -140,7 +141,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
 
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
-    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS);
+    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS).from_generation(source.next_generation());
     let capture = agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), XdpSource::detach);
     let mut capture = tokio::spawn(capture);
     let mut engine = tokio::spawn(engine.run(inbox));
@@ -197,14 +198,17 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: config.capture.max_flows,
         identity: if config.capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer },
+        instance: config.capture.pin.then(|| instance::name(&node_name(config), &config.store.data_dir)),
     };
     XdpSource::open(object, &settings).map_err(|e| match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
+        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Pin { .. } => Failure::from(e),
         XdpError::NoInterface { .. }
         | XdpError::Privilege { .. }
         | XdpError::NoBtf
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::Busy { .. }
+        | XdpError::Layout { .. }
         | XdpError::TooMany { .. } => Failure::misuse(e),
     })
 }

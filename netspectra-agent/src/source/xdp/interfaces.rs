@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 
 /// `(index, name)` of the interfaces of this network namespace, by index.
 pub fn list_interfaces() -> Vec<(u32, String)> {
-    // `/proc/net/dev` follows the network namespace of the process; `/sys/class/net` follows its mount.
-    let text = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    // This file follows the network namespace of the thread, as the system calls do; `/sys/class/net` follows its mount.
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     let mut all: Vec<(u32, String)> = text
         .lines()
         .skip(2)
@@ -24,6 +24,17 @@ fn index_of(name: &str) -> Option<u32> {
     // SAFETY: `name` is a string with a terminating zero that outlives the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+/// The name of interface `index` of this network namespace.
+pub(super) fn name_of(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the length that the call writes at most, and outlives it.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    std::ffi::CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)
 }
 
 /// Whether `name` is a loopback interface of this network namespace.

@@ -1,21 +1,29 @@
 //! Live capture by XDP (ingress) and TCX or clsact (egress).
 //!
 //! Each CPU counts in tables of its own, in one of two generation slots. [`XdpSource::generation`] lets the programs fill
-//! the other slot, waits until no program can still be in the old one, and reads it; [`XdpSource::recycle`] puts fresh
-//! tables in its place.
+//! the other slot, waits until no program can still be in the old one, and reads it; [`XdpSource::recycle`] empties it.
+//!
+//! With an instance's name (see [`XdpConfig::instance`]) maps and hooks are pinned: a process that is killed leaves the
+//! counting to go on, and the next one goes on with it (see `pin`, `saved`, `kept`).
 
 mod attach;
 mod default_route;
+mod generations;
 mod interfaces;
+mod kept;
+mod left;
+mod pin;
+mod saved;
 mod sys;
 mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
+pub use generations::Step;
 pub use interfaces::{list_interfaces, match_interfaces};
+pub use left::{Left, give_up, instances};
 
-use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
 use crate::table::Identity;
 use attach::Attachments;
@@ -27,10 +35,11 @@ use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Nanos};
+use pin::Pins;
+use saved::{Keeper, Roster, Saved};
 use std::hash::BuildHasher as _;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::path::PathBuf;
 use tables::{Pod, Tables};
 use zerocopy::FromBytes;
 
@@ -64,6 +73,9 @@ pub struct XdpConfig {
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// The name under which maps and hooks are pinned, so that they outlive a process that is killed; `None`: everything
+    /// ends with the process. One process at a time has a name.
+    pub instance: Option<String>,
 }
 
 impl Default for XdpConfig {
@@ -74,6 +86,7 @@ impl Default for XdpConfig {
             egress: EgressChoice::Auto,
             max_flows: 262_144,
             identity: Identity::Outer,
+            instance: None,
         }
     }
 }
@@ -146,6 +159,32 @@ pub enum XdpError {
         /// The kernel's word.
         source: std::io::Error,
     },
+    /// The folder of pinned objects cannot be used.
+    #[error("cannot {what} `{path}`, where kernel state is kept")]
+    Pin {
+        /// What was tried.
+        what: &'static str,
+        /// The folder or the object.
+        path: PathBuf,
+        /// The kernel's word.
+        source: std::io::Error,
+    },
+    /// Another process has the instance.
+    #[error("another process holds `{path}`: end it first, or use another data folder")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another version left the state.
+    #[error(
+        "`{path}` was left by another version of the agent ({found}; this one has version {abi}), which counts on: start that version and end it by Ctrl-C, which loses nothing, or give up what it counted by `netspectra detach`", abi = netspectra_common::abi::ABI_VERSION
+    )]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
     /// Too many interfaces.
     #[error("{found} interfaces match, expected at most {most}: name fewer with --iface")]
     TooMany {
@@ -161,7 +200,6 @@ pub struct XdpSource {
     tables: Tables,
     control: Array<MapData, Pod<Control>>,
     no_table: PerCpuArray<MapData, Pod<Counter>>,
-    no_table_before: Counter,
     log: Option<RingBuf<MapData>>,
     events: RingBuf<MapData>,
     /// Says that a CPU's tables are filling.
@@ -171,13 +209,18 @@ pub struct XdpSource {
     /// Whether programs emit prefix events: not in test runs.
     emit: u32,
     attachments: Attachments,
-    interfaces: Vec<Interface>,
-    cpus: u32,
-    slot: u32,
-    /// The frozen slot still holds a generation that was not recycled.
-    frozen: bool,
-    started: Nanos,
+    /// What the interface slots mean from the next generation on.
+    next_roster: Roster,
+    /// Which generation is where; what is pinned is the same.
+    saved: Box<Saved>,
+    keeper: Keeper,
+    pins: Option<Pins>,
+    /// What a process before this one left is gone on with.
+    adopted: bool,
+    /// The frozen generation was handed out by this process.
+    returned: bool,
     ended: bool,
+    on_step: Option<Box<dyn FnMut(Step) + Send>>,
     bpf: Ebpf,
 }
 
@@ -189,30 +232,30 @@ impl XdpSource {
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
         let found = match_interfaces(&config.interfaces)?;
         let mut source = Self::load(object, config)?;
-        source.interfaces = found
-            .iter()
-            .enumerate()
-            .map(|(slot, (ifindex, name))| Interface {
-                slot: slot as u8,
-                ifindex: *ifindex,
-                name: Arc::from(name.as_str()),
-            })
-            .collect();
+        // Slots that a generation not yet read may have used keep their meaning in it.
+        let before = source.saved.interfaces.interfaces();
+        let interfaces = saved::assign(&before, &found)?;
         let mut slots: Array<_, u32> = take_map(&mut source.bpf, maps::IFACES)?;
-        for i in &source.interfaces {
+        for i in &interfaces {
             slots.set(i.ifindex, u32::from(i.slot) + 1, 0).map_err(|e| XdpError::Load {
                 what: format!("interface index {} (of `{}`)", i.ifindex, i.name),
                 why: e.to_string(),
             })?;
         }
+        source.saved.interfaces = Roster::of(&[before, interfaces.clone()].concat());
+        source.keeper.save(&source.saved)?;
         source.emit = 1;
-        source.set_slot(0)?;
-        source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode, config.egress)?;
-        source.started = sys::wall_clock();
+        source.set_slot()?;
+        let (mode, egress) = (config.mode, config.egress);
+        source.attachments =
+            Attachments::attach(&mut source.bpf, &interfaces, mode, egress, source.pins.as_ref())?;
+        source.next_roster = Roster::of(&interfaces);
+        source.step(Step::Attached);
         Ok(source)
     }
 
-    /// Loads the programs and makes the tables without attaching to anything; for tests by `BPF_PROG_TEST_RUN`.
+    /// Loads the programs and makes the tables, or takes over those that the instance left, without attaching to
+    /// anything; by itself for tests by `BPF_PROG_TEST_RUN`.
     ///
     /// # Errors
     /// As for [`XdpSource::open`].
@@ -223,13 +266,22 @@ impl XdpSource {
         let cpus = sys::possible_cpus();
         let outer = SLOTS * cpus;
         let inner = u8::from(config.identity == Identity::Inner);
-        let mut bpf = EbpfLoader::new()
+        let pins = match &config.instance {
+            Some(name) => Pins::open(name)?,
+            None => None,
+        };
+        let found = pins.as_ref().map(|p| left::find(p, cpus)).transpose()?.flatten();
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global(INNER_IDENTITY, &inner, true)
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
-            .map_max_entries(maps::TOTALS, outer)
-            .load(object)
-            .map_err(|e| load_error("the maps", &e))?;
+            .map_max_entries(maps::TOTALS, outer);
+        for (pins, name) in pins.iter().flat_map(|p| pin::KEPT.map(|name| (p, name))) {
+            // A map that is pinned already is taken instead of a new one.
+            loader.map_pin_path(name, pins.path(name));
+        }
+        let mut bpf = loader.load(object).map_err(|e| load_error("the maps", &e))?;
         let version = format!("ABI_{ABI_VERSION}");
         if bpf.map(&version).is_none() {
             return Err(XdpError::Object {
@@ -238,42 +290,47 @@ impl XdpSource {
         }
         let log = bpf.take_map("AYA_LOGS").and_then(|m| RingBuf::try_from(m).ok());
 
-        let mut control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
+        let control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
         let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
         let events: RingBuf<_> = take_map(&mut bpf, maps::EVENTS)?;
         let filling: RingBuf<_> = take_map(&mut bpf, maps::FILLING)?;
         let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
-        let early = flows / 2;
-        let mut tables = Tables::new(&mut bpf, cpus, flows)?;
-        for slot in 0..SLOTS {
-            tables.refresh(slot)?;
-        }
-        control
-            .set(0, Pod(Control { slot: 0, cpus, events: 0, early }), 0)
-            .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        let adopted = found.is_some();
+        let (tables, keeper, saved) = match (found, &pins) {
+            (Some((keeper, saved)), Some(pins)) => (Tables::adopt(&mut bpf, cpus, pins)?, keeper, saved),
+            _ => {
+                let saved = Box::new(Saved::new(sys::wall_clock().0, cpus));
+                (Tables::new(&mut bpf, cpus, flows, pins.as_ref())?, Keeper::default(), saved)
+            }
+        };
+        let early = tables.max_flows() / 2;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
         let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
         egress.load().map_err(|e| load_error("the egress program", &e))?;
-        Ok(Self {
+        let mut source = Self {
             tables,
             control,
             no_table,
-            no_table_before: Counter::default(),
             log,
             events,
             filling,
             early,
             emit: 0,
             attachments: Attachments::default(),
-            interfaces: Vec::new(),
-            cpus,
-            slot: 0,
-            frozen: false,
-            started: sys::wall_clock(),
+            next_roster: saved.interfaces,
+            saved,
+            keeper,
+            pins,
+            adopted,
+            returned: false,
             ended: false,
+            on_step: None,
             bpf,
-        })
+        };
+        source.set_slot()?;
+        source.begin()?;
+        Ok(source)
     }
 
     /// Where and how the programs are attached.
@@ -309,10 +366,13 @@ impl XdpSource {
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
-    /// Detaches; the next generation is the last.
+    /// Detaches; the next generation is the last. When it is recycled nothing is pinned any more.
     pub fn detach(&mut self) {
-        self.attachments = Attachments::default();
+        if let Err(error) = std::mem::take(&mut self.attachments).end(self.pins.as_ref()) {
+            tracing::warn!(%error, "a hook could not be taken away: `netspectra detach` does it");
+        }
         self.ended = true;
+        self.step(Step::Detached);
     }
 
     /// Whether a CPU's tables are filling, since this was asked or a generation ended.
@@ -325,8 +385,9 @@ impl XdpSource {
     }
 
     /// Tells the programs which slot to fill.
-    fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
-        let control = Control { slot, cpus: self.cpus, events: self.emit, early: self.early };
+    fn set_slot(&mut self) -> Result<(), XdpError> {
+        let Saved { slot, cpus, .. } = *self.saved;
+        let control = Control { slot, cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
@@ -354,19 +415,8 @@ impl XdpSource {
         dns
     }
 
-    /// Ends the filling of the current slot and returns its number.
-    fn freeze(&mut self) -> Result<u32, XdpError> {
-        let old = self.slot;
-        let next = (old + 1) % SLOTS;
-        self.set_slot(next)?;
-        self.slot = next;
-        // A program that read the old slot number may still be running: wait until none can be.
-        self.tables.wait_for_programs(next)?;
-        Ok(old)
-    }
-
-    /// Frames that met no table, since the last call.
-    fn missed(&mut self) -> Result<Counter, XdpError> {
+    /// Frames that met no table, since the maps were made.
+    fn missed(&self) -> Result<Counter, XdpError> {
         let per_cpu = self
             .no_table
             .get(&0, 0)
@@ -375,8 +425,7 @@ impl XdpSource {
         for c in per_cpu.iter() {
             sum.add(c.0);
         }
-        let before = std::mem::replace(&mut self.no_table_before, sum);
-        Ok(Counter::new(sum.packets.wrapping_sub(before.packets), sum.bytes.wrapping_sub(before.bytes)))
+        Ok(sum)
     }
 
     /// Kernel-side log records carry a fault of the agent; their number is what matters here.
@@ -391,10 +440,13 @@ impl XdpSource {
         }
     }
 
-    fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
-        let offset = sys::wall_minus_monotonic();
+    /// What the ended generation counted. The same again, but for hints, however often it is read.
+    fn read(&mut self) -> Result<Generation, XdpError> {
+        let slot = self.ended_slot();
+        let Saved { cpus, ended, .. } = *self.saved;
+        let offset = ended.offset;
         let mut totals = crate::generation::empty_totals();
-        for cpu in 0..self.cpus {
+        for cpu in 0..cpus {
             merge_totals(&mut totals, &*self.tables.totals(slot, cpu)?);
         }
         let hasher = foldhash::fast::RandomState::default();
@@ -403,7 +455,7 @@ impl XdpSource {
         let mut flows: Vec<FlowDelta> = Vec::with_capacity(most);
         // Holds places only: the keys are in `flows`.
         let mut index: HashTable<u32> = HashTable::with_capacity(most);
-        for cpu in 0..self.cpus {
+        for cpu in 0..cpus {
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
@@ -421,15 +473,14 @@ impl XdpSource {
                 }
             })?;
         }
-        let missed = self.missed()?;
-        totals.seen.add(missed);
-        totals.reasons[LossReason::NoTable as usize].add(missed);
+        totals.seen.add(ended.missed);
+        totals.reasons[LossReason::NoTable as usize].add(ended.missed);
         self.drain_log();
         let dns = self.drain_events(offset);
-        let start = self.started;
-        let end = sys::wall_clock().max(start);
-        self.started = end;
-        Ok(Generation { start, end, flows, totals, dns, interfaces: self.interfaces.clone(), last: self.ended })
+        let (start, end) = (Nanos(ended.start), Nanos(ended.end));
+        // A process that goes on with the end of the one before it has more to come.
+        let last = self.ended && ended.last != 0;
+        Ok(Generation { start, end, flows, totals, dns, interfaces: ended.interfaces.interfaces(), last })
     }
 }
 
@@ -447,32 +498,6 @@ impl TestRunner {
     pub fn run(&self, frame: &[u8], repeat: u32) -> std::io::Result<u32> {
         use std::os::fd::AsFd;
         sys::test_run(self.fd.as_fd(), frame, repeat)
-    }
-}
-
-impl Source for XdpSource {
-    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
-        if self.frozen {
-            self.recycle()?;
-        }
-        // What filled until now is in the generation that ends here.
-        let _ = self.is_filling();
-        let slot = self.freeze()?;
-        self.frozen = true;
-        Ok(Some(self.read(slot)?))
-    }
-
-    fn wake(&self) -> Option<OwnedFd> {
-        let wake = self.filling.as_fd().try_clone_to_owned();
-        wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
-    }
-
-    fn recycle(&mut self) -> Result<(), SourceError> {
-        if self.frozen {
-            self.tables.refresh((self.slot + 1) % SLOTS)?;
-            self.frozen = false;
-        }
-        Ok(())
     }
 }
 

@@ -2,15 +2,24 @@
 
 use super::table_types::Types;
 use netspectra_common::model::Nanos;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_BTF_LOAD: libc::c_long = 18;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
+const BPF_LINK_DETACH: libc::c_long = 34;
+/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
 /// `union bpf_attr` for `BPF_MAP_CREATE`.
 #[repr(C)]
@@ -40,11 +49,13 @@ pub(super) struct MapShape {
     pub(super) flags: u32,
 }
 
-/// Makes a map with `types` as its BTF.
+/// Makes a map, with `types` as its BTF where it goes into another map.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn create_map(shape: MapShape, types: Types<'_>) -> io::Result<OwnedFd> {
+pub(super) fn create_map(shape: MapShape, types: Option<Types<'_>>) -> io::Result<OwnedFd> {
+    let (btf_fd, btf_key_type_id, btf_value_type_id) =
+        types.map_or((0, 0, 0), |t| (t.btf.as_raw_fd() as u32, t.key, t.value));
     let attr = CreateAttr {
         map_type: shape.kind,
         key_size: shape.key as u32,
@@ -52,9 +63,9 @@ pub(super) fn create_map(shape: MapShape, types: Types<'_>) -> io::Result<OwnedF
         max_entries: shape.entries,
         map_flags: shape.flags,
         map_name: *b"netspectra\0\0\0\0\0\0",
-        btf_fd: types.btf.as_raw_fd() as u32,
-        btf_key_type_id: types.key,
-        btf_value_type_id: types.value,
+        btf_fd,
+        btf_key_type_id,
+        btf_value_type_id,
         ..CreateAttr::default()
     };
     // SAFETY: the attribute is a whole `bpf_attr` for this command and holds no pointers.
@@ -116,19 +127,33 @@ struct BatchAttr {
     flags: u64,
 }
 
+/// What a batch does with the entries that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// They stay.
+    Read,
+    /// They are deleted.
+    Take,
+}
+
 /// Reads up to `keys.len() / key_size` entries of a hash map, after the position `cursor` (`None`: from the start).
 ///
 /// Returns the entries read and whether more may follow. `keys` and `values` are packed arrays for `capacity` entries.
 ///
 /// # Errors
 /// The kernel's; `ENOSPC` when a bucket has more entries than `capacity`.
-pub(super) fn lookup_batch(
+pub(super) fn batch(
+    what: Batch,
     map: BorrowedFd<'_>,
     cursor: &mut Option<[u8; 64]>,
     keys: &mut [u8],
     values: &mut [u8],
     capacity: u32,
 ) -> io::Result<(usize, bool)> {
+    let command = match what {
+        Batch::Read => BPF_MAP_LOOKUP_BATCH,
+        Batch::Take => BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+    };
     let mut next = [0u8; 64];
     let mut attr = BatchAttr {
         in_batch: cursor.as_ref().map_or(0, |c| c.as_ptr() as u64),
@@ -142,7 +167,7 @@ pub(super) fn lookup_batch(
     };
     // SAFETY: the attribute is a whole `bpf_attr` for this command; its pointers are to buffers that outlive the call,
     // and the caller sized `keys` and `values` for `capacity` entries of the map (asserted in `tables`).
-    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>()) };
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attr, size_of::<BatchAttr>()) };
     if rc == 0 {
         *cursor = Some(next);
         return Ok((attr.count as usize, true));
@@ -171,16 +196,109 @@ pub(super) fn lookup<K: IntoBytes + Immutable, V: FromBytes + IntoBytes>(
     key: &K,
     value: &mut V,
 ) -> io::Result<()> {
+    lookup_bytes(map, key, value.as_mut_bytes())
+}
+
+/// As [`lookup`], into bytes whose number is the map's value size.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn lookup_bytes<K: IntoBytes + Immutable>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &mut [u8],
+) -> io::Result<()> {
     let attr = ElemAttr {
         map_fd: map.as_raw_fd() as u32,
         reserved: 0,
         key: key.as_bytes().as_ptr() as u64,
-        value: value.as_mut_bytes().as_mut_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
         flags: 0,
     };
-    // SAFETY: key and value are live buffers of the map's sizes (`tables` makes the maps from the same types), and any
-    // bytes that the kernel writes are a valid `V`.
+    // SAFETY: key and value are live buffers of the map's sizes: the maps are made from the same types, or their sizes
+    // were asked for before.
     let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const attr, size_of::<ElemAttr>()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes the value of `key` into a map with exactly these key and value sizes, which holds one value a key.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    let attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        reserved: 0,
+        key: key.as_bytes().as_ptr() as u64,
+        value: value.as_bytes().as_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are live buffers of the map's sizes: the maps are made from the same types, or their sizes
+    // were checked before. The kernel only reads them.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_ELEM, &raw const attr, size_of::<ElemAttr>()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `union bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+struct ObjectAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Opens the object that is pinned at `path`.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn object(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = ObjectAttr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the attribute is a whole `bpf_attr` for this command; `path` ends with a zero and outlives the call.
+    unsafe { new_fd(BPF_OBJ_GET, &attr) }
+}
+
+/// `union bpf_attr` for `BPF_LINK_DETACH`.
+#[repr(C)]
+struct DetachAttr {
+    link_fd: u32,
+    reserved: u32,
+}
+
+/// Takes a link's program off its hook, whoever else holds the link.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = DetachAttr { link_fd: link.as_raw_fd() as u32, reserved: 0 };
+    // SAFETY: the attribute is a whole `bpf_attr` for this command and holds no pointers.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attr, size_of::<DetachAttr>()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether `path` is in a BPF file system.
+pub(super) fn is_bpf_fs(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: all zeros is a valid structure to fill in.
+    let mut info: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero and outlives the call, which writes into `info` only.
+    let rc = unsafe { libc::statfs(path.as_ptr(), &raw mut info) };
+    rc == 0 && info.f_type as u64 == BPF_FS_MAGIC
+}
+
+/// Mounts a BPF file system at `path`, for its owner alone.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn mount_bpf_fs(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: all strings end with a zero and outlive the call.
+    let rc = unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), flags, c"mode=0700".as_ptr().cast()) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

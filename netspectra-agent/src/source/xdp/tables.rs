@@ -1,18 +1,25 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
-use super::sys::{self, MapShape};
+use super::pin::Pins;
+use super::saved::check_sizes;
+use super::sys::{self, Batch, MapShape};
 use super::table_types::TableTypes;
 use super::{XdpError, take_map};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, MapData};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
-use netspectra_common::abi::{FlowKey, FlowKey4, FlowStats, GenTotals, maps};
+use netspectra_common::abi::{Counter, FlowKey, FlowKey4, FlowStats, GenTotals, SLOTS, maps};
 use std::os::fd::AsFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Entries a batch look-up asks for.
 const BATCH: usize = 4096;
 const BPF_F_NO_PREALLOC: u32 = 1;
+/// Kinds of tables, as their pins are called before the number.
+const FLOWS4: &str = "flows4-";
+const FLOWS: &str = "flows-";
+/// The kind that holds the totals.
+pub(super) const TOTALS: &str = "totals-";
 
 /// Lets an ABI structure cross the library's typed maps.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +37,10 @@ struct CpuTables {
 
 /// Outer maps, and the inner maps that are in them.
 pub(super) struct Tables {
-    outer4: ArrayOfMaps<MapData, MapData>,
-    outer: ArrayOfMaps<MapData, MapData>,
+    /// Open until the programs, which name them by descriptor, are loaded.
+    _outer: [ArrayOfMaps<MapData, MapData>; 2],
     outer_totals: ArrayOfMaps<MapData, MapData>,
-    inner: Vec<Option<CpuTables>>,
-    types: TableTypes,
+    inner: Vec<CpuTables>,
     cpus: u32,
     max_flows: u32,
     keys: Vec<u8>,
@@ -42,70 +48,89 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(bpf: &mut Ebpf, cpus: u32, max_flows: u32) -> Result<Self, XdpError> {
+    /// Makes the tables of every slot and CPU, `max_flows` entries each, and pins them where there are `pins`.
+    pub(super) fn new(bpf: &mut Ebpf, cpus: u32, max_flows: u32, pins: Option<&Pins>) -> Result<Self, XdpError> {
         let sizes = [
             (size_of::<FlowKey4>(), size_of::<FlowStats>()),
             (size_of::<FlowKey>(), size_of::<FlowStats>()),
             (size_of::<u32>(), size_of::<GenTotals>()),
         ];
         let types = TableTypes::load(&sizes).map_err(|e| super::load_error("the types of the tables", &e))?;
-        Ok(Self {
-            types,
-            outer4: take_map(bpf, maps::FLOWS4)?,
-            outer: take_map(bpf, maps::FLOWS)?,
-            outer_totals: take_map(bpf, maps::TOTALS)?,
-            inner: (0..netspectra_common::abi::SLOTS * cpus).map(|_| None).collect(),
-            cpus,
-            max_flows,
-            keys: Vec::new(),
-            values: Vec::new(),
-        })
+        let mut outer4: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::FLOWS4)?;
+        let mut outer: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::FLOWS)?;
+        let mut outer_totals: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::TOTALS)?;
+        let mut inner = Vec::new();
+        for at in 0..SLOTS * cpus {
+            let tables = CpuTables {
+                flows4: flow_map::<FlowKey4>(&types, 0, max_flows)?,
+                flows: flow_map::<FlowKey>(&types, 1, max_flows)?,
+                totals: totals_map(&types)?,
+            };
+            outer4.set(at, &tables.flows4, 0).map_err(|e| new_map(&e))?;
+            outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
+            outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e))?;
+            if let Some(pins) = pins {
+                for (kind, map) in [(FLOWS4, &tables.flows4), (FLOWS, &tables.flows), (TOTALS, &tables.totals)] {
+                    map.pin(pins.path(&name(kind, at))).map_err(|e| super::load_error("a table to be pinned", &e))?;
+                }
+            }
+            inner.push(tables);
+        }
+        let _outer = [outer4, outer];
+        Ok(Self { _outer, outer_totals, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
-    /// Puts empty tables into every place of `slot`. The old ones are freed by the kernel.
-    pub(super) fn refresh(&mut self, slot: u32) -> Result<(), XdpError> {
+    /// Takes over the tables that are pinned.
+    ///
+    /// # Errors
+    /// [`XdpError::Layout`] when one has other sizes.
+    pub(super) fn adopt(bpf: &mut Ebpf, cpus: u32, pins: &Pins) -> Result<Self, XdpError> {
+        let _outer = [take_map(bpf, maps::FLOWS4)?, take_map(bpf, maps::FLOWS)?];
+        let outer_totals = take_map(bpf, maps::TOTALS)?;
+        let mut max_flows = u32::MAX;
+        let mut take = |kind: &str, at: u32, key: usize, value: usize| {
+            let name = name(kind, at);
+            let map = MapData::from_pin(pins.path(&name)).map_err(|e| super::load_error("a pinned table", &e))?;
+            let info = map.info().map_err(|e| super::load_error("a pinned table", &e))?;
+            check_sizes(pins, &name, &info, key, value)?;
+            if kind != TOTALS {
+                max_flows = max_flows.min(info.max_entries());
+            }
+            Ok::<_, XdpError>(map)
+        };
+        let mut inner = Vec::new();
+        for at in 0..SLOTS * cpus {
+            inner.push(CpuTables {
+                flows4: take(FLOWS4, at, size_of::<FlowKey4>(), size_of::<FlowStats>())?,
+                flows: take(FLOWS, at, size_of::<FlowKey>(), size_of::<FlowStats>())?,
+                totals: take(TOTALS, at, size_of::<u32>(), size_of::<GenTotals>())?,
+            });
+        }
+        Ok(Self { _outer, outer_totals, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+    }
+
+    /// Entries of each flow table.
+    pub(super) fn max_flows(&self) -> u32 {
+        self.max_flows
+    }
+
+    /// Empties every table of `slot`, which must be frozen. It may be called again after it was cut short.
+    ///
+    /// The kernel's memory for the entries goes; the tables stay, so that this needs no privilege.
+    pub(super) fn clear(&mut self, slot: u32) -> Result<(), XdpError> {
         for cpu in 0..self.cpus {
-            let at = slot * self.cpus + cpu;
-            let tables = CpuTables {
-                flows4: self.flow_map::<FlowKey4>(0)?,
-                flows: self.flow_map::<FlowKey>(1)?,
-                totals: self.totals_map()?,
-            };
-            self.outer4.set(at, &tables.flows4, 0).map_err(|e| new_map(&e))?;
-            self.outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
-            self.outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e))?;
-            self.inner[at as usize] = Some(tables);
+            let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { continue };
+            let (keys, values) = (&mut self.keys, &mut self.values);
+            each_entry::<FlowKey4>(Batch::Take, &tables.flows4, maps::FLOWS4, keys, values, &mut |_, _| {})?;
+            each_entry::<FlowKey>(Batch::Take, &tables.flows, maps::FLOWS, keys, values, &mut |_, _| {})?;
+            let empty = crate::generation::empty_totals();
+            sys::update(tables.totals.fd().as_fd(), &0u32, &*empty).map_err(|source| XdpError::Map {
+                call: "BPF_MAP_UPDATE_ELEM",
+                map: maps::TOTALS,
+                source,
+            })?;
         }
         Ok(())
-    }
-
-    fn flow_map<K>(&self, table: u32) -> Result<MapData, XdpError> {
-        let shape = MapShape {
-            kind: BPF_MAP_TYPE_HASH as u32,
-            key: size_of::<K>(),
-            value: size_of::<FlowStats>(),
-            entries: self.max_flows,
-            flags: BPF_F_NO_PREALLOC,
-        };
-        self.create(table, shape)
-    }
-
-    fn totals_map(&self) -> Result<MapData, XdpError> {
-        let shape = MapShape {
-            kind: BPF_MAP_TYPE_ARRAY as u32,
-            key: size_of::<u32>(),
-            value: size_of::<GenTotals>(),
-            entries: 1,
-            flags: 0,
-        };
-        self.create(2, shape)
-    }
-
-    fn create(&self, table: u32, shape: MapShape) -> Result<MapData, XdpError> {
-        let is_array = shape.kind == BPF_MAP_TYPE_ARRAY as u32;
-        let fd = sys::create_map(shape, self.types.of(table, is_array))
-            .map_err(|e| super::load_error("a counting table", &e))?;
-        MapData::from_fd(fd).map_err(|e| new_map(&e))
     }
 
     /// Returns when no program can still use a table of another slot than `current`.
@@ -114,15 +139,15 @@ impl Tables {
     /// `kernel/bpf/syscall.c`), and programs run inside an RCU read-side section.
     pub(super) fn wait_for_programs(&mut self, current: u32) -> Result<(), XdpError> {
         let at = current * self.cpus;
-        match &self.inner[at as usize] {
+        match self.inner.get(at as usize) {
             Some(tables) => self.outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e)),
-            None => self.refresh(current),
+            None => Ok(()),
         }
     }
 
     /// What `cpu` counted in `slot` beside the flows.
     pub(super) fn totals(&self, slot: u32, cpu: u32) -> Result<Box<GenTotals>, XdpError> {
-        let Some(tables) = &self.inner[(slot * self.cpus + cpu) as usize] else {
+        let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else {
             return Ok(crate::generation::empty_totals());
         };
         let mut totals = crate::generation::empty_totals();
@@ -141,16 +166,66 @@ impl Tables {
         cpu: u32,
         each: &mut dyn FnMut(FlowKey, FlowStats),
     ) -> Result<(), XdpError> {
-        let Some(tables) = &self.inner[(slot * self.cpus + cpu) as usize] else { return Ok(()) };
-        read_all::<FlowKey4>(&tables.flows4, maps::FLOWS4, &mut self.keys, &mut self.values, &mut |k, s| {
-            each(k.into(), s)
-        })?;
-        read_all::<FlowKey>(&tables.flows, maps::FLOWS, &mut self.keys, &mut self.values, each)
+        let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { return Ok(()) };
+        let (keys, values) = (&mut self.keys, &mut self.values);
+        each_entry::<FlowKey4>(Batch::Read, &tables.flows4, maps::FLOWS4, keys, values, &mut |k, s| each(k.into(), s))?;
+        each_entry::<FlowKey>(Batch::Read, &tables.flows, maps::FLOWS, keys, values, each)
     }
 }
 
-/// Reads a frozen hash map by batches. A bucket with more entries than a batch makes the batch grow.
-fn read_all<K: FromBytes + IntoBytes + Immutable + Copy + 'static>(
+/// What the totals of one table say was seen, whatever the version that made it: every layout begins with it.
+///
+/// # Errors
+/// The kernel's, or a map that is no such table.
+pub(super) fn seen_of(pins: &Pins, name: &str) -> Result<Counter, XdpError> {
+    let map = MapData::from_pin(pins.path(name)).map_err(|e| super::load_error("a pinned table", &e))?;
+    let info = map.info().map_err(|e| super::load_error("a pinned table", &e))?;
+    let mut value = vec![0u8; info.value_size() as usize];
+    sys::lookup_bytes(map.fd().as_fd(), &0u32, &mut value).map_err(|source| XdpError::Map {
+        call: "BPF_MAP_LOOKUP_ELEM",
+        map: maps::TOTALS,
+        source,
+    })?;
+    Ok(Counter::read_from_prefix(&value).map_or_else(|_| Counter::default(), |(seen, _)| seen))
+}
+
+/// The name under which table `at` of a kind is pinned.
+pub(super) fn name(kind: &str, at: u32) -> String {
+    format!("{kind}{at}")
+}
+
+fn flow_map<K>(types: &TableTypes, table: u32, max_flows: u32) -> Result<MapData, XdpError> {
+    let shape = MapShape {
+        kind: BPF_MAP_TYPE_HASH as u32,
+        key: size_of::<K>(),
+        value: size_of::<FlowStats>(),
+        entries: max_flows,
+        flags: BPF_F_NO_PREALLOC,
+    };
+    create(types, table, shape)
+}
+
+fn totals_map(types: &TableTypes) -> Result<MapData, XdpError> {
+    let shape = MapShape {
+        kind: BPF_MAP_TYPE_ARRAY as u32,
+        key: size_of::<u32>(),
+        value: size_of::<GenTotals>(),
+        entries: 1,
+        flags: 0,
+    };
+    create(types, 2, shape)
+}
+
+fn create(types: &TableTypes, table: u32, shape: MapShape) -> Result<MapData, XdpError> {
+    let is_array = shape.kind == BPF_MAP_TYPE_ARRAY as u32;
+    let fd = sys::create_map(shape, Some(types.of(table, is_array)))
+        .map_err(|e| super::load_error("a counting table", &e))?;
+    MapData::from_fd(fd).map_err(|e| new_map(&e))
+}
+
+/// Reads a frozen hash map by batches, or empties it. A bucket with more entries than a batch makes the batch grow.
+fn each_entry<K: FromBytes + IntoBytes + Immutable + Copy + 'static>(
+    what: Batch,
     map: &MapData,
     name: &'static str,
     keys: &mut Vec<u8>,
@@ -163,13 +238,19 @@ fn read_all<K: FromBytes + IntoBytes + Immutable + Copy + 'static>(
         // The buffers hold `capacity` entries of the key and value sizes that `flow_map::<K>` made the map with.
         keys.resize(capacity * size_of::<K>(), 0);
         values.resize(capacity * size_of::<FlowStats>(), 0);
-        let (n, more) = match sys::lookup_batch(map.fd().as_fd(), &mut cursor, keys, values, capacity as u32) {
+        let (n, more) = match sys::batch(what, map.fd().as_fd(), &mut cursor, keys, values, capacity as u32) {
             Ok(read) => read,
             Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && capacity < 1 << 20 => {
                 capacity *= 2;
                 continue;
             }
-            Err(source) => return Err(XdpError::Map { call: "BPF_MAP_LOOKUP_BATCH", map: name, source }),
+            Err(source) => {
+                let call = match what {
+                    Batch::Read => "BPF_MAP_LOOKUP_BATCH",
+                    Batch::Take => "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
+                };
+                return Err(XdpError::Map { call, map: name, source });
+            }
         };
         let (key_bytes, value_bytes) = (n * size_of::<K>(), n * size_of::<FlowStats>());
         for (k, v) in keys[..key_bytes]

@@ -1,0 +1,185 @@
+//! How generations follow each other: what is written before and after each step, so that a kill at any moment loses
+//! nothing and doubles nothing. The table of moments is in `saved`.
+
+use super::saved::{Keeper, Phase};
+use super::{XdpError, XdpSource, sys};
+use crate::generation::Generation;
+use crate::source::{Source, SourceError};
+use netspectra_common::abi::{Counter, SLOTS};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+/// What was just done. A kill after each is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Maps and tables are there, and count as the instance's.
+    Begun,
+    /// The programs are attached, and their hooks kept.
+    Attached,
+    /// It is written that the generation ends.
+    Ending,
+    /// The programs were told to fill the other slot.
+    Told,
+    /// No program fills the old slot any more.
+    Still,
+    /// The generation's end is written: it is final.
+    Frozen,
+    /// It is written that the generation is safe elsewhere.
+    Clearing,
+    /// Its tables are empty.
+    Emptied,
+    /// It is written that they are.
+    Clean,
+    /// The programs are detached for good.
+    Detached,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Begun,
+        Self::Attached,
+        Self::Ending,
+        Self::Told,
+        Self::Still,
+        Self::Frozen,
+        Self::Clearing,
+        Self::Emptied,
+        Self::Clean,
+        Self::Detached,
+    ];
+}
+
+impl XdpSource {
+    /// Names the run in chunk ids: its start, Unix nanoseconds. A run goes on over kills and ends with [`Self::detach`].
+    pub fn epoch(&self) -> u64 {
+        self.saved.epoch
+    }
+
+    /// The number of the generation that [`Source::generation`] returns next.
+    pub fn next_generation(&self) -> u64 {
+        match self.saved.phase() {
+            Phase::Freezing | Phase::Frozen if !self.returned => self.saved.ended.number,
+            Phase::Clean | Phase::Freezing | Phase::Frozen | Phase::Clearing => self.saved.number,
+        }
+    }
+
+    /// Whether this source went on with what a process before it left.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Calls `f` after each step; for tests of what a kill there does.
+    #[doc(hidden)]
+    pub fn on_step(&mut self, f: impl FnMut(Step) + Send + 'static) {
+        self.on_step = Some(Box::new(f));
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        if let Some(f) = &mut self.on_step {
+            f(step);
+        }
+    }
+
+    /// From now on the instance's folder counts.
+    pub(super) fn begin(&mut self) -> Result<(), XdpError> {
+        if let Some(pins) = &self.pins
+            && !self.adopted
+        {
+            self.keeper = Keeper::begin(pins, &self.saved)?;
+        }
+        self.step(Step::Begun);
+        Ok(())
+    }
+
+    /// The slot that is not being filled.
+    pub(super) fn ended_slot(&self) -> u32 {
+        (self.saved.slot + SLOTS - 1) % SLOTS
+    }
+
+    fn save(&mut self, phase: Phase, step: Step) -> Result<(), XdpError> {
+        self.saved.set_phase(phase);
+        self.keeper.save(&self.saved)?;
+        self.step(step);
+        Ok(())
+    }
+
+    /// Ends the generation that is being filled.
+    fn freeze(&mut self) -> Result<(), XdpError> {
+        let saved = &mut *self.saved;
+        saved.ended.number = saved.number;
+        saved.ended.start = saved.started;
+        saved.ended.interfaces = saved.interfaces;
+        saved.ended.last = u32::from(self.ended);
+        saved.number += 1;
+        saved.slot = (saved.slot + 1) % SLOTS;
+        saved.interfaces = self.next_roster;
+        self.returned = false;
+        self.save(Phase::Freezing, Step::Ending)?;
+        self.finish_freeze()
+    }
+
+    /// The rest of [`Self::freeze`]: may be done again.
+    fn finish_freeze(&mut self) -> Result<(), XdpError> {
+        self.set_slot()?;
+        self.step(Step::Told);
+        // A program that read the old slot number may still be running: wait until none can be.
+        self.tables.wait_for_programs(self.saved.slot)?;
+        self.step(Step::Still);
+        let missed = self.missed()?;
+        let saved = &mut *self.saved;
+        let before = std::mem::replace(&mut saved.missed, missed);
+        saved.ended.missed = Counter::new(
+            missed.packets.wrapping_sub(before.packets),
+            missed.bytes.wrapping_sub(before.bytes),
+        );
+        saved.ended.offset = sys::wall_minus_monotonic();
+        saved.ended.end = sys::wall_clock().0.max(saved.ended.start);
+        saved.started = saved.ended.end;
+        self.save(Phase::Frozen, Step::Frozen)
+    }
+
+    fn release(&mut self) -> Result<(), XdpError> {
+        if matches!(self.saved.phase(), Phase::Frozen | Phase::Clearing) {
+            self.save(Phase::Clearing, Step::Clearing)?;
+            self.tables.clear(self.ended_slot())?;
+            self.step(Step::Emptied);
+            self.save(Phase::Clean, Step::Clean)?;
+        }
+        if self.ended
+            && self.saved.ended.last != 0
+            && let Some(pins) = self.pins.take()
+        {
+            self.keeper = Keeper::default();
+            pins.remove_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for XdpSource {
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        // What filled until now is in the generation that ends here.
+        let _ = self.is_filling();
+        match self.saved.phase() {
+            Phase::Clean => self.freeze()?,
+            Phase::Freezing => self.finish_freeze()?,
+            // Left by a process before this one, which may have sent it.
+            Phase::Frozen if !self.returned => {}
+            Phase::Frozen | Phase::Clearing => {
+                self.release()?;
+                self.freeze()?;
+            }
+        }
+        self.returned = true;
+        Ok(Some(self.read()?))
+    }
+
+    fn wake(&self) -> Option<OwnedFd> {
+        let wake = self.filling.as_fd().try_clone_to_owned();
+        wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
+    }
+
+    fn recycle(&mut self) -> Result<(), SourceError> {
+        Ok(self.release()?)
+    }
+}

@@ -1,0 +1,305 @@
+//! What a process that is killed leaves for the next one: which generation is where, in one element of a pinned array.
+//!
+//! The element is replaced by one system call, which a kill does not cut in two. What must be true at each moment is in
+//! the order of the writes:
+//!
+//! | written | the tables then | after a kill the next process |
+//! |---|---|---|
+//! | [`Phase::Freezing`] | programs fill the old slot or, once told, the other one | tells the programs, waits, reads |
+//! | [`Phase::Frozen`] | the old slot is final, with its end and its clock | reads the same again, under the same number |
+//! | [`Phase::Clearing`] | the generation is safe elsewhere, part of it is gone here | clears the rest |
+//! | [`Phase::Clean`] | the old slot is empty | goes on |
+
+use super::XdpError;
+use super::pin::Pins;
+use super::sys::{self, MapShape};
+use aya::maps::{MapData, MapInfo};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use netspectra_common::abi::{ABI_VERSION, Counter, Obs};
+use netspectra_common::model::Interface;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+const MAGIC: [u8; 8] = *b"nspstate";
+/// Version of [`Saved`]; raised with every change of it.
+const LAYOUT: u32 = 1;
+/// Interfaces that a key can tell apart.
+const MOST: usize = Obs::MAX_IFACE as usize + 1;
+/// `IFNAMSIZ`.
+const NAME: usize = 16;
+
+/// How far the slot that is not being filled is on its way back to empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Phase {
+    /// Empty.
+    Clean = 0,
+    /// Its generation has ended; programs may not know yet.
+    Freezing = 1,
+    /// Its generation is final and may not be safe elsewhere.
+    Frozen = 2,
+    /// Its generation is safe elsewhere.
+    Clearing = 3,
+}
+
+/// One interface of a [`Roster`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct Place {
+    /// 0: nothing here.
+    ifindex: u32,
+    name: [u8; NAME],
+}
+
+/// What the interface slots of a generation mean.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct Roster {
+    places: [Place; MOST],
+}
+
+impl Roster {
+    /// The roster of `interfaces`; a slot that no key can carry is left out.
+    pub(super) fn of(interfaces: &[Interface]) -> Self {
+        let mut places = [Place { ifindex: 0, name: [0; NAME] }; MOST];
+        for i in interfaces {
+            if let Some(place) = places.get_mut(usize::from(i.slot)) {
+                place.ifindex = i.ifindex;
+                // The last byte stays zero: a name has at most 15.
+                place.name.iter_mut().take(NAME - 1).zip(i.name.bytes()).for_each(|(to, from)| *to = from);
+            }
+        }
+        Self { places }
+    }
+
+    /// The interfaces, by slot.
+    pub(super) fn interfaces(&self) -> Vec<Interface> {
+        let used = self.places.iter().enumerate().filter(|(_, p)| p.ifindex != 0);
+        used.map(|(slot, p)| {
+            let len = p.name.iter().position(|b| *b == 0).unwrap_or(NAME);
+            let name = String::from_utf8_lossy(&p.name[..len]);
+            Interface { slot: slot as u8, ifindex: p.ifindex, name: Arc::from(&*name) }
+        })
+        .collect()
+    }
+}
+
+/// The slot that is not being filled.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct Ended {
+    phase: u32,
+    /// 1: the source has nothing after it.
+    pub(super) last: u32,
+    pub(super) number: u64,
+    /// Unix nanoseconds.
+    pub(super) start: u64,
+    /// Unix nanoseconds, from [`Phase::Frozen`] on.
+    pub(super) end: u64,
+    /// What turns the programs' clock into Unix time, from [`Phase::Frozen`] on.
+    pub(super) offset: u64,
+    /// Frames that met no table, from [`Phase::Frozen`] on.
+    pub(super) missed: Counter,
+    pub(super) interfaces: Roster,
+}
+
+/// Everything that is kept.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct Saved {
+    magic: [u8; 8],
+    layout: u32,
+    abi: u32,
+    /// The run, as chunk ids have it: Unix nanoseconds of its start.
+    pub(super) epoch: u64,
+    /// The generation that is being filled.
+    pub(super) number: u64,
+    /// Its begin, Unix nanoseconds.
+    pub(super) started: u64,
+    /// Frames that met no table before it, since the maps were made.
+    pub(super) missed: Counter,
+    /// Where programs fill it.
+    pub(super) slot: u32,
+    /// CPUs that have tables.
+    pub(super) cpus: u32,
+    pub(super) interfaces: Roster,
+    /// The generation before it.
+    pub(super) ended: Ended,
+}
+
+impl Saved {
+    /// The begin of a run: nothing counted, slot 0 to be filled.
+    pub(super) fn new(epoch: u64, cpus: u32) -> Self {
+        let interfaces = Roster::of(&[]);
+        let ended = Ended {
+            phase: Phase::Clean as u32,
+            last: 0,
+            number: 0,
+            start: 0,
+            end: 0,
+            offset: 0,
+            missed: Counter::default(),
+            interfaces,
+        };
+        Self {
+            magic: MAGIC,
+            layout: LAYOUT,
+            abi: ABI_VERSION,
+            epoch,
+            number: 0,
+            started: epoch,
+            missed: Counter::default(),
+            slot: 0,
+            cpus,
+            interfaces,
+            ended,
+        }
+    }
+
+    /// How far the ended generation is. A number that nothing writes counts as [`Phase::Frozen`]: reading again is safe.
+    pub(super) fn phase(&self) -> Phase {
+        match self.ended.phase {
+            0 => Phase::Clean,
+            1 => Phase::Freezing,
+            3 => Phase::Clearing,
+            _ => Phase::Frozen,
+        }
+    }
+
+    /// Notes how far the ended generation is.
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        self.ended.phase = phase as u32;
+    }
+}
+
+/// The pinned element; none where nothing is kept.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    map: Option<MapData>,
+}
+
+impl Keeper {
+    /// What was left in the folder; `None` when it holds nothing that counts.
+    ///
+    /// # Errors
+    /// [`XdpError::Layout`] when it was left by another version.
+    pub(super) fn find(pins: &Pins) -> Result<Option<(Self, Box<Saved>)>, XdpError> {
+        let path = pins.state();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let map = MapData::from_pin(&path).map_err(|e| super::load_error("the pinned state", &e))?;
+        let info = map.info().map_err(|e| super::load_error("the pinned state", &e))?;
+        let other = |found: String| XdpError::Layout { path: pins.dir().to_owned(), found };
+        let mut bytes = vec![0u8; info.value_size() as usize];
+        sys::lookup_bytes(map.fd().as_fd(), &0u32, &mut bytes).map_err(|source| XdpError::Map {
+            call: "BPF_MAP_LOOKUP_ELEM",
+            map: "state",
+            source,
+        })?;
+        let word = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let (layout, abi) = (word(8), word(12));
+        if !bytes.starts_with(&MAGIC) {
+            return Err(other("something else".into()));
+        }
+        if (layout, abi) != (LAYOUT, ABI_VERSION) {
+            return Err(other(format!("version {abi}.{layout}")));
+        }
+        let saved = Saved::read_from_bytes(&bytes).map_err(|_| other(format!("{} bytes", bytes.len())))?;
+        Ok(Some((Self { map: Some(map) }, Box::new(saved))))
+    }
+
+    /// Pins `saved`: from now on the folder counts.
+    pub(super) fn begin(pins: &Pins, saved: &Saved) -> Result<Self, XdpError> {
+        let failed = |e: &(dyn std::error::Error + 'static)| super::load_error("the state to be pinned", e);
+        let shape = MapShape {
+            kind: BPF_MAP_TYPE_ARRAY as u32,
+            key: size_of::<u32>(),
+            value: size_of::<Saved>(),
+            entries: 1,
+            flags: 0,
+        };
+        let fd = sys::create_map(shape, None).map_err(|e| failed(&e))?;
+        let keeper = Self { map: Some(MapData::from_fd(fd).map_err(|e| failed(&e))?) };
+        keeper.save(saved)?;
+        if let Some(map) = &keeper.map {
+            map.pin(pins.state()).map_err(|e| failed(&e))?;
+        }
+        Ok(keeper)
+    }
+
+    /// Writes `saved`, all at once.
+    pub(super) fn save(&self, saved: &Saved) -> Result<(), XdpError> {
+        let Some(map) = &self.map else { return Ok(()) };
+        sys::update(map.fd().as_fd(), &0u32, saved).map_err(|source| XdpError::Map {
+            call: "BPF_MAP_UPDATE_ELEM",
+            map: "state",
+            source,
+        })
+    }
+}
+
+/// Slots for the interfaces `wanted`, index and name, in a run in which slots had the meaning `before`: an interface keeps
+/// its slot, a new one gets one that is free.
+///
+/// # Errors
+/// [`XdpError::TooMany`] when there are none.
+pub(super) fn assign(before: &[Interface], wanted: &[(u32, String)]) -> Result<Vec<Interface>, XdpError> {
+    let mut free = (0..=Obs::MAX_IFACE).filter(|slot| before.iter().all(|i| i.slot != *slot));
+    let slots = wanted.iter().map(|(ifindex, name)| {
+        let slot = before.iter().find(|i| i.ifindex == *ifindex).map(|i| i.slot).or_else(|| free.next());
+        let slot = slot.ok_or(XdpError::TooMany { found: before.len() + wanted.len(), most: MOST })?;
+        Ok(Interface { slot, ifindex: *ifindex, name: Arc::from(name.as_str()) })
+    });
+    slots.collect()
+}
+
+/// Asserts that a pinned map has the sizes of this version.
+///
+/// # Errors
+/// [`XdpError::Layout`].
+pub(super) fn check_sizes(pins: &Pins, name: &str, info: &MapInfo, key: usize, value: usize) -> Result<(), XdpError> {
+    let found = (info.key_size() as usize, info.value_size() as usize);
+    if found == (key, value) {
+        return Ok(());
+    }
+    let found = format!("map `{name}` with keys of {} and values of {} bytes", found.0, found.1);
+    Err(XdpError::Layout { path: pins.dir().to_owned(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_roster_gives_back_the_interfaces_by_slot() {
+        let one = |slot, ifindex, name: &str| Interface { slot, ifindex, name: name.into() };
+        let interfaces = [one(0, 2, "eth0"), one(3, 77, "a-long-name-15b"), one(Obs::MAX_IFACE, 5, "lo")];
+        assert_eq!(Roster::of(&interfaces).interfaces(), interfaces);
+        assert!(Roster::of(&[]).interfaces().is_empty());
+    }
+
+    #[test]
+    fn an_interface_keeps_its_slot_and_a_new_one_takes_a_free_one() {
+        let one = |slot, ifindex, name: &str| Interface { slot, ifindex, name: name.into() };
+        let before = [one(0, 2, "eth0"), one(1, 3, "eth1")];
+        let wanted = [(3, "eth1".to_owned()), (9, "eth2".to_owned())];
+        assert_eq!(assign(&before, &wanted).unwrap(), [one(1, 3, "eth1"), one(2, 9, "eth2")]);
+        assert_eq!(assign(&[], &wanted).unwrap(), [one(0, 3, "eth1"), one(1, 9, "eth2")]);
+        let many: Vec<(u32, String)> = (0..127).map(|i| (100 + i, format!("veth{i}"))).collect();
+        assert!(matches!(assign(&before, &many), Err(XdpError::TooMany { .. })));
+        assert_eq!(assign(&before[..1], &many).unwrap().len(), 127);
+    }
+
+    #[test]
+    fn a_run_begins_clean_with_generation_0() {
+        let mut saved = Saved::new(7, 2);
+        assert_eq!((saved.phase(), saved.number, saved.started, saved.slot), (Phase::Clean, 0, 7, 0));
+        for phase in [Phase::Freezing, Phase::Frozen, Phase::Clearing, Phase::Clean] {
+            saved.set_phase(phase);
+            assert_eq!(saved.phase(), phase);
+        }
+    }
+}
