@@ -34,6 +34,11 @@ impl Instance {
 
     /// Starts one on any interface of the monitored namespace.
     pub fn start_with(pair: &Pair, iface: &str, mode: &str, data: tempfile::TempDir) -> Self {
+        Self::start_named(pair, iface, mode, "test", data)
+    }
+
+    /// As [`Instance::start_with`], under a node name of its own.
+    pub fn start_named(pair: &Pair, iface: &str, mode: &str, node: &str, data: tempfile::TempDir) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
             .args([
@@ -46,7 +51,7 @@ impl Instance {
                 "--listen",
                 "127.0.0.1:0",
                 "--node",
-                "test",
+                node,
                 "--data-dir",
             ])
             .arg(data.path())

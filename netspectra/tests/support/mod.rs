@@ -4,5 +4,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
 pub mod instance;
+pub mod kill;
 pub mod net;
 pub mod traffic;
