@@ -1,0 +1,82 @@
+//! What runs inside another kernel (`cargo xtask test-vm`): loads every program with the agent's loader, attaches them to a
+//! pair of virtual interfaces, sends traffic, and compares every count with what was sent.
+//!
+//! The host reads standard output: lines that begin with `netspectra-vm:` and hold a JSON object each. The last one says
+//! whether all of it was as expected.
+#![allow(clippy::print_stdout, reason = "the console is how the guest answers")]
+
+mod counts;
+mod live;
+mod traffic;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpSource};
+use netspectra_fuzz::differential::{self, Kernel, User};
+use netspectra_fuzz::frames::Frames;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Frames that go through kernel and user space: emulated machines are slow.
+const DIFFERENTIAL: u64 = 50_000;
+
+/// Checks the programs in `object` on this kernel.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The eBPF object.
+    object: PathBuf,
+    /// The interface that packets are sent on.
+    from: String,
+    /// Its peer.
+    to: String,
+}
+
+fn say(value: &Value) {
+    println!("netspectra-vm: {value}");
+}
+
+fn main() -> ExitCode {
+    let result = check(&Args::parse());
+    let error = result.as_ref().err().map(|e| format!("{e:#}"));
+    say(&json!({ "ok": result.is_ok(), "error": error }));
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check(args: &Args) -> Result<()> {
+    let object = std::fs::read(&args.object).with_context(|| format!("cannot read `{}`", args.object.display()))?;
+    let source = XdpSource::load(&object, &XdpConfig::default())?;
+    for size in source.program_sizes()? {
+        say(&json!({
+            "program": size.name,
+            "verified": size.verified,
+            "instructions": size.instructions,
+            "jited_bytes": size.jited_bytes,
+        }));
+    }
+    drop(source);
+    for (mode, egress) in [
+        (AttachMode::Native, EgressChoice::Auto),
+        (AttachMode::Generic, EgressChoice::Clsact),
+    ] {
+        let config = XdpConfig {
+            interfaces: vec![args.from.clone(), args.to.clone()],
+            mode,
+            egress,
+            max_flows: 4096,
+        };
+        say(&live::check(&object, &config)?);
+    }
+    let (summary, difference) = differential::run(
+        &mut Frames::new(1, &[]),
+        DIFFERENTIAL,
+        &|| Ok(Box::new(Kernel::load(&object)?)),
+        &|| Ok(Box::new(User::default())),
+        &mut |_| (),
+    )?;
+    if let Some(d) = difference {
+        anyhow::bail!("kernel and user space differ at frame {} ({:02x?}): {}", d.number, d.frame, d.rows.join("; "));
+    }
+    say(&json!({ "differential_frames": summary.frames, "differences": 0 }));
+    Ok(())
+}

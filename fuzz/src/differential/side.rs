@@ -1,0 +1,85 @@
+//! The two sides: the loaded program by `BPF_PROG_TEST_RUN`, and the table of user space.
+
+use super::Counted;
+use anyhow::{Context as _, Result};
+use netspectra_agent::source::Source as _;
+use netspectra_agent::source::xdp::{TestRunner, XdpConfig, XdpSource};
+use netspectra_agent::table::{FlowTable, Identity};
+use netspectra_common::abi::{Direction, Obs};
+use netspectra_common::wire::link::ETHERNET;
+
+/// Room for every flow of a generation on one CPU: a batch's frames fit.
+const FLOWS: u32 = 131_072;
+
+/// Something that counts frames.
+pub trait Side {
+    /// Counts one frame.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn count(&mut self, frame: &[u8]) -> Result<()>;
+
+    /// What was counted since the last call; first fragments stay remembered.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn take(&mut self) -> Result<Counted>;
+}
+
+/// The loaded ingress program.
+pub struct Kernel {
+    source: XdpSource,
+    runner: TestRunner,
+}
+
+impl Kernel {
+    /// Loads `object`; attaches to nothing.
+    ///
+    /// # Errors
+    /// The loader's.
+    pub fn load(object: &[u8]) -> Result<Self> {
+        let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, ..XdpConfig::default() })?;
+        let runner = source.test_runner()?;
+        Ok(Self { source, runner })
+    }
+}
+
+impl Side for Kernel {
+    fn count(&mut self, frame: &[u8]) -> Result<()> {
+        self.runner.run(frame, 1).with_context(|| format!("a test run with a frame of {} bytes", frame.len()))?;
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<Counted> {
+        let generation = self.source.generation()?.context("the source has ended")?;
+        self.source.recycle()?;
+        Ok(Counted::new(&generation.flows, &generation.totals))
+    }
+}
+
+/// The table that capture files are counted with.
+pub struct User {
+    table: FlowTable,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self { table: FlowTable::new(FLOWS as usize, Identity::Outer) }
+    }
+}
+
+impl Side for User {
+    fn count(&mut self, frame: &[u8]) -> Result<()> {
+        // What the program makes of an interface that it was not told of.
+        let obs = Obs::new(u8::MAX, Direction::Ingress).0;
+        self.table.count(ETHERNET, frame, frame.len() as u32, obs, 1);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<Counted> {
+        // Hints for the dissector, on which no count depends.
+        self.table.drain_dns();
+        let (flows, totals) = self.table.drain();
+        Ok(Counted::new(&flows, &totals))
+    }
+}
