@@ -73,7 +73,7 @@ impl FlowTable {
         let mut packet = Packet::default();
         wire::link::parse(link, &data, wire_len, &mut packet)?;
         if self.identity == Identity::Inner {
-            packet = wire::innermost(&data, wire_len, packet);
+            wire::innermost(&data, wire_len, &mut packet);
         }
         packet.key.obs = obs;
         if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {

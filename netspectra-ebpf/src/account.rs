@@ -2,6 +2,7 @@
 
 use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
 use crate::packet::Linear;
+use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::btf_maps::HashMap;
@@ -67,7 +68,7 @@ impl Seen {
 
 /// Counts one packet.
 #[inline(always)]
-pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
+pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
     let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
@@ -82,7 +83,7 @@ pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(frame, seen, table, control.events != 0, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, control.events != 0, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -90,9 +91,17 @@ pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_flow(frame: &Linear, seen: &Seen, table: u32, events: bool, totals: &mut GenTotals) -> Result<(), LossReason> {
+fn count_flow<C: Tunnels>(
+    ctx: &C,
+    frame: &Linear,
+    seen: &Seen,
+    table: u32,
+    events: bool,
+    totals: &mut GenTotals,
+) -> Result<(), LossReason> {
     let mut packet = Packet::default();
     parse_ethernet(frame, seen.len, &mut packet)?;
+    tunnel::innermost(ctx, seen.len, &mut packet);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     if seen.vlan != 0 {

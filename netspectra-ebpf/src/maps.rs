@@ -1,5 +1,6 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
@@ -41,6 +42,10 @@ pub static IFACES: Array<u32, 65536> = Array::new();
 
 #[btf_map]
 pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
+
+/// Where tunnels are entered.
+#[btf_map]
+pub static TUNNELLED: PerCpuArray<Tunnelled, 1> = PerCpuArray::new();
 
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]

@@ -9,6 +9,7 @@ mod default_route;
 mod interfaces;
 mod sizes;
 mod sys;
+mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
@@ -18,6 +19,7 @@ pub use sizes::ProgramSize;
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
+use crate::table::Identity;
 use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
@@ -39,6 +41,9 @@ const INGRESS: &str = "netspectra_ingress";
 /// Name of the egress program in the object.
 const EGRESS: &str = "netspectra_egress";
 
+/// Name of the constant that chooses the inner identity.
+const INNER_IDENTITY: &str = "INNER_IDENTITY";
+
 /// What the kernel side is asked for.
 #[derive(Clone, Debug)]
 pub struct XdpConfig {
@@ -51,11 +56,19 @@ pub struct XdpConfig {
     /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
     /// that are there, up to this.
     pub max_flows: u32,
+    /// Whose five-tuple a tunnelled packet is booked to.
+    pub identity: Identity,
 }
 
 impl Default for XdpConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), mode: AttachMode::Auto, egress: EgressChoice::Auto, max_flows: 262_144 }
+        Self {
+            interfaces: Vec::new(),
+            mode: AttachMode::Auto,
+            egress: EgressChoice::Auto,
+            max_flows: 262_144,
+            identity: Identity::Outer,
+        }
     }
 }
 
@@ -199,7 +212,9 @@ impl XdpSource {
         }
         let cpus = sys::possible_cpus();
         let outer = SLOTS * cpus;
+        let inner = u8::from(config.identity == Identity::Inner);
         let mut bpf = EbpfLoader::new()
+            .override_global(INNER_IDENTITY, &inner, true)
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
