@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use netspectra_agent::table::Identity;
 use netspectra_fuzz::differential::{self, Difference, Kernel, User};
 use netspectra_fuzz::frames::{self, Frames};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ struct Args {
     /// The eBPF object.
     #[arg(long, value_name = "PATH")]
     object: PathBuf,
-    /// Frames to send.
+    /// Frames to send: half of them with the outer, half with the inner identity of tunnelled packets.
     #[arg(long, default_value_t = 10_000_000)]
     frames: u64,
     /// Which frames: the same number gives the same ones.
@@ -44,25 +45,33 @@ fn main() -> Result<()> {
             .with_context(|| format!("cannot read the captures in `{}`", folder.display()))?,
     };
     println!("differential: {} frames, seed {}, {} frames of captures", args.frames, args.seed, captured.len());
+    for (name, identity) in [("outer", Identity::Outer), ("inner", Identity::Inner)] {
+        compare(&args, &object, &captured, name, identity)?;
+    }
+    Ok(())
+}
+
+/// `name` is what `identity` is called in the configuration.
+fn compare(args: &Args, object: &[u8], captured: &[Vec<u8>], name: &str, identity: Identity) -> Result<()> {
     let started = Instant::now();
     let mut last = started;
     let (summary, difference) = differential::run(
-        &mut Frames::new(args.seed, &captured),
-        args.frames,
-        &|| Ok(Box::new(Kernel::load(&object)?)),
-        &|| Ok(Box::new(User::default())),
+        &mut Frames::new(args.seed, captured),
+        args.frames / 2,
+        &|| Ok(Box::new(Kernel::load(object, identity)?)),
+        &|| Ok(Box::new(User::new(identity))),
         &mut |n| {
             if last.elapsed() > PROGRESS {
                 last = Instant::now();
-                println!("differential: {n} frames, no difference");
+                println!("differential, {name} identity: {n} frames, no difference");
             }
         },
     )?;
     if let Some(difference) = difference {
-        return report(&args, &difference);
+        return report(args, name, &difference);
     }
     println!(
-        "differential: {} frames in {:.1} s, 0 differences: {} generations, {} flows, {} frames under reasons, {} orphan fragments",
+        "differential, {name} identity: {} frames in {:.1} s, 0 differences: {} generations, {} flows, {} frames under reasons, {} orphan fragments",
         summary.frames,
         started.elapsed().as_secs_f64(),
         summary.generations,
@@ -73,9 +82,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn report(args: &Args, difference: &Difference) -> Result<()> {
+fn report(args: &Args, name: &str, difference: &Difference) -> Result<()> {
     std::fs::write(&args.out, &difference.frame).with_context(|| format!("cannot write `{}`", args.out.display()))?;
-    eprintln!("frame {} (seed {}), behind {} others:", difference.number, args.seed, difference.before);
+    eprintln!("{name} identity, frame {} (seed {}), behind {}:", difference.number, args.seed, difference.before);
     for row in &difference.rows {
         eprintln!("  {row}");
     }

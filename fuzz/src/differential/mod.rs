@@ -14,9 +14,10 @@ pub use side::{Kernel, Side, User};
 use crate::frames::Frames;
 use anyhow::{Context as _, Result};
 use netspectra_common::flow::FragmentKey;
-use netspectra_common::wire::{Fragment, Packet, parse_ethernet};
+use netspectra_common::wire::{Fragment, Packet, innermost, parse_ethernet};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes as _;
 
 /// Frames of one generation.
 const BATCH: u64 = 50_000;
@@ -134,11 +135,19 @@ impl Epoch {
     }
 
     fn note_fragment(&mut self, frame: &[u8]) {
-        use zerocopy::IntoBytes as _;
         let mut packet = Packet::default();
-        if parse_ethernet(&frame, frame.len() as u32, &mut packet).is_ok()
-            && let Fragment::First(id) = packet.fragment
-        {
+        let len = frame.len() as u32;
+        if parse_ethernet(&frame, len, &mut packet).is_err() {
+            return;
+        }
+        self.note(&packet);
+        // Where the inside of tunnels counts it is the inner packet's fragments that are remembered.
+        innermost(&frame, len, &mut packet);
+        self.note(&packet);
+    }
+
+    fn note(&mut self, packet: &Packet) {
+        if let Fragment::First(id) = packet.fragment {
             self.fragments.insert(FragmentKey::of(&packet.key, id).as_bytes().to_vec());
         }
     }

@@ -33,12 +33,12 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads `object`; attaches to nothing.
+    /// Loads `object`; attaches to nothing. `identity` says whose five-tuple a tunnelled packet is booked to.
     ///
     /// # Errors
     /// The loader's.
-    pub fn load(object: &[u8]) -> Result<Self> {
-        let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, ..XdpConfig::default() })?;
+    pub fn load(object: &[u8], identity: Identity) -> Result<Self> {
+        let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, identity, ..XdpConfig::default() })?;
         let runner = source.test_runner()?;
         Ok(Self { source, runner })
     }
@@ -62,9 +62,10 @@ pub struct User {
     table: FlowTable,
 }
 
-impl Default for User {
-    fn default() -> Self {
-        Self { table: FlowTable::new(FLOWS as usize, Identity::Outer) }
+impl User {
+    /// `identity` as in [`Kernel::load`].
+    pub fn new(identity: Identity) -> Self {
+        Self { table: FlowTable::new(FLOWS as usize, identity) }
     }
 }
 

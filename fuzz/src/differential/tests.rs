@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use netspectra_agent::table::Identity;
 
 /// User space with a fault: a frame that has `0xff` at offset 13 is not counted.
-#[derive(Default)]
 struct Faulty(User);
 
 const FAULT: (usize, u8) = (13, 0xff);
@@ -20,11 +20,11 @@ impl Side for Faulty {
 }
 
 fn good() -> Result<Box<dyn Side>> {
-    Ok(Box::new(User::default()))
+    Ok(Box::new(User::new(Identity::Outer)))
 }
 
 fn faulty() -> Result<Box<dyn Side>> {
-    Ok(Box::new(Faulty::default()))
+    Ok(Box::new(Faulty(User::new(Identity::Outer))))
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A frame with everything that the parser knows, in any order and depth, mostly well-formed.
 
+use super::tunnel;
 use crate::Rng;
 use netspectra_common::wire::{ethertype, proto};
 
@@ -8,21 +9,29 @@ const DEPTH: usize = 10;
 
 /// Builds a frame. Addresses, ports and identifications come from small pools, so that flows and fragments meet.
 pub fn frame(rng: &mut Rng) -> Vec<u8> {
-    let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
-    let layers = if rng.one_in(8) { rng.below(DEPTH + 1) } else { rng.below(3) };
-    let network = network_type(rng);
-    link(rng, layers, network, &mut f);
-    match network {
-        ethertype::IPV4 => ipv4(rng, &mut f),
-        ethertype::IPV6 => ipv6(rng, &mut f),
-        _ => rng_bytes(rng, 46, &mut f),
-    }
+    let mut f = Vec::new();
+    // Of the frames that are tunnels at all, most have one or two, some more than the parser follows.
+    let tunnels = if rng.one_in(3) { 1 + rng.below(2) + if rng.one_in(8) { rng.below(DEPTH) } else { 0 } } else { 0 };
+    ethernet(rng, tunnels, &mut f);
     if rng.one_in(4) {
         // Padding to the shortest Ethernet frame, or more.
         let more = rng.below(40);
         f.resize(f.len().max(60) + more, 0x55);
     }
     f
+}
+
+/// An Ethernet frame, `tunnels` deep.
+pub(super) fn ethernet(rng: &mut Rng, tunnels: usize, f: &mut Vec<u8>) {
+    f.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
+    let layers = if rng.one_in(8) { rng.below(DEPTH + 1) } else { rng.below(3) };
+    let network = network_type(rng);
+    link(rng, layers, network, f);
+    match network {
+        ethertype::IPV4 => ipv4(rng, tunnels, f),
+        ethertype::IPV6 => ipv6(rng, tunnels, f),
+        _ => rng_bytes(rng, 46, f),
+    }
 }
 
 fn network_type(rng: &mut Rng) -> u16 {
@@ -91,18 +100,19 @@ fn link(rng: &mut Rng, layers: usize, network: u16, f: &mut Vec<u8>) {
     put(f, network);
 }
 
-fn ipv4(rng: &mut Rng, f: &mut Vec<u8>) {
+/// An IPv4 packet, `tunnels` deep.
+pub(super) fn ipv4(rng: &mut Rng, tunnels: usize, f: &mut Vec<u8>) {
     let options = if rng.one_in(4) { rng.below(11) } else { 0 };
-    let protocol = transport_type(rng);
+    let protocol = if tunnels == 0 { transport_type(rng) } else { tunnel::protocol(rng) };
     let mut payload = Vec::new();
     if rng.one_in(12) {
         let units = rng.pick(&[4, 4, 1, 0, 255]);
         payload.extend([protocol, units]);
         payload.resize(if units < 8 { 4 * (usize::from(units) + 2) } else { 20 }, 0);
-        transport(rng, protocol, &mut payload);
+        transport(rng, protocol, tunnels, &mut payload);
         ipv4_header(rng, options, proto::AH, payload.len(), f);
     } else {
-        transport(rng, protocol, &mut payload);
+        transport(rng, protocol, tunnels, &mut payload);
         ipv4_header(rng, options, protocol, payload.len(), f);
     }
     f.extend(payload);
@@ -123,11 +133,12 @@ fn ipv4_header(rng: &mut Rng, options: usize, protocol: u8, payload: usize, f: &
     f.resize(f.len() + 4 * options, 1);
 }
 
-fn ipv6(rng: &mut Rng, f: &mut Vec<u8>) {
+/// An IPv6 packet, `tunnels` deep.
+pub(super) fn ipv6(rng: &mut Rng, tunnels: usize, f: &mut Vec<u8>) {
     let kinds = [proto::HOP_BY_HOP, proto::ROUTING, proto::DESTINATION, proto::AH, proto::FRAGMENT];
     let count = if rng.one_in(3) { rng.below(10) } else { 0 };
     let chain: Vec<u8> = (0..count).map(|_| rng.pick(&kinds)).collect();
-    let protocol = transport_type(rng);
+    let protocol = if tunnels == 0 { transport_type(rng) } else { tunnel::protocol(rng) };
     let mut payload = Vec::new();
     for (n, kind) in chain.iter().enumerate() {
         payload.push(chain.get(n + 1).copied().unwrap_or(protocol));
@@ -149,7 +160,7 @@ fn ipv6(rng: &mut Rng, f: &mut Vec<u8>) {
             }
         }
     }
-    transport(rng, protocol, &mut payload);
+    transport(rng, protocol, tunnels, &mut payload);
     let stated = match rng.below(16) {
         0 => 0,
         1 => rng.below(payload.len() + 40),
@@ -184,9 +195,10 @@ fn transport_type(rng: &mut Rng) -> u8 {
 }
 
 /// A transport header with a little payload; now and then the header is cut.
-fn transport(rng: &mut Rng, protocol: u8, p: &mut Vec<u8>) {
+fn transport(rng: &mut Rng, protocol: u8, tunnels: usize, p: &mut Vec<u8>) {
     let start = p.len();
     match protocol {
+        _ if tunnels != 0 => tunnel::inside(rng, protocol, tunnels - 1, p),
         proto::ICMP | proto::ICMPV6 => p.extend([rng.pick(&[0, 3, 8, 128, 129, 135]), rng.below(4) as u8, 0, 0, 0, 0, 0, 1]),
         _ => {
             p.extend(rng.pick(&[53u16, 443, 1000, 4789, 40_000]).to_be_bytes());

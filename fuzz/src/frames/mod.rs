@@ -3,6 +3,7 @@
 mod build;
 mod mutate;
 mod seeds;
+mod tunnel;
 
 pub use build::frame;
 pub use mutate::mutate;
@@ -55,7 +56,7 @@ impl<'a> Frames<'a> {
 mod tests {
     use super::*;
     use netspectra_common::abi::{Family, LossReason};
-    use netspectra_common::wire::{Fragment, Packet, parse_ethernet};
+    use netspectra_common::wire::{Fragment, Packet, Tunnel, innermost, parse_ethernet};
     use std::collections::BTreeSet;
 
     #[test]
@@ -96,5 +97,22 @@ mod tests {
         for outcome in ["not IP", "two tags", "first fragment", "later fragment", "ports", "no ports"] {
             assert!(reached.contains(outcome), "{outcome} is not reached: {reached:?}");
         }
+    }
+
+    #[test]
+    fn frames_reach_every_tunnel() {
+        let mut frames = Frames::new(1, &[]);
+        let mut missing: BTreeSet<&str> = Tunnel::ALL.into_iter().map(Tunnel::name).collect();
+        for _ in 0..50_000 {
+            let (frame, mut packet) = (frames.next_frame(), Packet::default());
+            let bytes = frame.as_slice();
+            if parse_ethernet(&bytes, bytes.len() as u32, &mut packet).is_ok() {
+                innermost(&bytes, bytes.len() as u32, &mut packet);
+                if let Some(tunnel) = Tunnel::from_raw(packet.key.tunnel) {
+                    missing.remove(tunnel.name());
+                }
+            }
+        }
+        assert_eq!(missing, BTreeSet::new());
     }
 }
