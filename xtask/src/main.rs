@@ -15,6 +15,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use clap::Parser as _;

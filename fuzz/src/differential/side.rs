@@ -3,7 +3,7 @@
 use super::Counted;
 use anyhow::{Context as _, Result};
 use netspectra_agent::source::Source as _;
-use netspectra_agent::source::xdp::{TestRunner, XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{ProgramSize, TestRunner, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
 use netspectra_common::wire::link::ETHERNET;
@@ -41,6 +41,14 @@ impl Kernel {
         let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, identity, ..XdpConfig::default() })?;
         let runner = source.test_runner()?;
         Ok(Self { source, runner })
+    }
+
+    /// The loaded programs.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn program_sizes(&self) -> Result<Vec<ProgramSize>> {
+        Ok(self.source.program_sizes()?)
     }
 }
 
