@@ -2,7 +2,7 @@
 
 use crate::generation::empty_totals;
 use netspectra_common::abi::{FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
-use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
+use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
@@ -75,13 +75,14 @@ impl FlowTable {
         if self.identity == Identity::Inner {
             wire::innermost(&data, wire_len, &mut packet);
         }
+        wire::measure(&data, &mut packet);
         packet.key.obs = obs;
-        if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
+        if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
         self.keep_dns(&packet, data, at);
         if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
+            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
         }
         if self.flows.len() >= self.capacity {
