@@ -1,7 +1,7 @@
 //! What a side counted in a generation, ready to be compared.
 
 use anyhow::{Result, bail};
-use netspectra_common::abi::{Counter, FlowKey, FlowStats, GenTotals, LossReason};
+use netspectra_common::abi::{Counter, FLAG_OPENS, FlowKey, FlowStats, GenTotals, LossReason};
 use netspectra_common::model::FlowDelta;
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -22,9 +22,8 @@ pub struct Counted {
 impl Counted {
     /// Of `flows` (each key once) and `totals`. Events lost are left out: no events are made in test runs.
     pub fn new(flows: &[FlowDelta], totals: &GenTotals) -> Self {
-        let timeless = |d: &FlowDelta| (d.key, FlowStats { first_seen: 0, last_seen: 0, ..d.stats });
         Self {
-            flows: flows.iter().map(timeless).collect(),
+            flows: flows.iter().map(|d| (d.key, timeless(d.stats))).collect(),
             seen: totals.seen,
             reasons: totals.reasons,
             orphan_fragments: totals.orphan_fragments,
@@ -97,6 +96,15 @@ impl Counted {
         rows.truncate(ROWS);
         rows
     }
+}
+
+/// `stats` without what depends on when its packets came.
+fn timeless(stats: FlowStats) -> FlowStats {
+    // The delay of an ACK is a time; whether there was one is not.
+    let mark = if stats.tcp_flags & FLAG_OPENS != 0 { u32::from(stats.mark != 0) } else { stats.mark };
+    // Whether a segment is out of order or sent again is told by the time since the gap.
+    let retransmitted = stats.retransmitted.saturating_add(stats.out_of_order);
+    FlowStats { first_seen: 0, last_seen: 0, gap_at: 0, out_of_order: 0, retransmitted, mark, ..stats }
 }
 
 fn compare<T: PartialEq + Debug>(rows: &mut Vec<String>, what: &str, kernel: &T, user: &T) {

@@ -11,6 +11,31 @@ use netspectra_common::wire::link::ETHERNET;
 /// Room for every flow of a generation on one CPU: a batch's frames fit.
 const FLOWS: u32 = 131_072;
 
+/// Keeps this thread on the first processor that it may use.
+///
+/// Test runs count on the processor that makes them, and what is told from the order of a flow's packets (TCP) is told on
+/// each by itself: on two of them a flow would be two halves.
+///
+/// # Errors
+/// The kernel's.
+fn stay_on_one_cpu() -> Result<()> {
+    // SAFETY: a CPU set of zeros is a valid, empty set.
+    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let mut one = allowed;
+    // SAFETY: the call writes to a live set of the stated size.
+    let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed) };
+    if rc != 0 {
+        return Err(std::io::Error::last_os_error()).context("sched_getaffinity");
+    }
+    // SAFETY: the numbers are below the set's size.
+    let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) });
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(first.unwrap_or(0), &mut one) };
+    // SAFETY: the set is alive and its size is stated.
+    let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("sched_setaffinity") }
+}
+
 /// Something that counts frames.
 pub trait Side {
     /// Counts one frame.
@@ -33,11 +58,12 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads `object`; attaches to nothing. `identity` says whose five-tuple a tunnelled packet is booked to.
+    /// Loads `object`; attaches to nothing. The calling thread stays on one processor from now on. `identity` says whose five-tuple a tunnelled packet is booked to.
     ///
     /// # Errors
     /// The loader's.
     pub fn load(object: &[u8], identity: Identity) -> Result<Self> {
+        stay_on_one_cpu()?;
         let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, identity, ..XdpConfig::default() })?;
         let runner = source.test_runner()?;
         Ok(Self { source, runner })
