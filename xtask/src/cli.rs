@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, ci, ebpf, layers, lint, run, setup, test, vm, workspace::Workspace};
+use crate::{bench, build, ci, ebpf, fuzz, layers, lint, run, setup, test, vm, workspace::Workspace};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -83,6 +83,15 @@ pub(crate) enum Verb {
     )]
     TestVm(TestVmArgs),
 
+    /// Search for inputs that break what must hold, at every boundary where bytes come in.
+    ///
+    /// Targets of libFuzzer: frame, capture, event, filter, sketch, log. `differential` sends frames through the loaded
+    /// kernel program and through user space and compares all tables (root). Seeds come from NETSPECTRA_CAPTURES too.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz --seconds 300\n  cargo xtask fuzz frame capture\n  cargo xtask fuzz differential --frames 10000000 --seed 7"
+    )]
+    Fuzz(FuzzArgs),
+
     /// Run one test program, with privilege if it is a kernel test. Cargo calls this, see `test`.
     #[command(hide = true)]
     TestRunner(RunnerArgs),
@@ -124,6 +133,22 @@ pub(crate) struct TestArgs {
     /// Only tests whose name contains this.
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Targets; all of libFuzzer's when none is named.
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// Time for each target of libFuzzer.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) seconds: u64,
+    /// Frames of the differential: half of them with the outer, half with the inner identity of tunnelled packets.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub(crate) frames: u64,
+    /// Which inputs: the same number gives the same ones; libFuzzer takes the time when there is none.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +200,7 @@ impl Verb {
             Self::Lint => lint::lint(&ws),
             Self::Ci => ci::ci(&ws),
             Self::Bench => bench::bench(&ws),
+            Self::Fuzz(args) => fuzz::fuzz(&ws, &args),
             Self::TestVm(args) => vm::test_vm(&ws, &args),
             Self::TestRunner(args) => test::runner(args.command),
         }

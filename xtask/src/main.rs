@@ -9,6 +9,7 @@ mod build;
 mod ci;
 mod cli;
 mod ebpf;
+mod fuzz;
 mod layers;
 mod lint;
 mod process;

@@ -11,28 +11,19 @@ use netspectra_common::wire::link::ETHERNET;
 /// Room for every flow of a generation on one CPU: a batch's frames fit.
 const FLOWS: u32 = 131_072;
 
-/// Keeps this thread on the first processor that it may use.
+/// Keeps the calling thread on the processor that it is on.
 ///
 /// Test runs count on the processor that makes them, and what is told from the order of a flow's packets (TCP) is told on
 /// each by itself: on two of them a flow would be two halves.
-///
-/// # Errors
-/// The kernel's.
-fn stay_on_one_cpu() -> Result<()> {
-    // SAFETY: a CPU set of zeros is a valid, empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    let mut one = allowed;
-    // SAFETY: the call writes to a live set of the stated size.
-    let rc = unsafe { libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed) };
-    if rc != 0 {
-        return Err(std::io::Error::last_os_error()).context("sched_getaffinity");
-    }
-    // SAFETY: the numbers are below the set's size.
-    let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) });
-    // SAFETY: as above.
-    unsafe { libc::CPU_SET(first.unwrap_or(0), &mut one) };
-    // SAFETY: the set is alive and its size is stated.
-    let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+fn stay_on_this_cpu() -> Result<()> {
+    // SAFETY: the call has no preconditions.
+    let cpu = usize::try_from(unsafe { libc::sched_getcpu() }).context("sched_getcpu")?;
+    // SAFETY: all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a live set and the macro's function checks `cpu` against its size.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is a live set of the stated size; 0 is the calling thread.
+    let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
     if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("sched_setaffinity") }
 }
 
@@ -63,7 +54,7 @@ impl Kernel {
     /// # Errors
     /// The loader's.
     pub fn load(object: &[u8], identity: Identity) -> Result<Self> {
-        stay_on_one_cpu()?;
+        stay_on_this_cpu()?;
         let mut source = XdpSource::load(object, &XdpConfig { max_flows: FLOWS, identity, ..XdpConfig::default() })?;
         let runner = source.test_runner()?;
         Ok(Self { source, runner })

@@ -30,8 +30,7 @@ fn faulty() -> Result<Box<dyn Side>> {
 #[test]
 fn equal_sides_have_no_difference_and_all_frames_are_compared() {
     let (mut frames, mut told) = (Frames::new(3, &[]), Vec::new());
-    let (summary, difference) =
-        run(&mut frames, BATCH + 1, &good, &good, &mut |n| told.push(n)).unwrap();
+    let (summary, difference) = run(&mut frames, BATCH + 1, &good, &good, &mut |n| told.push(n)).unwrap();
     assert_eq!(difference, None);
     assert_eq!((summary.frames, summary.generations), (BATCH + 1, 2));
     assert_eq!(told, [BATCH, BATCH + 1]);

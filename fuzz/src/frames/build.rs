@@ -199,7 +199,9 @@ fn transport(rng: &mut Rng, protocol: u8, tunnels: usize, p: &mut Vec<u8>) {
     let start = p.len();
     match protocol {
         _ if tunnels != 0 => tunnel::inside(rng, protocol, tunnels - 1, p),
-        proto::ICMP | proto::ICMPV6 => p.extend([rng.pick(&[0, 3, 8, 128, 129, 135]), rng.below(4) as u8, 0, 0, 0, 0, 0, 1]),
+        proto::ICMP | proto::ICMPV6 => {
+            p.extend([rng.pick(&[0, 3, 8, 128, 129, 135]), rng.below(4) as u8, 0, 0, 0, 0, 0, 1])
+        }
         _ => {
             p.extend(rng.pick(&[53u16, 443, 1000, 4789, 40_000]).to_be_bytes());
             p.extend(rng.pick(&[53u16, 80, 443, 2152, 40_001]).to_be_bytes());

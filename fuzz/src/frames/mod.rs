@@ -7,6 +7,8 @@ mod tunnel;
 
 pub use build::frame;
 pub use mutate::mutate;
+#[cfg(feature = "targets")]
+pub(crate) use seeds::files;
 pub use seeds::from_captures;
 
 use crate::Rng;
@@ -89,8 +91,7 @@ mod tests {
                 },
             });
         }
-        for reason in
-            [LossReason::TruncatedLink, LossReason::TruncatedIp, LossReason::MalformedIp, LossReason::TooDeep]
+        for reason in [LossReason::TruncatedLink, LossReason::TruncatedIp, LossReason::MalformedIp, LossReason::TooDeep]
         {
             assert!(reached.contains(reason.name()), "{} is not reached: {reached:?}", reason.name());
         }

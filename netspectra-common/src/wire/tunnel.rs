@@ -1,4 +1,4 @@
-use super::{Bytes, MAX_OFFSET, Fragment, Packet, ethertype, l2, proto};
+use super::{Bytes, Fragment, MAX_OFFSET, Packet, ethertype, l2, proto};
 use crate::abi::Family;
 
 /// Tunnels whose inside is understood.
