@@ -4,10 +4,12 @@
 //! came over the bus.
 
 mod dns;
+mod http;
 mod prefixes;
 mod undecided;
 
 pub use dns::Dns;
+pub use http::Http;
 pub use prefixes::Prefixes;
 
 use netspectra_common::dissect::{Dissector, Opener, Session};
@@ -18,10 +20,12 @@ use undecided::Undecided;
 
 /// Name of the DNS dissector.
 pub const DNS: &str = "dns";
+/// Name of the HTTP/1.x dissector.
+pub const HTTP: &str = "http";
 
 /// The dissectors that come with NetSpectra, in the order in which they are asked.
 pub fn builtin() -> Registry<dyn Dissector> {
-    Registry::new("dissector").with(DNS, Arc::new(Dns))
+    Registry::<dyn Dissector>::new("dissector").with(DNS, Arc::new(Dns)).with(HTTP, Arc::new(Http::default()))
 }
 
 /// Opens sessions that find out by themselves which dissector a flow is for.
