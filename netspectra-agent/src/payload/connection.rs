@@ -132,6 +132,14 @@ impl Connection {
             if segment.flags & FIN != 0 {
                 stream.finish_at(segment.payload.seq.wrapping_add(segment.len()));
             }
+            if stream.next.is_none() && segment.len() > 0 {
+                // A probe of one old byte (RFC 1122 section 4.2.3.6) is no place to begin.
+                if segment.len() == 1 {
+                    self.streams = Some(streams);
+                    return pushed;
+                }
+                self.feed(side, Part::Gap(0), say);
+            }
             if segment.len() > 0 || segment.flags & FIN != 0 {
                 add(&mut pushed, stream.push(segment.payload, room, &mut |part| self.feed(side, part, say)));
             }

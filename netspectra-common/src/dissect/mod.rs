@@ -76,7 +76,7 @@ pub trait Session: Send {
         Next::Done
     }
 
-    /// `missing` bytes of `side`'s stream were not seen.
+    /// `missing` bytes of `side`'s stream were not seen; 0 before its first bytes, when the stream began unseen.
     fn gap(&mut self, side: Side, missing: u64) -> Next {
         let _ = (side, missing);
         Next::Done

@@ -6,11 +6,14 @@
 mod dns;
 mod http;
 mod prefixes;
+mod reader;
+mod tls;
 mod undecided;
 
 pub use dns::Dns;
 pub use http::Http;
 pub use prefixes::Prefixes;
+pub use tls::Tls;
 
 use netspectra_common::dissect::{Dissector, Opener, Session};
 use netspectra_common::model::FlowKey;
@@ -22,10 +25,15 @@ use undecided::Undecided;
 pub const DNS: &str = "dns";
 /// Name of the HTTP/1.x dissector.
 pub const HTTP: &str = "http";
+/// Name of the TLS dissector.
+pub const TLS: &str = "tls";
 
 /// The dissectors that come with NetSpectra, in the order in which they are asked.
 pub fn builtin() -> Registry<dyn Dissector> {
-    Registry::<dyn Dissector>::new("dissector").with(DNS, Arc::new(Dns)).with(HTTP, Arc::new(Http::default()))
+    Registry::<dyn Dissector>::new("dissector")
+        .with(DNS, Arc::new(Dns))
+        .with(HTTP, Arc::new(Http::default()))
+        .with(TLS, Arc::new(Tls))
 }
 
 /// Opens sessions that find out by themselves which dissector a flow is for.

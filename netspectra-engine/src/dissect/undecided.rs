@@ -20,8 +20,12 @@ pub(super) struct Undecided {
     first: [Vec<u8>; 2],
     /// What waits, in the order in which it came: side, length in `first`, time.
     waiting: Vec<(Side, usize, Nanos)>,
-    /// Bytes of a refused direction that were not kept, by [`Side`]; `None` for one that is not refused.
-    refused: [Option<u64>; 2],
+    /// Directions that every dissector refused, by [`Side`].
+    refused: [bool; 2],
+    /// Directions with a gap: where something begins is not known, so each piece is asked about anew.
+    lost: [bool; 2],
+    /// Bytes that were not kept, by [`Side`].
+    dropped: [u64; 2],
     unclaimed: u32,
 }
 
@@ -33,7 +37,9 @@ impl Undecided {
             chosen: None,
             first: [Vec::new(), Vec::new()],
             waiting: Vec::new(),
-            refused: [None, None],
+            refused: [false, false],
+            lost: [false, false],
+            dropped: [0, 0],
             unclaimed: 0,
         }
     }
@@ -56,14 +62,18 @@ impl Undecided {
         (Claim::No, None)
     }
 
-    /// Hands what waits to the chosen session.
-    fn replay(&mut self, session: &mut dyn Session, say: &mut dyn FnMut(Observation)) -> Next {
-        for side in [Side::Forward, Side::Reverse] {
-            if let Some(dropped) = self.refused[side as usize].filter(|n| *n > 0)
-                && session.gap(side, dropped) == Next::Done
-            {
-                return Next::Done;
-            }
+    fn drop_waiting(&mut self, side: Side) {
+        let first = std::mem::take(&mut self.first[side as usize]);
+        self.dropped[side as usize] += first.len() as u64;
+        self.waiting.retain(|(s, _, _)| *s != side);
+    }
+
+    /// Hands what waits to the session that was chosen by what `side` said.
+    fn replay(&mut self, side: Side, session: &mut dyn Session, say: &mut dyn FnMut(Observation)) -> Next {
+        let other = side.other();
+        let dropped = self.dropped[other as usize];
+        if dropped > 0 && session.gap(other, dropped) == Next::Done {
+            return Next::Done;
         }
         let first = std::mem::take(&mut self.first);
         let mut done = [0usize; 2];
@@ -84,8 +94,8 @@ impl Session for Undecided {
         if let Some(session) = &mut self.chosen {
             return session.stream(side, bytes, at, say);
         }
-        if let Some(dropped) = &mut self.refused[side as usize] {
-            *dropped += bytes.len() as u64;
+        if self.refused[side as usize] {
+            self.dropped[side as usize] += bytes.len() as u64;
             return Next::More;
         }
         let waiting = self.first[side as usize].len();
@@ -100,7 +110,7 @@ impl Session for Undecided {
         };
         match claim {
             (Claim::Yes, Some(mut session)) => {
-                let next = self.replay(&mut *session, say);
+                let next = self.replay(side, &mut *session, say);
                 let next = if next == Next::More { session.stream(side, bytes, at, say) } else { next };
                 self.chosen = Some(session);
                 next
@@ -111,10 +121,10 @@ impl Session for Undecided {
                 Next::More
             }
             (Claim::No | Claim::Yes, _) => {
-                self.refused[side as usize] = Some((waiting + bytes.len()) as u64);
-                self.first[side as usize] = Vec::new();
-                self.waiting.retain(|(s, _, _)| *s != side);
-                if self.refused.iter().all(Option::is_some) { Next::Done } else { Next::More }
+                self.dropped[side as usize] += bytes.len() as u64;
+                self.drop_waiting(side);
+                self.refused[side as usize] = !self.lost[side as usize];
+                if self.refused == [true, true] { Next::Done } else { Next::More }
             }
         }
     }
@@ -123,10 +133,9 @@ impl Session for Undecided {
         if let Some(session) = &mut self.chosen {
             return session.gap(side, missing);
         }
-        // What comes after a gap is asked about anew.
-        self.refused[side as usize] = None;
-        self.first[side as usize] = Vec::new();
-        self.waiting.retain(|(s, _, _)| *s != side);
+        self.drop_waiting(side);
+        self.refused[side as usize] = false;
+        self.lost[side as usize] = true;
         Next::More
     }
 

@@ -253,7 +253,9 @@ impl Tls {
         }
         hello.alpn.iter().for_each(|p| self.alpn.add(p));
         self.offered_versions.add(&tls_version_name(hello.version));
-        self.ja4.add(&hello.ja4);
+        if !hello.ja4.is_empty() {
+            self.ja4.add(&hello.ja4);
+        }
     }
 
     fn server(&mut self, hello: &TlsServer) {

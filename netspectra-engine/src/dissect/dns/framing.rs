@@ -44,6 +44,9 @@ impl Framing {
 
     /// Passes over `missing` bytes; false when it is not known any more where messages begin.
     pub(super) fn skip(&mut self, missing: u64) -> bool {
+        if missing == 0 {
+            return true;
+        }
         if self.half.is_some() || missing >= self.left as u64 {
             return false;
         }
