@@ -55,12 +55,16 @@ impl Session for TlsSession {
             }
             records.finish();
         }
+        if records.is_over() {
+            self.end(side, say);
+        }
         self.next()
     }
 
     fn gap(&mut self, side: Side, missing: u64) -> Next {
         let records = &mut self.sides[side as usize];
         if missing > 0 || !records.is_at_start() {
+            // What there is of a ClientHello is said with the next bytes or at the end.
             records.cut();
         }
         Next::More

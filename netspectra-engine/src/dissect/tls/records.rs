@@ -20,15 +20,15 @@ pub(super) struct Records {
     is_handshake: bool,
     /// Handshake bytes that are no whole message yet.
     messages: Vec<u8>,
-    /// Bytes are missing: what is there is all that will be.
-    is_cut: bool,
+    /// What is there is all that will be: bytes are missing, or no handshake follows.
+    is_over: bool,
     is_finished: bool,
 }
 
 impl Records {
     /// Takes the next bytes of the stream.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && !self.is_finished && !self.is_cut {
+        while !bytes.is_empty() && !self.is_finished && !self.is_over {
             if self.left == 0 {
                 let (now, rest) = bytes.split_at(bytes.len().min(RECORD_HEADER - self.header.len()));
                 self.header.extend_from_slice(now);
@@ -38,7 +38,7 @@ impl Records {
                     self.left = usize::from(u16::from_be_bytes([hi, lo]));
                     self.is_handshake = kind == HANDSHAKE;
                     // Alerts, application data, or no TLS at all: no hello comes any more.
-                    self.is_finished = major != 3 || !matches!(kind, HANDSHAKE | CHANGE_CIPHER_SPEC);
+                    self.is_over = major != 3 || !matches!(kind, HANDSHAKE | CHANGE_CIPHER_SPEC);
                 }
                 continue;
             }
@@ -47,16 +47,13 @@ impl Records {
             bytes = rest;
             if self.is_handshake {
                 self.messages.extend_from_slice(now);
-                self.is_finished |= self.messages.len() > MAX_MESSAGE + MESSAGE_HEADER;
+                self.is_over |= self.messages.len() > MAX_MESSAGE + MESSAGE_HEADER;
             }
         }
     }
 
     /// Takes out the next whole message, its header included.
     pub(super) fn next_message(&mut self) -> Option<Vec<u8>> {
-        if self.is_finished {
-            return None;
-        }
         let [_, len @ ..] = *self.messages.first_chunk::<MESSAGE_HEADER>()?;
         let len = MESSAGE_HEADER + u32::from_be_bytes([0, len[0], len[1], len[2]]) as usize;
         if len > self.messages.len() {
@@ -78,7 +75,12 @@ impl Records {
 
     /// Bytes are missing here.
     pub(super) fn cut(&mut self) {
-        self.is_cut = true;
+        self.is_over = true;
+    }
+
+    /// No message comes any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Nothing more is wanted.
