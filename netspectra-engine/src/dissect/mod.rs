@@ -6,6 +6,7 @@
 mod dns;
 mod http;
 mod prefixes;
+mod quic;
 mod reader;
 mod tls;
 mod undecided;
@@ -13,6 +14,7 @@ mod undecided;
 pub use dns::Dns;
 pub use http::Http;
 pub use prefixes::Prefixes;
+pub use quic::Quic;
 pub use tls::Tls;
 
 use netspectra_common::dissect::{Dissector, Opener, Session};
@@ -27,6 +29,8 @@ pub const DNS: &str = "dns";
 pub const HTTP: &str = "http";
 /// Name of the TLS dissector.
 pub const TLS: &str = "tls";
+/// Name of the QUIC dissector.
+pub const QUIC: &str = "quic";
 
 /// The dissectors that come with NetSpectra, in the order in which they are asked.
 pub fn builtin() -> Registry<dyn Dissector> {
@@ -34,6 +38,7 @@ pub fn builtin() -> Registry<dyn Dissector> {
         .with(DNS, Arc::new(Dns))
         .with(HTTP, Arc::new(Http::default()))
         .with(TLS, Arc::new(Tls))
+        .with(QUIC, Arc::new(Quic))
 }
 
 /// Opens sessions that find out by themselves which dissector a flow is for.
