@@ -1,6 +1,8 @@
 //! The seams: traits that single-host and cluster mode hand different implementations to.
 
-use crate::model::{BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState};
+use crate::model::{
+    BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
+};
 use crate::query::{Partial, Plan};
 use std::future::Future;
 use std::pin::Pin;

@@ -146,7 +146,8 @@ impl Payloads {
         if wire::link::parse(wire::link::RAW, &ip, len, &mut packet).is_ok() {
             let outer = &fragment.key;
             let (vlan, inner_vlan, obs) = (outer.vlan, outer.inner_vlan, outer.obs);
-            packet.key = FlowKey { vlan, inner_vlan, obs, tunnel: outer.tunnel, tunnel_id: outer.tunnel_id, ..packet.key };
+            packet.key =
+                FlowKey { vlan, inner_vlan, obs, tunnel: outer.tunnel, tunnel_id: outer.tunnel_id, ..packet.key };
             self.packet_at_depth(&packet, ip, len, at, depth);
         }
     }

@@ -83,14 +83,7 @@ pub trait Session: Send {
     }
 
     /// A datagram of `len` bytes, of which `bytes` were captured.
-    fn datagram(
-        &mut self,
-        side: Side,
-        bytes: &[u8],
-        len: u32,
-        at: Nanos,
-        say: &mut dyn FnMut(Observation),
-    ) -> Next {
+    fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         let _ = (side, bytes, len, at, say);
         Next::Done
     }

@@ -10,10 +10,12 @@ mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
 pub use ledger::{Ledger, LedgerEntry};
-pub use message::{BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram};
+pub use message::{
+    BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+};
 pub use observation::{
-    DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient, TlsServer,
-    tls_version_name,
+    DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
+    TlsServer, tls_version_name,
 };
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;

@@ -5,14 +5,18 @@
 
 mod dns;
 mod http;
+mod labels;
 mod prefixes;
 mod quic;
 mod reader;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod undecided;
 
 pub use dns::Dns;
 pub use http::Http;
+pub use labels::Labels;
 pub use prefixes::Prefixes;
 pub use quic::Quic;
 pub use tls::Tls;
@@ -31,6 +35,8 @@ pub const HTTP: &str = "http";
 pub const TLS: &str = "tls";
 /// Name of the QUIC dissector.
 pub const QUIC: &str = "quic";
+/// Name of the dissector of protocols that are recognised only.
+pub const LABELS: &str = "labels";
 
 /// The dissectors that come with NetSpectra, in the order in which they are asked.
 pub fn builtin() -> Registry<dyn Dissector> {
@@ -39,6 +45,7 @@ pub fn builtin() -> Registry<dyn Dissector> {
         .with(HTTP, Arc::new(Http::default()))
         .with(TLS, Arc::new(Tls))
         .with(QUIC, Arc::new(Quic))
+        .with(LABELS, Arc::new(Labels))
 }
 
 /// Opens sessions that find out by themselves which dissector a flow is for.

@@ -20,7 +20,7 @@ pub(super) struct Undecided {
     first: [Vec<u8>; 2],
     /// What waits, in the order in which it came: side, length in `first`, time.
     waiting: Vec<(Side, usize, Nanos)>,
-    /// Directions that every dissector refused, by [`Side`].
+    /// Directions that every dissector refused, by [`Side`]: they are not read, whatever the other one turns out to be.
     refused: [bool; 2],
     /// Directions with a gap: where something begins is not known, so each piece is asked about anew.
     lost: [bool; 2],
@@ -72,7 +72,7 @@ impl Undecided {
     fn replay(&mut self, side: Side, session: &mut dyn Session, say: &mut dyn FnMut(Observation)) -> Next {
         let other = side.other();
         let dropped = self.dropped[other as usize];
-        if dropped > 0 && session.gap(other, dropped) == Next::Done {
+        if dropped > 0 && self.lost[other as usize] && session.gap(other, dropped) == Next::Done {
             return Next::Done;
         }
         let first = std::mem::take(&mut self.first);
@@ -91,12 +91,11 @@ impl Undecided {
 
 impl Session for Undecided {
     fn stream(&mut self, side: Side, bytes: &[u8], at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
+        if self.refused[side as usize] {
+            return Next::More;
+        }
         if let Some(session) = &mut self.chosen {
             return session.stream(side, bytes, at, say);
-        }
-        if self.refused[side as usize] {
-            self.dropped[side as usize] += bytes.len() as u64;
-            return Next::More;
         }
         let waiting = self.first[side as usize].len();
         let claim = if waiting == 0 {
@@ -131,6 +130,7 @@ impl Session for Undecided {
 
     fn gap(&mut self, side: Side, missing: u64) -> Next {
         if let Some(session) = &mut self.chosen {
+            self.refused[side as usize] = false;
             return session.gap(side, missing);
         }
         self.drop_waiting(side);
@@ -139,14 +139,7 @@ impl Session for Undecided {
         Next::More
     }
 
-    fn datagram(
-        &mut self,
-        side: Side,
-        bytes: &[u8],
-        len: u32,
-        at: Nanos,
-        say: &mut dyn FnMut(Observation),
-    ) -> Next {
+    fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         if self.chosen.is_none() {
             match self.ask(side, &bytes[..bytes.len().min(PROBE_BYTES)]) {
                 (Claim::Yes, Some(session)) => self.chosen = Some(session),
@@ -163,7 +156,7 @@ impl Session for Undecided {
     }
 
     fn end(&mut self, side: Side, say: &mut dyn FnMut(Observation)) {
-        if let Some(session) = &mut self.chosen {
+        if let Some(session) = self.chosen.as_mut().filter(|_| !self.refused[side as usize]) {
             session.end(side, say);
         }
     }

@@ -19,11 +19,11 @@ use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
 use inbox::{Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
+use netspectra_common::dissect::Dissector;
 use netspectra_common::model::{
     BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
     SizeHistogram, TimeRange,
 };
-use netspectra_common::dissect::Dissector;
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::registry::Registry;
 use std::sync::Arc;

@@ -5,7 +5,8 @@ use crate::testing::*;
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, PayloadSeen, Resolution, WindowState,
+    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, PayloadSeen, Resolution,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};

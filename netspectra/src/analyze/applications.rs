@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-
 /// Distinct keys of one tally; further ones are counted together.
 const MAX_KEYS: usize = 65_536;
 /// Keys of a tally in the JSON report.

@@ -83,14 +83,7 @@ impl Session for DnsSession {
         if self.framing[side as usize].skip(missing) { Next::More } else { Next::Done }
     }
 
-    fn datagram(
-        &mut self,
-        side: Side,
-        bytes: &[u8],
-        len: u32,
-        at: Nanos,
-        say: &mut dyn FnMut(Observation),
-    ) -> Next {
+    fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         let whole = bytes.len() as u64 >= u64::from(len);
         read(self.kind, &mut self.pending, (side, bytes, whole, at), say);
         Next::More

@@ -14,8 +14,10 @@ enum State {
     Head(Vec<u8>),
     /// After a head.
     Body(Body),
-    /// Where heads begin is not known. What comes in one piece and looks like a head is taken for one.
+    /// After a gap, where heads begin is not known. What comes in one piece and looks like a head is taken for one.
     Lost,
+    /// After something malformed nothing is believed.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Direction {
                             if let Some(head) = head::parse(kept) {
                                 each(head);
                             }
-                            self.state = State::Lost;
+                            self.state = State::Broken;
                         }
                         return;
                     };
@@ -74,12 +76,9 @@ impl Direction {
                     };
                     self.state = match parsed.map(&mut *each) {
                         Some(Body::Length(0)) => State::Head(Vec::new()),
-                        Some(Body::Broken) | None => State::Lost,
+                        Some(Body::Broken) | None => State::Broken,
                         Some(body) => State::Body(body),
                     };
-                    if matches!(self.state, State::Lost) {
-                        return;
-                    }
                 }
                 State::Body(Body::Length(left)) => {
                     let now = (*left).min(bytes.len() as u64);
@@ -95,12 +94,9 @@ impl Direction {
                         bytes = &bytes[end..];
                         self.state = State::Head(Vec::new());
                     }
-                    Passed::Broken => {
-                        self.state = State::Lost;
-                        return;
-                    }
+                    Passed::Broken => self.state = State::Broken,
                 },
-                State::Body(Body::UntilClose | Body::Tunnel | Body::Broken) => return,
+                State::Body(Body::UntilClose | Body::Tunnel | Body::Broken) | State::Broken => return,
                 State::Lost => {
                     if head::looks_like(bytes) != Claim::Yes {
                         return;
@@ -128,7 +124,7 @@ impl Direction {
             }
             State::Body(Body::UntilClose | Body::Tunnel) => return true,
             State::Head(kept) => self.cut = head::parse(kept),
-            State::Body(Body::Length(_) | Body::Broken) | State::Lost => {}
+            State::Body(Body::Length(_) | Body::Broken) | State::Broken | State::Lost => {}
         }
         self.state = State::Lost;
         false
@@ -140,7 +136,7 @@ impl Direction {
         let head = match (self.cut.take(), state) {
             (Some(cut), _) => Some(cut),
             (None, State::Head(kept)) => head::parse(&kept),
-            (None, State::Body(_) | State::Lost) => None,
+            (None, State::Body(_) | State::Broken | State::Lost) => None,
         };
         head.map(|head| (head, self.last))
     }

@@ -65,7 +65,10 @@ impl Secrets {
     /// By the identifier that the client's first Initial is sent to; `None` for an unknown version.
     pub(super) fn new(version: u32, destination: &[u8]) -> Option<Self> {
         let initial = Hkdf::<Sha256>::new(Some(salt(version)?), destination);
-        Some(Self { client: Keys::new(&initial, "client in", version)?, server: Keys::new(&initial, "server in", version)? })
+        Some(Self {
+            client: Keys::new(&initial, "client in", version)?,
+            server: Keys::new(&initial, "server in", version)?,
+        })
     }
 
     /// The payload of `initial`; `None` when it is not protected by these keys, or was not captured whole.
@@ -117,4 +120,23 @@ fn expand(secret: &Hkdf<Sha256>, label: &str, out: &mut [u8]) -> Option<()> {
     info.extend_from_slice(label.as_bytes());
     info.push(0);
     secret.expand(&info, out).ok()
+}
+
+#[cfg(test)]
+impl Secrets {
+    /// Protects `frames` as the payload of the packet whose header, unprotected, is `packet`; its number has four bytes.
+    pub(super) fn seal(&self, packet: &mut Vec<u8>, number_at: usize, frames: &[u8], from_client: bool) {
+        let keys = if from_client { &self.client } else { &self.server };
+        let mut nonce = keys.iv;
+        nonce[8..].iter_mut().zip(&packet[number_at..]).for_each(|(n, p)| *n ^= p);
+        let payload = Payload { msg: frames, aad: packet };
+        if let Ok(sealed) = keys.packet.encrypt(&Nonce::from(nonce), payload) {
+            packet.extend(sealed);
+        }
+        let mut mask = Block::<Aes128>::default();
+        mask.copy_from_slice(&packet[number_at + SAMPLE_AT..number_at + SAMPLE_AT + SAMPLE]);
+        keys.header.encrypt_block(&mut mask);
+        packet[0] ^= mask[0] & 0x0f;
+        packet[number_at..number_at + 4].iter_mut().zip(&mask[1..]).for_each(|(p, m)| *p ^= m);
+    }
 }

@@ -49,7 +49,9 @@ pub(super) struct CryptoStream {
 impl CryptoStream {
     /// Takes the data of a frame.
     pub(super) fn add(&mut self, offset: u64, data: &[u8]) {
-        let Some(offset) = usize::try_from(offset).ok().filter(|o| o.saturating_add(data.len()) <= MAX_BYTES) else { return };
+        let Some(offset) = usize::try_from(offset).ok().filter(|o| o.saturating_add(data.len()) <= MAX_BYTES) else {
+            return;
+        };
         if offset > self.front.len() {
             if self.pieces.len() < MAX_PIECES {
                 let place = self.pieces.partition_point(|(o, _)| *o <= offset);

@@ -67,9 +67,9 @@ impl QuicSession {
         let stream = &mut self.streams[side as usize];
         frames::read(&payload, &mut |offset, data| stream.add(offset, data));
         let message = stream.front();
-        let is_whole = message.first_chunk().is_some_and(|[_, a, b, c]| {
-            message.len() - 4 >= u32::from_be_bytes([0, *a, *b, *c]) as usize
-        });
+        let is_whole = message
+            .first_chunk()
+            .is_some_and(|[_, a, b, c]| message.len() - 4 >= u32::from_be_bytes([0, *a, *b, *c]) as usize);
         if !is_whole || self.said[side as usize] {
             return;
         }
@@ -83,14 +83,7 @@ impl QuicSession {
 }
 
 impl Session for QuicSession {
-    fn datagram(
-        &mut self,
-        side: Side,
-        bytes: &[u8],
-        _: u32,
-        _: Nanos,
-        say: &mut dyn FnMut(Observation),
-    ) -> Next {
+    fn datagram(&mut self, side: Side, bytes: &[u8], _: u32, _: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         self.datagrams += 1;
         for packet in Packets::new(bytes) {
             match packet {

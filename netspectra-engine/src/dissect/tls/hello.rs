@@ -44,9 +44,9 @@ pub(super) struct Offer {
     pub(super) versions: Vec<u16>,
     pub(super) signature_algorithms: Vec<u16>,
     pub(super) alpn: Vec<Vec<u8>>,
-    sni: Option<String>,
+    pub(super) sni: Option<String>,
     /// The whole message was there.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 impl Offer {

@@ -4,7 +4,7 @@ pub(super) mod hello;
 mod ja4;
 mod records;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use hello::Hello;
 use netspectra_common::dissect::{Claim, Dissector, Next, Session, Side};
@@ -73,7 +73,9 @@ impl Session for TlsSession {
     fn end(&mut self, side: Side, say: &mut dyn FnMut(Observation)) {
         // A ClientHello that was cut off says at least whom it asks for.
         let records = &mut self.sides[side as usize];
-        if let Some(Hello::Client(hello)) = hello::parse(records.partial(), None).filter(|_| !records.is_finished()) {
+        if let Some(Hello::Client(hello)) = hello::parse(records.partial(), None)
+            && hello.sni.is_some()
+        {
             say(Observation::TlsClient(Box::new(hello)));
         }
         records.finish();
