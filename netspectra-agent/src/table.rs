@@ -74,7 +74,7 @@ impl FlowTable {
         let mut packet = Packet::default();
         wire::link::parse(link, &data, wire_len, &mut packet)?;
         if self.identity == Identity::Inner {
-            packet = wire::innermost(&data, wire_len, packet);
+            wire::innermost(&data, wire_len, &mut packet);
         }
         packet.key.obs = obs;
         if let Some(payloads) = &mut self.payloads {

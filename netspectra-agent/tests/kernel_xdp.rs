@@ -7,7 +7,7 @@
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::capture_file::CaptureFile;
-use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{LEAST_FLOWS, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
 use netspectra_common::abi::{Counter, Direction, FlowKey, GenTotals, LossReason, Obs};
 use netspectra_common::model::FlowDelta;
@@ -46,6 +46,11 @@ fn comparable(flows: &[FlowDelta], totals: &GenTotals) -> Counted {
         })
         .collect();
     (flows, totals.seen, totals.reasons, totals.orphan_fragments, totals.sizes.to_vec())
+}
+
+fn inner_source() -> XdpSource {
+    let config = XdpConfig { identity: Identity::Inner, ..XdpConfig::default() };
+    XdpSource::load(&object(), &config).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn user_table() -> FlowTable {
@@ -167,6 +172,63 @@ fn samples() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Frames with one tunnel or several, of every kind that the parser enters.
+fn tunnels() -> Vec<Vec<u8>> {
+    let inner4 = ipv4(17, 0, 0, &[0x13, 0x88, 0, 80, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let inner6 = ipv6(&[(60, vec![0; 7])], 17, &[0x13, 0x88, 0, 80, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let udp = |port: u16, payload: &[u8]| {
+        let mut u = vec![0xc0, 0];
+        u.extend(port.to_be_bytes());
+        u.extend((8 + payload.len() as u16).to_be_bytes());
+        u.extend([0, 0]);
+        u.extend(payload);
+        ipv4(17, 0, 0, &u)
+    };
+    let behind = |header: &[u8], rest: &[u8]| [header, rest].concat();
+    let frame4 = ethernet(&[], 0x0800, &inner4);
+    let tagged6 = ethernet(&[7, 8], 0x86dd, &inner6);
+    let vxlan = |inner: &[u8]| udp(4789, &behind(&[8, 0, 0, 0, 0, 1, 2, 0], inner));
+    let geneve = behind(&[2, 0, 0x65, 0x58, 0, 0, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8], &frame4);
+    let erspan3 = behind(&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 8]);
+    let inside: Vec<Vec<u8>> = vec![
+        ipv4(4, 0, 0, &inner4),
+        ipv4(41, 3, 0, &inner6),
+        ipv4(47, 0, 0, &behind(&[0, 0, 8, 0], &inner4)),
+        ipv4(47, 0, 0, &behind(&[0xb0, 0, 0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1], &inner6)),
+        ipv4(47, 0, 0, &behind(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 5], &tagged6)),
+        ipv4(
+            47,
+            0,
+            0,
+            &behind(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0xff, 3, 0, 0x21], &inner4),
+        ),
+        ipv4(47, 0, 0, &behind(&[0, 0, 0x88, 0xbe], &frame4)),
+        ipv4(47, 0, 0, &behind(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 5, 0, 3, 0, 0, 0, 0], &frame4)),
+        ipv4(47, 0, 0, &behind(&erspan3, &frame4)),
+        vxlan(&frame4),
+        vxlan(&tagged6),
+        udp(6081, &geneve),
+        udp(2152, &behind(&[0x30, 255, 0, 40, 0, 0, 0, 3], &inner4)),
+        udp(2152, &behind(&[0x34, 255, 0, 40, 0, 0, 0, 3, 0, 0, 0, 0x85, 1, 0, 0, 0x40, 1, 0, 0, 0], &inner6)),
+        udp(3386, &behind(&[0x1e, 255, 0, 40, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &inner4)),
+        udp(3544, &inner6),
+        udp(3544, &behind(&[0, 1, 1, 1, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6], &inner6)),
+        udp(5072, &behind(&[0x44, 0x52, 0x11, 41], &behind(&[0; 40], &inner6))),
+        udp(4341, &behind(&[0; 8], &inner6)),
+        udp(4342, &behind(&[0x80, 0, 0, 0], &inner4)),
+        udp(6635, &behind(&[0, 1, 1, 64], &inner4)),
+        ipv6(&[], 4, &inner4),
+        ipv6(&[(0, vec![0; 7])], 41, &inner6),
+    ];
+    let deep = inside.iter().map(|i| vxlan(&ethernet(&[3], 0x0800, &ipv4(47, 0, 0, &behind(&[0, 0, 8, 0], i)))));
+    let mut nine = inner4.clone();
+    for _ in 0..9 {
+        nine = ipv4(4, 0, 0, &nine);
+    }
+    let all: Vec<Vec<u8>> = inside.iter().cloned().chain(deep).chain([nine]).collect();
+    all.iter().map(|p| ethernet(&[100], if p[0] >> 4 == 4 { 0x0800 } else { 0x86dd }, p)).collect()
+}
+
 #[test]
 fn every_kind_of_frame_counts_the_same_in_the_kernel() {
     let samples = samples();
@@ -180,9 +242,8 @@ fn every_truncation_of_every_kind_of_frame_counts_the_same() {
     assert_equal(&mut source(), &mut user_table(), "truncations", frames);
 }
 
-#[test]
-fn mutated_frames_count_the_same() {
-    let samples = samples();
+/// `n` frames made of `samples` by changing up to four of the first `headers` bytes and cutting some short.
+fn mutations(samples: &[Vec<u8>], n: usize, headers: usize) -> Vec<Vec<u8>> {
     // xorshift64: the same frames in every run.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move || {
@@ -191,12 +252,12 @@ fn mutated_frames_count_the_same() {
         state ^= state << 17;
         state
     };
-    let frames: Vec<Vec<u8>> = (0..60_000)
+    (0..n)
         .map(|_| {
             let mut frame = samples[random() as usize % samples.len()].clone();
             for _ in 0..1 + random() % 4 {
                 // Headers are where parsing decides.
-                let at = 12 + random() as usize % (frame.len() - 12).min(60);
+                let at = 12 + random() as usize % (frame.len() - 12).min(headers);
                 frame[at] = random() as u8;
             }
             if random() % 8 == 0 {
@@ -204,29 +265,66 @@ fn mutated_frames_count_the_same() {
             }
             frame
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn mutated_frames_count_the_same() {
+    let frames = mutations(&samples(), 60_000, 60);
     assert_equal(&mut source(), &mut user_table(), "mutations", frames.iter().map(Vec::as_slice));
 }
 
 #[test]
-fn a_full_table_counts_what_it_cannot_hold() {
-    let config = XdpConfig { max_flows: 1024, ..XdpConfig::default() };
+fn the_insides_of_tunnels_count_the_same() {
+    let (mut source, mut table) = (inner_source(), FlowTable::new(1_000_000, Identity::Inner));
+    let tunnels = tunnels();
+    let inside = |f: &&Vec<u8>| {
+        let mut table = FlowTable::new(8, Identity::Inner);
+        table.count(1, f, f.len() as u32, 0, 1);
+        table.drain().0.iter().all(|d| d.key.tunnel != 0)
+    };
+    // Each sample is a tunnel to user space, so that what is compared is what it is meant to be.
+    assert_eq!(tunnels.iter().filter(inside).count(), tunnels.len());
+    assert_equal(&mut source, &mut table, "tunnels", tunnels.iter().map(Vec::as_slice));
+    let cut = tunnels.iter().flat_map(|f| (SHORTEST..=f.len()).map(move |n| &f[..n]));
+    assert_equal(&mut source, &mut table, "truncated tunnels", cut);
+    let mutated = mutations(&tunnels, 60_000, 180);
+    assert_equal(&mut source, &mut table, "mutated tunnels", mutated.iter().map(Vec::as_slice));
+}
+
+#[test]
+fn a_full_table_counts_what_it_cannot_hold_and_says_so_before() {
+    // The least that each CPU has.
+    let config = XdpConfig { max_flows: 1, ..XdpConfig::default() };
     let mut source = XdpSource::load(&object(), &config).unwrap_or_else(|e| panic!("{e}"));
-    let program = source.ingress_program().unwrap();
+    let cpus = aya::util::nr_cpus().unwrap() as u32;
+    let frames = (cpus + 1) * LEAST_FLOWS;
     let mut bytes = 0;
-    for port in 0..5000u16 {
-        let [hi, lo] = port.to_be_bytes();
-        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[hi, lo, 0, 53, 0, 8, 0, 0]));
+    let mut asked_at = None;
+    for flow in 0..frames {
+        let [a, b, c, d] = flow.to_be_bytes();
+        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[a, b, c, d, 0, 8, 0, 0]));
         bytes += frame.len() as u64;
-        kernel_count(program, &frame);
+        kernel_count(source.ingress_program().unwrap(), &frame);
+        if asked_at.is_none() && source.is_filling() {
+            asked_at = Some(flow + 1);
+        }
     }
+    let asked_at = asked_at.expect("no CPU asked for the end of the generation");
+    assert!((LEAST_FLOWS / 2..cpus * LEAST_FLOWS / 2 + 1).contains(&asked_at), "asked after {asked_at} flows");
+    // Each CPU asks once at most.
+    while source.is_filling() {}
+    kernel_count(source.ingress_program().unwrap(), &ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[9; 8])));
+    bytes += 42;
+    assert!(!source.is_filling());
     let g = source.generation().unwrap().unwrap();
     let in_flows: u64 = g.flows.iter().map(|f| f.stats.packets).sum();
     let full = g.totals.reasons[LossReason::TableFull as usize];
     // Test runs move between CPUs, each with a table of its own.
-    assert!(in_flows >= 1024 && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
-    assert_eq!(in_flows + full.packets, 5000);
-    assert_eq!(g.totals.seen, Counter::new(5000, bytes));
+    assert!(in_flows >= u64::from(LEAST_FLOWS) && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
+    assert_eq!(in_flows + full.packets, u64::from(frames) + 1);
+    assert_eq!(g.totals.seen, Counter::new(u64::from(frames) + 1, bytes));
+    assert_eq!(g.totals.entries, g.flows.len() as u64);
 }
 
 #[test]
@@ -274,6 +372,7 @@ fn captures_count_the_same_in_the_kernel() {
     }
     files.sort();
     let (mut source, mut table) = (source(), user_table());
+    let (mut inner_source, mut inner_table) = (inner_source(), FlowTable::new(1_000_000, Identity::Inner));
     let (mut frames, mut left_out) = (0u64, 0u64);
     for path in &files {
         let Ok(mut file) = CaptureFile::open(path) else { continue };
@@ -285,8 +384,9 @@ fn captures_count_the_same_in_the_kernel() {
                 left_out += 1;
             }
         }
-        frames +=
-            assert_equal(&mut source, &mut table, &path.display().to_string(), ethernet.iter().map(Vec::as_slice));
+        let name = path.display().to_string();
+        frames += assert_equal(&mut source, &mut table, &name, ethernet.iter().map(Vec::as_slice));
+        assert_equal(&mut inner_source, &mut inner_table, &name, ethernet.iter().map(Vec::as_slice));
     }
     assert!(frames > 10_000 && left_out * 10 < frames, "{frames} frames compared, {left_out} left out");
 }

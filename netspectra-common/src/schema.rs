@@ -2,6 +2,7 @@
 //!
 //! The filter language, group-by, the API's documentation and the stores take their words from here.
 
+use crate::wire::Tunnel;
 use serde::{Deserialize, Serialize};
 
 /// A property of a flow that can be filtered by and grouped by.
@@ -22,6 +23,10 @@ pub enum Dimension {
     EtherType,
     /// Outer VLAN identifier.
     Vlan,
+    /// Kind of tunnel that the five-tuple is from inside of.
+    Tunnel,
+    /// The tunnel's identifier: VNI, GRE key, TEID.
+    TunnelId,
     /// Interface name.
     Iface,
     /// Node name.
@@ -41,6 +46,8 @@ pub enum ValueKind {
     Address,
     /// 0..=65535.
     U16,
+    /// 0..=4294967295.
+    U32,
     /// Protocol number or name.
     Proto,
     /// One of a list of words.
@@ -51,7 +58,7 @@ pub enum ValueKind {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SrcIp,
         Self::DstIp,
         Self::SrcPort,
@@ -59,6 +66,8 @@ impl Dimension {
         Self::Proto,
         Self::EtherType,
         Self::Vlan,
+        Self::Tunnel,
+        Self::TunnelId,
         Self::Iface,
         Self::Node,
         Self::Direction,
@@ -76,6 +85,8 @@ impl Dimension {
             Self::Proto => "proto",
             Self::EtherType => "ether_type",
             Self::Vlan => "vlan",
+            Self::Tunnel => "tunnel",
+            Self::TunnelId => "tunnel_id",
             Self::Iface => "iface",
             Self::Node => "node",
             Self::Direction => "direction",
@@ -99,6 +110,8 @@ impl Dimension {
             Self::Proto => "IP protocol, number or name (tcp, udp, icmp, icmpv6, sctp ...); non-IP frames have none",
             Self::EtherType => "EtherType, 0x0800 for IPv4",
             Self::Vlan => "outer VLAN identifier",
+            Self::Tunnel => "tunnel that the five-tuple is from inside of; none for outer five-tuples",
+            Self::TunnelId => "VNI, GRE key or TEID of the tunnel",
             Self::Iface => "interface, or name of the capture file",
             Self::Node => "node that saw the traffic",
             Self::Direction => "ingress or egress at the observation point (not in flows)",
@@ -113,6 +126,8 @@ impl Dimension {
             Self::SrcIp | Self::DstIp => ValueKind::Address,
             Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan => ValueKind::U16,
             Self::Proto => ValueKind::Proto,
+            Self::TunnelId => ValueKind::U32,
+            Self::Tunnel => ValueKind::Word(&TUNNELS),
             Self::Iface | Self::Node => ValueKind::Text,
             Self::Direction => ValueKind::Word(&["ingress", "egress"]),
             Self::State => ValueKind::Word(&["active", "closed", "timed_out"]),
@@ -132,7 +147,7 @@ impl Dimension {
     pub const fn info(self) -> DimensionInfo {
         let (kind, values) = match self.kind() {
             ValueKind::Address => ("address", None),
-            ValueKind::U16 => ("number", None),
+            ValueKind::U16 | ValueKind::U32 => ("number", None),
             ValueKind::Proto => ("protocol", None),
             ValueKind::Word(words) => ("word", Some(words)),
             ValueKind::Text => ("text", None),
@@ -157,6 +172,17 @@ impl Dimension {
         !matches!(self, Self::Direction)
     }
 }
+
+/// Names of the tunnels.
+pub const TUNNELS: [&str; Tunnel::ALL.len()] = {
+    let mut names = [""; Tunnel::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Tunnel::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 /// A dimension as documentation shows it; serializes to a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

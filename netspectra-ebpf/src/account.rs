@@ -1,14 +1,15 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
-use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
 use crate::packet::Linear;
+use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP};
 use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use netspectra_common::abi::{
-    Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+    Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
 use netspectra_common::flow::{self, Weight};
 use netspectra_common::wire::{Packet, parse_ethernet, proto};
@@ -67,7 +68,7 @@ impl Seen {
 
 /// Counts one packet.
 #[inline(always)]
-pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
+pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
     let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
@@ -82,7 +83,7 @@ pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(frame, seen, table, control.events != 0, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, control, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -90,9 +91,17 @@ pub fn count<C: EbpfContext>(ctx: &C, frame: &Linear, seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_flow(frame: &Linear, seen: &Seen, table: u32, events: bool, totals: &mut GenTotals) -> Result<(), LossReason> {
+fn count_flow<C: Tunnels>(
+    ctx: &C,
+    frame: &Linear,
+    seen: &Seen,
+    table: u32,
+    control: &Control,
+    totals: &mut GenTotals,
+) -> Result<(), LossReason> {
     let mut packet = Packet::default();
     parse_ethernet(frame, seen.len, &mut packet)?;
+    tunnel::innermost(ctx, seen.len, &mut packet);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     if seen.vlan != 0 {
@@ -107,7 +116,7 @@ fn count_flow(frame: &Linear, seen: &Seen, table: u32, events: bool, totals: &mu
     if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
         totals.orphan_fragments += 1;
     }
-    if events && is_dns(&packet) {
+    if control.events != 0 && is_dns(&packet) {
         emit_dns(frame, &packet, now, totals);
     }
     match flow::short_key(&packet.key) {
@@ -119,6 +128,24 @@ fn count_flow(frame: &Linear, seen: &Seen, table: u32, events: bool, totals: &mu
             Some(flows) => fold(flows, &packet.key, &packet, seen.weight, now),
             None => Err(LossReason::NoTable),
         },
+    }
+    .map(|is_new| {
+        if is_new {
+            count_entry(control, totals);
+        }
+    })
+}
+
+/// Counts a flow entry; at the one where the tables begin to fill, the agent is woken.
+#[inline(always)]
+fn count_entry(control: &Control, totals: &mut GenTotals) {
+    totals.entries += 1;
+    if totals.entries == u64::from(control.early)
+        && let Some(mut entry) = FILLING.reserve(0)
+    {
+        // SAFETY: the helper has no preconditions.
+        entry.write(unsafe { bpf_get_smp_processor_id() });
+        entry.submit(BPF_RB_FORCE_WAKEUP.into());
     }
 }
 
@@ -153,6 +180,7 @@ fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
     entry.submit(0);
 }
 
+/// Returns whether the flow is new.
 #[inline(always)]
 fn fold<K, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
@@ -160,14 +188,14 @@ fn fold<K, const N: usize, const F: usize>(
     packet: &Packet,
     weight: Weight,
     now: u64,
-) -> Result<(), LossReason> {
+) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
         flow::fold(unsafe { &mut *stats }, packet, weight, now);
-        return Ok(());
+        return Ok(false);
     }
     let stats = flow::first(packet, weight, now);
-    flows.insert(key, stats, BPF_NOEXIST as u64).map_err(|_| LossReason::TableFull)
+    flows.insert(key, stats, BPF_NOEXIST as u64).map(|()| true).map_err(|_| LossReason::TableFull)
 }
 
 #[inline(always)]

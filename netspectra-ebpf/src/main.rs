@@ -8,6 +8,7 @@
 mod account;
 mod maps;
 mod packet;
+mod tunnel;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};

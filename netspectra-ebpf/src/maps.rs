@@ -1,5 +1,6 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
@@ -14,6 +15,8 @@ const OUTER: usize = 2;
 const FIRST_FRAGMENTS: usize = 16_384;
 /// Room for about 13,000 events between two drains.
 const EVENT_BYTES: usize = 4 << 20;
+/// Room for 4,096 CPUs.
+const FILLING_BYTES: usize = 64 << 10;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 pub type Flows4 = HashMap<FlowKey4, FlowStats, TEMPLATE, NO_PREALLOC>;
@@ -21,8 +24,8 @@ pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
 
 /// The agent looks for the map of its own version.
 #[btf_map]
-static ABI_1: Array<u32, 1> = Array::new();
-const _: () = assert!(netspectra_common::abi::ABI_VERSION == 1, "rename the map `ABI_1` with the version");
+static ABI_2: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 2, "rename the map `ABI_2` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();
@@ -42,9 +45,17 @@ pub static IFACES: Array<u32, 65536> = Array::new();
 #[btf_map]
 pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
 
+/// Where tunnels are entered.
+#[btf_map]
+pub static TUNNELLED: PerCpuArray<Tunnelled, 1> = PerCpuArray::new();
+
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]
 pub static EVENTS: RingBuf<PrefixEvent, EVENT_BYTES> = RingBuf::new();
+
+/// Wakes the agent before a table is full. Of the generation's every CPU one entry at most, so that it never is full.
+#[btf_map]
+pub static FILLING: RingBuf<u32, FILLING_BYTES> = RingBuf::new();
 
 #[btf_map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, FIRST_FRAGMENTS> = LruHashMap::new();

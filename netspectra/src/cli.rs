@@ -61,6 +61,9 @@ pub(crate) struct RunArgs {
     /// How to attach [default: auto].
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
+    /// Whose five-tuple a tunnelled packet is booked to [default: outer].
+    #[arg(long, value_enum)]
+    pub(crate) tunnel: Option<TunnelIdentity>,
     /// Name of this node in records [default: the host's name].
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,

@@ -1,6 +1,6 @@
 //! The configuration of `netspectra run`: defaults, then the file, then the command line.
 
-use crate::cli::{Mode, RunArgs};
+use crate::cli::{Mode, RunArgs, TunnelIdentity};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,14 +28,23 @@ pub(crate) struct Capture {
     pub(crate) mode: String,
     /// `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
-    /// Flow table entries of each CPU and address family in each generation, 1024 to 16,777,216. Packets of further
-    /// flows are counted without their five-tuple (`table_full`). Kernel memory follows the flows that are there.
+    /// Whose five-tuple a tunnelled packet is booked to: `outer` or `inner`.
+    pub(crate) tunnel: String,
+    /// Flow table entries in a generation, shared out to the CPUs (16,384 each at least), 1024 to 16,777,216. A generation
+    /// ends early when a CPU has used half of its share; packets of flows beyond the whole are counted without their
+    /// five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), mode: "auto".into(), egress: "auto".into(), max_flows: 262_144 }
+        Self {
+            interfaces: Vec::new(),
+            mode: "auto".into(),
+            egress: "auto".into(),
+            tunnel: "outer".into(),
+            max_flows: 262_144,
+        }
     }
 }
 
@@ -112,6 +121,13 @@ impl Config {
             }
             .into();
         }
+        if let Some(tunnel) = args.tunnel {
+            config.capture.tunnel = match tunnel {
+                TunnelIdentity::Outer => "outer",
+                TunnelIdentity::Inner => "inner",
+            }
+            .into();
+        }
         if let Some(listen) = args.listen {
             config.api.listen = listen;
         }
@@ -147,6 +163,9 @@ impl Config {
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
+        }
+        if !["outer", "inner"].contains(&self.capture.tunnel.as_str()) {
+            bail!("`capture.tunnel` is `{}`: expected `outer` or `inner`", self.capture.tunnel);
         }
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;

@@ -170,6 +170,37 @@ fn egress_at_clsact_counts_the_same_and_is_detached() {
 }
 
 #[test]
+fn the_inside_of_a_tunnel_is_counted_where_the_configuration_asks_for_it() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("run.toml"), "[capture]\ntunnel = \"inner\"\n").unwrap();
+    let instance = Instance::start_with(&pair, MON, "auto", data);
+    pair.up();
+    let inner = traffic::udp_frame(8888, &[5; 30]);
+    traffic::raw(&pair, PEER, &vec![traffic::vxlan_frame(70_000, &inner); 9]);
+    traffic::raw(&pair, PEER, &vec![traffic::vxlan_frame(70_001, &inner); 4]);
+    pair.down();
+    let filter = ["--from", "0", "--filter", "tunnel = vxlan and tunnel_id = 70000"];
+    let flows = instance.wait("flows", &filter, |f| !f["items"].as_array().unwrap().is_empty());
+    let f = flow(&flows, "192.0.2.1", "192.0.2.2", 8888, 17);
+    // Outer headers 14 + 20 + 8 + 8, inner ones 14 + 20 + 8.
+    assert_eq!(counts(f), (9, 9 * (50 + 42 + 30), 0, 0), "{f:#}");
+    assert_eq!((&f["tunnel"], number(f, "tunnel_id")), (&Value::from("vxlan"), 70_000));
+    let top = instance.query(
+        "top",
+        &["--from", "0", "--by", "tunnel_id,tunnel", "--metric", "packets", "--filter", "tunnel = vxlan"],
+    );
+    let rows: Vec<(&Value, &Value)> =
+        top["items"].as_array().unwrap().iter().map(|i| (&i["key"]["tunnel_id"], &i["value"]["estimate"])).collect();
+    assert_eq!(
+        rows,
+        [(&Value::from("70000"), &Value::from(9.0)), (&Value::from("70001"), &Value::from(4.0))],
+        "{top:#}"
+    );
+    assert!(instance.stop().0.success());
+}
+
+#[test]
 fn without_privilege_it_says_what_is_needed() {
     let pair = Pair::new();
     let data = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ pub(crate) fn bench(ws: &Workspace) -> Result<()> {
     }
     let object = ebpf::build(ws)?;
     let beside = ebpf::bench_object(ws);
-    for (package, bench) in [("netspectra-agent", "hook"), ("netspectra", "analyze")] {
+    for (package, bench) in [("netspectra-agent", "hook"), ("netspectra-agent", "live"), ("netspectra", "analyze")] {
         say(format!("measuring `{bench}`"));
         let mut command = ws.cargo();
         command.args(["bench", "--locked", "--package", package, "--bench", bench]);

@@ -121,10 +121,11 @@ impl Payloads {
     }
 
     fn packet_at_depth(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, depth: u32) {
-        let packet = match packet.fragment {
-            Fragment::No => &wire::innermost(&data, wire_len, *packet),
-            Fragment::First(_) | Fragment::Later(_) => packet,
-        };
+        let mut inner = *packet;
+        if packet.fragment == Fragment::No {
+            wire::innermost(&data, wire_len, &mut inner);
+        }
+        let packet = &inner;
         if packet.fragment != Fragment::No {
             if depth < MAX_DEPTH
                 && let Some(ip) = self.defrag.add(packet, data, at)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 pub(crate) const fn value_kind(kind: ValueKind) -> (&'static str, Option<&'static [&'static str]>) {
     match kind {
         ValueKind::Address => ("address", None),
-        ValueKind::U16 => ("number", None),
+        ValueKind::U16 | ValueKind::U32 => ("number", None),
         ValueKind::Proto => ("protocol", None),
         ValueKind::Word(words) => ("word", Some(words)),
         ValueKind::Text => ("text", None),

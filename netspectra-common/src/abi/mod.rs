@@ -18,7 +18,7 @@ pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {
@@ -36,6 +36,8 @@ pub mod maps {
     pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] entries.
+    pub const FILLING: &str = "FILLING";
     /// Ring buffer of [`super::PrefixEvent`].
     pub const EVENTS: &str = "EVENTS";
 }

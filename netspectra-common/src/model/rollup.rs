@@ -1,4 +1,5 @@
 use super::{Direction, Nanos};
+use crate::wire::Tunnel;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,6 +28,10 @@ pub struct Rollup {
     pub ether_type: u16,
     /// Outer VLAN identifier.
     pub vlan: Option<u16>,
+    /// Tunnel that the five-tuple is from inside of.
+    pub tunnel: Option<Tunnel>,
+    /// Its identifier, where it has one.
+    pub tunnel_id: Option<u32>,
     /// Packets.
     pub packets: u64,
     /// L2 bytes.

@@ -181,13 +181,20 @@ fn check_predicate(predicate: &Predicate, rows: Rows) -> Result<(), PlanError> {
 fn fits(d: Dimension, value: &Value) -> bool {
     match (d.kind(), value) {
         (ValueKind::Address, Value::Net(ip, prefix)) => *prefix <= bits(*ip) && network(*ip, *prefix) == *ip,
-        (ValueKind::U16, Value::Number(_)) | (ValueKind::Text, Value::Text(_)) => true,
-        (ValueKind::U16, Value::Range(low, high)) => low <= high,
+        (ValueKind::U32, Value::Number(_)) | (ValueKind::Text, Value::Text(_)) => true,
+        (ValueKind::U16, Value::Number(n)) => *n <= u32::from(u16::MAX),
+        (ValueKind::U16, Value::Range(low, high)) => low <= high && *high <= u32::from(u16::MAX),
+        (ValueKind::U32, Value::Range(low, high)) => low <= high,
         (ValueKind::Proto, Value::Number(n)) => *n <= 255,
         (ValueKind::Proto, Value::Range(low, high)) => low <= high && *high <= 255,
         (ValueKind::Word(words), Value::Text(word)) => words.contains(&&**word),
         (
-            ValueKind::Address | ValueKind::U16 | ValueKind::Proto | ValueKind::Word(_) | ValueKind::Text,
+            ValueKind::Address
+            | ValueKind::U16
+            | ValueKind::U32
+            | ValueKind::Proto
+            | ValueKind::Word(_)
+            | ValueKind::Text,
             Value::Net(..) | Value::Number(_) | Value::Range(..) | Value::Text(_),
         ) => false,
     }

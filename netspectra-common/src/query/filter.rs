@@ -84,10 +84,10 @@ pub enum Value {
     ///
     /// IPv4-mapped addresses and blocks are written as IPv4; an IPv6 block never holds an IPv4 address.
     Net(IpAddr, u8),
-    /// A number: port, protocol, VLAN, EtherType.
-    Number(u16),
+    /// A number: port, protocol, VLAN, EtherType, tunnel identifier.
+    Number(u32),
     /// An inclusive range of numbers.
-    Range(u16, u16),
+    Range(u32, u32),
     /// A word or text.
     Text(String),
 }
@@ -111,7 +111,7 @@ impl Value {
 /// What filters and groupings see of a row.
 pub trait Row {
     /// The value of a numeric dimension; `None` where the row has none.
-    fn number(&self, d: Dimension) -> Option<u16>;
+    fn number(&self, d: Dimension) -> Option<u32>;
     /// The value of an address dimension.
     fn address(&self, d: Dimension) -> Option<IpAddr>;
     /// The value of a text dimension.

@@ -77,10 +77,16 @@ fn push(out: &mut Vec<u8>, row: &impl Row, d: Dimension) {
             None => out.push(0),
         },
         Kind::Number => match row.number(d) {
-            Some(number) => {
-                out.push(2);
-                out.extend(number.to_be_bytes());
-            }
+            Some(number) => match u16::try_from(number) {
+                Ok(short) => {
+                    out.push(2);
+                    out.extend(short.to_be_bytes());
+                }
+                Err(_) => {
+                    out.push(4);
+                    out.extend(number.to_be_bytes());
+                }
+            },
             None => out.push(0),
         },
         Kind::Text => {
@@ -103,12 +109,18 @@ impl Kind {
     const fn of(d: Dimension) -> Self {
         match d {
             Dimension::SrcIp | Dimension::DstIp => Self::Address,
-            Dimension::SrcPort | Dimension::DstPort | Dimension::Proto | Dimension::EtherType | Dimension::Vlan => {
-                Self::Number
-            }
-            Dimension::Iface | Dimension::Node | Dimension::Direction | Dimension::State | Dimension::EndReason => {
-                Self::Text
-            }
+            Dimension::SrcPort
+            | Dimension::DstPort
+            | Dimension::Proto
+            | Dimension::EtherType
+            | Dimension::Vlan
+            | Dimension::TunnelId => Self::Number,
+            Dimension::Tunnel
+            | Dimension::Iface
+            | Dimension::Node
+            | Dimension::Direction
+            | Dimension::State
+            | Dimension::EndReason => Self::Text,
         }
     }
 }
@@ -159,6 +171,7 @@ fn value_text(d: Dimension, value: &[u8]) -> String {
                 _ => number.to_string(),
             }
         }
+        (Kind::Number, [a, b, c, d]) => u32::from_be_bytes([*a, *b, *c, *d]).to_string(),
         (Kind::Number, _) => String::new(),
         (Kind::Text, bytes) => String::from_utf8_lossy(bytes).into_owned(),
     }
@@ -173,6 +186,7 @@ pub(super) fn distinct(out: &mut Vec<u8>, row: &impl Row, of: &[Dimension]) -> b
     out.clear();
     let side = |d| row.address(d).map(address);
     let number = |d| row.number(d);
+    let short = |d| number(d).and_then(|n| u16::try_from(n).ok());
     let proto = || number(Dimension::Proto).and_then(|p| u8::try_from(p).ok());
     let Some(set) = SketchSet::of(of) else {
         let has = |d: &Dimension| row.address(*d).is_some() || row.number(*d).is_some() || row.text(*d).is_some();
@@ -189,11 +203,11 @@ pub(super) fn distinct(out: &mut Vec<u8>, row: &impl Row, of: &[Dimension]) -> b
         match set {
             SketchSet::SrcIps => out.extend(side(Dimension::SrcIp)?),
             SketchSet::DstIps => out.extend(side(Dimension::DstIp)?),
-            SketchSet::DstPorts => out.extend(port(proto()?, number(Dimension::DstPort)?)),
+            SketchSet::DstPorts => out.extend(port(proto()?, short(Dimension::DstPort)?)),
             SketchSet::Pairs => out.extend(pair(&side(Dimension::SrcIp)?, &side(Dimension::DstIp)?)),
             SketchSet::Flows => {
                 let (src, dst) = (side(Dimension::SrcIp)?, side(Dimension::DstIp)?);
-                let ports = (number(Dimension::SrcPort)?, number(Dimension::DstPort)?);
+                let ports = (short(Dimension::SrcPort)?, short(Dimension::DstPort)?);
                 out.extend(five_tuple(&src, &dst, proto()?, ports.0, ports.1));
             }
         }

@@ -6,21 +6,23 @@ use crate::schema::Dimension;
 use std::net::IpAddr;
 
 /// What tells IP from the rest: a non-IP frame has no protocol and no ports, though its row carries zeros there.
-fn if_ip(ip: Option<IpAddr>, number: u16) -> Option<u16> {
-    ip.map(|_| number)
+fn if_ip(ip: Option<IpAddr>, number: u16) -> Option<u32> {
+    ip.map(|_| number.into())
 }
 
 macro_rules! common {
     () => {
-        fn number(&self, d: Dimension) -> Option<u16> {
+        fn number(&self, d: Dimension) -> Option<u32> {
             match d {
                 Dimension::SrcPort => if_ip(self.src_ip, self.src_port),
                 Dimension::DstPort => if_ip(self.src_ip, self.dst_port),
                 Dimension::Proto => if_ip(self.src_ip, self.proto.into()),
-                Dimension::EtherType => Some(self.ether_type),
-                Dimension::Vlan => self.vlan,
+                Dimension::EtherType => Some(self.ether_type.into()),
+                Dimension::Vlan => self.vlan.map(u32::from),
+                Dimension::TunnelId => self.tunnel_id,
                 Dimension::SrcIp
                 | Dimension::DstIp
+                | Dimension::Tunnel
                 | Dimension::Iface
                 | Dimension::Node
                 | Dimension::Direction
@@ -38,6 +40,8 @@ macro_rules! common {
                 | Dimension::Proto
                 | Dimension::EtherType
                 | Dimension::Vlan
+                | Dimension::Tunnel
+                | Dimension::TunnelId
                 | Dimension::Iface
                 | Dimension::Node
                 | Dimension::Direction
@@ -55,6 +59,7 @@ impl Row for FlowRecord {
         match d {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
+            Dimension::Tunnel => self.tunnel.as_deref(),
             Dimension::State => Some(self.state.name()),
             Dimension::EndReason => Some(self.end_reason.name()),
             Dimension::SrcIp
@@ -64,6 +69,7 @@ impl Row for FlowRecord {
             | Dimension::Proto
             | Dimension::EtherType
             | Dimension::Vlan
+            | Dimension::TunnelId
             | Dimension::Direction => None,
         }
     }
@@ -76,6 +82,7 @@ impl Row for Rollup {
         match d {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
+            Dimension::Tunnel => self.tunnel.map(|t| t.name()),
             Dimension::Direction => self.direction.map(|d| match d {
                 Direction::Ingress => "ingress",
                 Direction::Egress => "egress",
@@ -87,6 +94,7 @@ impl Row for Rollup {
             | Dimension::Proto
             | Dimension::EtherType
             | Dimension::Vlan
+            | Dimension::TunnelId
             | Dimension::State
             | Dimension::EndReason => None,
         }

@@ -84,6 +84,8 @@ pub(super) fn rollup() -> Rollup {
         proto: 6,
         ether_type: 0x0800,
         vlan: None,
+        tunnel: None,
+        tunnel_id: None,
         packets: 1,
         bytes: 100,
         l3_bytes: 86,

@@ -172,8 +172,9 @@ fn windows_and_roll_ups_are_used_whole_and_the_answer_says_so() {
 #[test]
 fn a_plan_that_cannot_run_is_refused_with_the_argument_and_what_is_legal() {
     use Dimension::{DstPort, SrcIp, State};
-    let rollups = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, direction";
-    let records = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, state, end_reason";
+    let rollups =
+        "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, direction";
+    let records = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, state, end_reason";
     let step = "a multiple of 10 s (1 s unfiltered, and ungrouped or by `proto`), at most 31622400 s";
     for (filter, query, message) in [
         ("", flows(0), "`limit` is 0: expected a number in 1..=10000".into()),

@@ -10,7 +10,6 @@ mod ip;
 mod l2;
 mod l4;
 pub mod link;
-#[cfg(feature = "std")]
 mod tunnel;
 
 #[cfg(test)]
@@ -19,8 +18,7 @@ mod tests;
 pub use bytes::{Bytes, MAX_OFFSET};
 pub use l2::ethertype;
 pub use l4::proto;
-#[cfg(feature = "std")]
-pub use tunnel::{Tunnel, innermost};
+pub use tunnel::{Inside, MAX_TUNNELS, Tunnel, enter, innermost, inside};
 
 use crate::abi::{FlowKey, LossReason};
 
@@ -51,6 +49,35 @@ pub struct Packet {
     pub tcp_flags: u16,
     /// Fragmentation.
     pub fragment: Fragment,
+}
+
+impl Packet {
+    /// Makes it a packet of which nothing is known yet, as [`Packet::default`] is.
+    ///
+    /// Word by word and hidden from the compiler, which for the kernel makes byte-wise loops of copies and zeros. The same
+    /// holds for [`Packet::copy_from`].
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        let zero = || core::hint::black_box(0u64);
+        self.key = zerocopy::transmute!([zero(), zero(), zero(), zero(), zero(), zero()]);
+        self.l3_len = core::hint::black_box(0);
+        self.l4_offset = core::hint::black_box(0);
+        self.l3_end = core::hint::black_box(0);
+        self.tcp_flags = core::hint::black_box(0);
+        self.fragment = Fragment::No;
+    }
+
+    /// Copies `from`.
+    #[inline(always)]
+    pub fn copy_from(&mut self, from: &Self) {
+        let words: [u64; 6] = zerocopy::transmute!(from.key);
+        self.key = zerocopy::transmute!(words.map(core::hint::black_box));
+        self.l3_len = core::hint::black_box(from.l3_len);
+        self.l4_offset = core::hint::black_box(from.l4_offset);
+        self.l3_end = core::hint::black_box(from.l3_end);
+        self.tcp_flags = core::hint::black_box(from.tcp_flags);
+        self.fragment = from.fragment;
+    }
 }
 
 /// Parses an Ethernet frame of `wire_len` bytes on the wire into `packet`, which must be fresh.

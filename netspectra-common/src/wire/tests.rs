@@ -242,8 +242,8 @@ fn the_inside_of_tunnels_is_found() {
         (Tunnel::Teredo, 0, ipv4(17, &udp(3544, &[&[0, 0, 1, 2, 3, 4, 5, 6][..], &inner].concat()))),
     ] {
         let data = frame(0x0800, &packet);
-        let outer = parse(&data).unwrap();
-        let found = innermost(&data.as_slice(), data.len() as u32, outer);
+        let mut found = parse(&data).unwrap();
+        innermost(&data.as_slice(), data.len() as u32, &mut found);
         assert_eq!((found.key.family, ports(&found)), (6, (17, 1000, 2000)), "{tunnel:?}");
         assert_eq!((Tunnel::from_raw(found.key.tunnel), found.key.tunnel_id), (Some(tunnel), id));
     }
@@ -254,7 +254,7 @@ proptest! {
     fn no_bytes_panic(data in prop::collection::vec(any::<u8>(), 0..300), number in 0u16..300, wire_len in any::<u32>()) {
         let mut packet = Packet::default();
         if link::parse(number, &data.as_slice(), wire_len, &mut packet).is_ok() {
-            let _ = innermost(&data.as_slice(), wire_len, packet);
+            innermost(&data.as_slice(), wire_len, &mut packet);
         }
     }
 
@@ -266,8 +266,8 @@ proptest! {
             *b = value;
         }
         data.truncate(cut.max(1));
-        if let Ok(packet) = parse(&data) {
-            let _ = innermost(&data.as_slice(), data.len() as u32, packet);
+        if let Ok(mut packet) = parse(&data) {
+            innermost(&data.as_slice(), data.len() as u32, &mut packet);
         }
     }
 }

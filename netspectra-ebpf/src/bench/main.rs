@@ -2,9 +2,12 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::bindings::{BPF_NOEXIST, xdp_action::XDP_PASS};
+use aya_ebpf::bindings::{
+    BPF_NOEXIST,
+    xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+};
 use aya_ebpf::btf_maps::{PerCpuArray, PerCpuHashMap};
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
@@ -72,6 +75,28 @@ pub fn bench_hash(ctx: XdpContext) -> u32 {
         }
     }
     XDP_PASS
+}
+
+/// Flows that [`bench_send`] makes; the loader sets it.
+#[unsafe(no_mangle)]
+static SEND_FLOWS: u32 = 1;
+
+/// A traffic generator, run with live frames: each IPv4 UDP frame gets one of [`SEND_FLOWS`] source addresses and leaves
+/// by the interface that the run names.
+#[xdp]
+pub fn bench_send(ctx: XdpContext) -> u32 {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    if data + 42 > end {
+        return XDP_DROP;
+    }
+    // SAFETY: a constant of this object; volatile because the loader may replace it.
+    let flows = unsafe { core::ptr::read_volatile(&raw const SEND_FLOWS) };
+    // SAFETY: the helper has no preconditions.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let flow = random.checked_rem(flows).unwrap_or(0);
+    // SAFETY: 42 bytes are there by the comparison above.
+    unsafe { core::ptr::write_unaligned((data + 26) as *mut u32, (0x0a00_0000 | flow).to_be()) };
+    XDP_TX
 }
 
 #[cfg(not(test))]

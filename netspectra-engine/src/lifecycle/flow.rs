@@ -186,6 +186,7 @@ impl Flow {
             // The EtherType of a non-IP frame stays in the first place: its initiator is end 0.
             [key.ports[from], key.ports[1 - from]],
             (key.proto, key.family, key.vlan),
+            (key.tunnel, key.tunnel_id),
             (key.point, points.direction(key.point, direction)),
         )
     }

@@ -4,6 +4,7 @@ use crate::engine::{Points, direction_of};
 use crate::lifecycle::{ICMP, ICMPV6, address, ether_type, vlan};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup};
+use netspectra_common::wire::Tunnel;
 use std::hash::BuildHasher;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -21,18 +22,21 @@ pub(crate) struct RowKey {
     pub(crate) family: u8,
     /// 0 ingress, 1 egress, 2 neither (a file).
     direction: u8,
-    reserved: u8,
+    /// A `Tunnel`, 0 for none.
+    tunnel: u8,
     pub(crate) point: u32,
+    tunnel_id: u32,
 }
 
 impl RowKey {
-    /// The row of `[sender, receiver]`, their ports (as a flow key has them), `(protocol, family, tag)` and
-    /// `(point, direction)`.
+    /// The row of `[sender, receiver]`, their ports (as a flow key has them), `(protocol, family, tag)`,
+    /// `(tunnel, identifier)` and `(point, direction)`.
     #[inline]
     pub(crate) fn new(
         [src, dst]: [[u8; 16]; 2],
         [src_port, dst_port]: [u16; 2],
         (proto, family, vlan): (u8, u8, u16),
+        (tunnel, tunnel_id): (u8, u32),
         (point, direction): (u32, u8),
     ) -> Self {
         let has_ports = family != Family::NonIp as u8 && !matches!(proto, ICMP | ICMPV6);
@@ -46,8 +50,9 @@ impl RowKey {
             proto,
             family,
             direction,
-            reserved: 0,
+            tunnel,
             point,
+            tunnel_id,
         }
     }
 
@@ -58,6 +63,7 @@ impl RowKey {
             [key.src, key.dst],
             [key.src_port, key.dst_port],
             (key.proto, key.family, key.vlan),
+            (key.tunnel, key.tunnel_id),
             (point, direction),
         )
     }
@@ -94,6 +100,8 @@ impl Row {
             proto: key.proto,
             ether_type: key.ether_type,
             vlan: vlan(key.vlan),
+            tunnel: Tunnel::from_raw(key.tunnel),
+            tunnel_id: (key.tunnel_id != 0).then_some(key.tunnel_id),
             packets: self.packets,
             bytes: self.bytes,
             l3_bytes: self.l3_bytes,

@@ -18,6 +18,7 @@ use netspectra_agent::run as agent;
 use netspectra_agent::source::xdp::{
     AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces,
 };
+use netspectra_agent::table::Identity;
 use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
 use netspectra_common::ports::{Clock, Store};
@@ -195,6 +196,7 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         },
         egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: config.capture.max_flows,
+        identity: if config.capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer },
     };
     XdpSource::open(object, &settings).map_err(|e| match e {
         XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),

@@ -159,6 +159,12 @@ pub fn udp_frame(port: u16, payload: &[u8]) -> Vec<u8> {
     datagram(&[], port, payload)
 }
 
+/// A VXLAN packet of network `vni` around `inner`.
+pub fn vxlan_frame(vni: u32, inner: &[u8]) -> Vec<u8> {
+    let [_, a, b, c] = vni.to_be_bytes();
+    udp_frame(4789, &[&[8, 0, 0, 0, a, b, c, 0], inner].concat())
+}
+
 fn datagram(tags: &[(u16, u16)], port: u16, payload: &[u8]) -> Vec<u8> {
     let mut f = vec![0xff; 6];
     f.extend([2, 0, 0, 0, 0, 1]);

@@ -174,7 +174,7 @@ impl Parser<'_> {
                 operator.found()
             )));
         };
-        if compare.op != CmpOp::Eq && name.kind != ValueKind::U16 {
+        if compare.op != CmpOp::Eq && !matches!(name.kind, ValueKind::U16 | ValueKind::U32) {
             return Err(operator.error(format!(
                 "`{}` has no order: expected =, !=, in or not in, found `{}`",
                 name.text, operator.text

@@ -28,13 +28,15 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-fn port(number: u16) -> Filter {
+fn port(number: u32) -> Filter {
     eq(Dimension::DstPort, vec![Value::Number(number)])
 }
 
 #[test]
 fn every_construct_is_read() {
-    use Dimension::{Direction, DstIp, DstPort, EtherType, Iface, Node, Proto, SrcIp, SrcPort, State, Vlan};
+    use Dimension::{
+        Direction, DstIp, DstPort, EtherType, Iface, Node, Proto, SrcIp, SrcPort, State, Tunnel, TunnelId, Vlan,
+    };
     let tcp = || eq(Proto, vec![Value::Number(6)]);
     for (source, filter) in [
         ("", Filter::ALL),
@@ -68,6 +70,9 @@ fn every_construct_is_read() {
         ("src_port<=1024", is(&[SrcPort], CmpOp::Le, vec![Value::Number(1024)])),
         ("port>1024", is(&[SrcPort, DstPort], CmpOp::Gt, vec![Value::Number(1024)])),
         ("vlan >= 4095", is(&[Vlan], CmpOp::Ge, vec![Value::Number(4095)])),
+        ("tunnel = vxlan", eq(Tunnel, vec![text("vxlan")])),
+        ("tunnel_id = 16777215", eq(TunnelId, vec![Value::Number(0xff_ffff)])),
+        ("tunnel_id > 0x10000", is(&[TunnelId], CmpOp::Gt, vec![Value::Number(0x1_0000)])),
         ("ether_type = 0x86dd", eq(EtherType, vec![Value::Number(0x86dd)])),
         ("proto = 6", tcp()),
         ("PROTO = TCP", tcp()),
@@ -134,7 +139,7 @@ fn filters_that_no_text_makes_are_written_as_equivalent_ones() {
 
 #[test]
 fn each_error_says_what_was_expected_and_where() {
-    let names = "expected one of host, ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, iface, node, \
+    let names = "expected one of host, ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, \
                  direction, state, end_reason";
     let operators = "expected one of =, !=, <, <=, >, >=, in, not in after";
     for (source, column, message) in [
@@ -250,10 +255,13 @@ fn a_filter_is_read_down_to_its_deepest_level() {
 
 /// Comparisons as the parser makes them.
 fn comparisons() -> impl Strategy<Value = Filter> {
-    use Dimension::{Direction, DstIp, DstPort, EndReason, EtherType, Iface, Node, Proto, SrcIp, SrcPort, State, Vlan};
+    use Dimension::{
+        Direction, DstIp, DstPort, EndReason, EtherType, Iface, Node, Proto, SrcIp, SrcPort, State, Tunnel, TunnelId,
+        Vlan,
+    };
     let block = (any::<IpAddr>(), 0u8..=128)
         .prop_map(|(ip, prefix)| Value::net(ip, prefix.min(if ip.is_ipv4() { 32 } else { 128 })).unwrap());
-    let number = |most: u16| {
+    let number = |most: u32| {
         prop_oneof![
             (0..=most).prop_map(Value::Number),
             (0..=most, 0..=most).prop_map(|(a, b)| Value::Range(a.min(b), a.max(b))),
@@ -268,15 +276,17 @@ fn comparisons() -> impl Strategy<Value = Filter> {
     let order = (
         prop::sample::select(vec![vec![SrcPort], vec![DstPort], vec![SrcPort, DstPort], vec![EtherType]]),
         prop::sample::select(vec![CmpOp::Lt, CmpOp::Le, CmpOp::Gt, CmpOp::Ge]),
-        any::<u16>(),
+        0..=u32::from(u16::MAX),
     )
         .prop_map(|(d, op, n)| is(&d, op, vec![Value::Number(n)]));
     prop_oneof![
         list(vec![SrcIp], block.clone().boxed()),
         list(vec![SrcIp, DstIp], block.boxed()),
-        list(vec![DstPort], number(u16::MAX).boxed()),
-        list(vec![SrcPort, DstPort], number(u16::MAX).boxed()),
+        list(vec![DstPort], number(u16::MAX.into()).boxed()),
+        list(vec![SrcPort, DstPort], number(u16::MAX.into()).boxed()),
         list(vec![Vlan], number(4095).boxed()),
+        list(vec![TunnelId], number(u32::MAX).boxed()),
+        list(vec![Tunnel], words(&crate::schema::TUNNELS).boxed()),
         list(vec![Proto], protocol.boxed()),
         list(vec![Iface], any::<String>().prop_map(Value::Text).boxed()),
         list(vec![Node], "[\"'\\\\ a-z]{0,5}".prop_map(Value::Text).boxed()),

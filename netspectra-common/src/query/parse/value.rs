@@ -22,7 +22,7 @@ pub(super) fn read(name: &Name, token: &Token) -> Result<Value, ParseError> {
     }
     match name.kind {
         ValueKind::Address => address(name, token),
-        ValueKind::U16 | ValueKind::Proto => numbers(name, token),
+        ValueKind::U16 | ValueKind::U32 | ValueKind::Proto => numbers(name, token),
         ValueKind::Word(words) => word(name, token, words),
         ValueKind::Text => Ok(Value::Text(token.text.clone())),
     }
@@ -32,7 +32,7 @@ pub(super) fn read(name: &Name, token: &Token) -> Result<Value, ParseError> {
 fn expected(name: &Name) -> String {
     match name.kind {
         ValueKind::Address => "an address or a block such as `10.0.0.0/8`".into(),
-        ValueKind::U16 => format!("a number in 0..={} or a range such as `1..1024`", largest(name)),
+        ValueKind::U16 | ValueKind::U32 => format!("a number in 0..={} or a range such as `1..1024`", largest(name)),
         ValueKind::Proto => "a protocol number in 0..=255 or name such as `tcp`".into(),
         ValueKind::Word(words) => format!("one of {}", words.join(", ")),
         ValueKind::Text => "a text such as `\"eth0\"`".into(),
@@ -44,12 +44,13 @@ fn wrong(name: &Name, token: &Token) -> ParseError {
 }
 
 /// The largest legal number.
-fn largest(name: &Name) -> u16 {
+fn largest(name: &Name) -> u32 {
     match name.kind {
         ValueKind::Proto => 255,
         // Twelve bits in the tag (IEEE 802.1Q).
         ValueKind::U16 if name.first == Dimension::Vlan => 4095,
-        ValueKind::U16 | ValueKind::Address | ValueKind::Word(_) | ValueKind::Text => u16::MAX,
+        ValueKind::U16 => u16::MAX.into(),
+        ValueKind::U32 | ValueKind::Address | ValueKind::Word(_) | ValueKind::Text => u32::MAX,
     }
 }
 
@@ -71,7 +72,7 @@ fn address(name: &Name, token: &Token) -> Result<Value, ParseError> {
 fn numbers(name: &Name, token: &Token) -> Result<Value, ParseError> {
     let one = |text: &str| {
         let named = if name.kind == ValueKind::Proto { protocol_number(&text.to_ascii_lowercase()) } else { None };
-        named.map(u16::from).or_else(|| number(text).filter(|n| *n <= largest(name)))
+        named.map(u32::from).or_else(|| number(text).filter(|n| *n <= largest(name)))
     };
     let Some((low, high)) = token.text.split_once("..") else {
         return one(&token.text).map(Value::Number).ok_or_else(|| unknown_number(name, token));
@@ -86,7 +87,7 @@ fn numbers(name: &Name, token: &Token) -> Result<Value, ParseError> {
 fn unknown_number(name: &Name, token: &Token) -> ParseError {
     let near = match name.kind {
         ValueKind::Proto => nearest(&token.text, PROTOCOLS.iter().map(|(_, name)| *name)),
-        ValueKind::Address | ValueKind::U16 | ValueKind::Word(_) | ValueKind::Text => None,
+        ValueKind::Address | ValueKind::U16 | ValueKind::U32 | ValueKind::Word(_) | ValueKind::Text => None,
     };
     let mut error = wrong(name, token);
     if let Some(near) = near {
@@ -103,15 +104,15 @@ fn word(name: &Name, token: &Token, words: &[&'static str]) -> Result<Value, Par
 }
 
 /// A decimal number, or a hexadecimal one behind `0x`.
-fn number(text: &str) -> Option<u16> {
+fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) if hex.bytes().all(|b| b.is_ascii_hexdigit()) => u16::from_str_radix(hex, 16).ok(),
+        Some(hex) if hex.bytes().all(|b| b.is_ascii_hexdigit()) => u32::from_str_radix(hex, 16).ok(),
         Some(_) => None,
         None => decimal(text),
     }
 }
 
 /// Digits only: no sign, which `parse` alone would take.
-fn decimal(text: &str) -> Option<u16> {
+fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

@@ -3,10 +3,11 @@ use super::read::{FromText, Numbers, TextDecoder, Times};
 use super::{DecodeError, Record, TimeColumns};
 use crate::store::embedded::dataset::Dataset;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{UInt8Type, UInt16Type, UInt64Type};
+use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use netspectra_common::model::{Direction, Resolution, Rollup, TimeRange};
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::wire::Tunnel;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,6 +25,13 @@ impl FromText for Direction {
     }
 }
 
+impl FromText for Tunnel {
+    const EXPECTED: &'static str = "the name of a tunnel";
+    fn from_text(text: &str) -> Option<Self> {
+        Self::from_name(text)
+    }
+}
+
 #[derive(Default)]
 pub(in crate::store::embedded) struct RollupDecoder {
     /// Stands for text that was not asked for.
@@ -33,6 +41,7 @@ pub(in crate::store::embedded) struct RollupDecoder {
     direction: TextDecoder<Direction>,
     src_ip: TextDecoder<IpAddr>,
     dst_ip: TextDecoder<IpAddr>,
+    tunnel: TextDecoder<Tunnel>,
 }
 
 impl Record for Rollup {
@@ -60,6 +69,8 @@ impl Record for Rollup {
             .u8("proto", |r| r.proto)
             .u16("ether_type", |r| r.ether_type)
             .opt_u16("vlan", |r| r.vlan)
+            .opt_text("tunnel", |r| r.tunnel.map(Tunnel::name))
+            .opt_u32("tunnel_id", |r| r.tunnel_id)
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
             .u64("l3_bytes", |r| r.l3_bytes)
@@ -79,6 +90,8 @@ impl Record for Rollup {
         let proto = Numbers::<UInt8Type>::bind(batch, "proto")?;
         let ether_type = Numbers::<UInt16Type>::bind(batch, "ether_type")?;
         let vlan = Numbers::<UInt16Type>::bind(batch, "vlan")?;
+        let mut tunnel = d.tunnel.bind(batch, "tunnel")?;
+        let tunnel_id = Numbers::<UInt32Type>::bind(batch, "tunnel_id")?;
         let packets = Numbers::<UInt64Type>::bind(batch, "packets")?;
         let bytes = Numbers::<UInt64Type>::bind(batch, "bytes")?;
         let l3_bytes = Numbers::<UInt64Type>::bind(batch, "l3_bytes")?;
@@ -96,6 +109,8 @@ impl Record for Rollup {
                 proto: proto.or_zero(i),
                 ether_type: ether_type.or_zero(i),
                 vlan: vlan.at(i),
+                tunnel: tunnel.at(i)?,
+                tunnel_id: tunnel_id.at(i),
                 packets: packets.or_zero(i),
                 bytes: bytes.or_zero(i),
                 l3_bytes: l3_bytes.or_zero(i),

@@ -60,6 +60,8 @@ fn filters() -> Vec<(Dimension, Filter)> {
             Dimension::SrcPort | Dimension::DstPort | Dimension::EtherType | Dimension::Vlan => {
                 (CmpOp::Lt, Value::Number(30_000))
             }
+            Dimension::Tunnel => text("vxlan"),
+            Dimension::TunnelId => (CmpOp::Gt, Value::Number(5)),
             Dimension::Proto => (CmpOp::Ge, Value::Number(100)),
             Dimension::Iface => text("eth0"),
             Dimension::Node => text("alpha"),

@@ -234,6 +234,8 @@ fn rollups_of(flow: &FlowRecord) -> [Rollup; 2] {
         proto: flow.proto,
         ether_type: flow.ether_type,
         vlan: None,
+        tunnel: None,
+        tunnel_id: None,
         packets: flow.packets,
         bytes: flow.bytes,
         l3_bytes: flow.l3_bytes,

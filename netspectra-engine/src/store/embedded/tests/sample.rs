@@ -7,6 +7,7 @@ use netspectra_common::model::{
     WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::wire::Tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -118,6 +119,14 @@ pub(super) fn rollup(rng: &mut Rng, at: Nanos) -> Rollup {
         vlan: {
             let v = rng.next() as u16;
             rng.option(v)
+        },
+        tunnel: {
+            let tunnel = Tunnel::ALL[rng.below(11) as usize];
+            rng.option(tunnel)
+        },
+        tunnel_id: {
+            let id = rng.next() as u32;
+            rng.option(id)
         },
         packets: rng.number(),
         bytes: rng.number(),

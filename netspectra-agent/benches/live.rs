@@ -1,0 +1,392 @@
+//! What the agent costs: kernel and user memory and processor time of a drain, and a live capture on veth beside other
+//! flow exporters on the same traffic.
+//!
+//! Needs root, `NETSPECTRA_BPF_OBJECT` and `NETSPECTRA_BPF_BENCH_OBJECT`: start it by `cargo xtask bench`. Traffic stays
+//! between two network namespaces made here.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::undocumented_unsafe_blocks, reason = "a benchmark")]
+
+use aya::programs::Xdp;
+use aya::programs::xdp::XdpMode;
+use aya::{Ebpf, EbpfLoader};
+use netspectra_agent::drain::Drain;
+use netspectra_agent::source::Source;
+use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpSource};
+use netspectra_common::model::BusMessage;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const MON: &str = "nsb-mon";
+const PEER: &str = "nsb-peer";
+/// Length of each live measurement.
+const LIVE: Duration = Duration::from_secs(5);
+/// Packets a second where monitors are compared.
+const RATE: u64 = 200_000;
+/// Other exporters of flows, with the arguments that make each watch `mon0` and send its records nowhere.
+const PEERS: [(&str, &[&str]); 3] = [
+    ("softflowd", &["-d", "-i", "mon0", "-m", "1000000", "-n", "127.0.0.1:9"]),
+    ("pmacctd", &["-i", "mon0", "-P", "memory", "-c", "src_host,dst_host,src_port,dst_port,proto"]),
+    ("argus", &["-i", "mon0", "-w", "/dev/null"]),
+];
+
+fn read(variable: &str) -> Vec<u8> {
+    let path = std::env::var(variable).unwrap_or_else(|_| panic!("`{variable}` is not set: run `cargo xtask bench`"));
+    fs::read(&path).unwrap_or_else(|e| panic!("`{path}`: {e}"))
+}
+
+/// A 64-byte IPv4 UDP frame from 10.0.0.0 + `flow`.
+fn frame(flow: u32) -> Vec<u8> {
+    let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    f.extend([0x08, 0, 0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17, 0, 0]);
+    f.extend((0x0a00_0000 | flow).to_be_bytes());
+    f.extend([10, 255, 255, 254, 0x13, 0x88, 0, 80, 0, 30, 0, 0]);
+    f.resize(64, 0);
+    f
+}
+
+/// Processor time of this process, seconds.
+fn cpu_seconds() -> f64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut t) };
+    t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+}
+
+/// Processor time of the whole machine that was not idle, seconds.
+fn busy_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let fields: Vec<u64> =
+        stat.lines().next().unwrap().split_whitespace().skip(1).map(|v| v.parse().unwrap()).collect();
+    // user, nice, system, idle, iowait, irq, softirq: the fourth and fifth are idle; ticks are hundredths.
+    (fields.iter().take(7).sum::<u64>() - fields[3] - fields[4]) as f64 / 100.0
+}
+
+/// MiB of a line of `/proc/self/status`.
+fn status_mib(name: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+    line.trim_matches([':', '\t', ' ']).split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// MiB that the kernel says this process's maps take.
+fn maps_mib() -> f64 {
+    let mut maps = std::collections::BTreeMap::<u64, u64>::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").unwrap().flatten() {
+        let Ok(info) = fs::read_to_string(entry.path()) else { continue };
+        let value = |name: &str| info.lines().find_map(|l| l.strip_prefix(name)).and_then(|v| v.trim().parse().ok());
+        if let (Some(id), Some(bytes)) = (value("map_id:"), value("memlock:")) {
+            maps.insert(id, bytes);
+        }
+    }
+    maps.values().sum::<u64>() as f64 / 1024.0 / 1024.0
+}
+
+/// Each of `flows` flows sends a packet, and generations are drained as the agent drains them: at the end, and when the
+/// programs ask for it.
+fn drain(object: &[u8], flows: u32) {
+    let mut source = XdpSource::load(object, &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"));
+    let runner = source.test_runner().unwrap();
+    let mut cut = Drain::new("bench".into(), 1, 16_384);
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    let (rss, mut cpu, mut maps, mut generations, mut booked) = (status_mib("VmRSS"), 0.0, 0f64, 0, 0);
+    let mut one = |source: &mut XdpSource| {
+        let begin = cpu_seconds();
+        let generation = source.generation().unwrap().unwrap();
+        maps = maps.max(maps_mib());
+        for message in cut.cut(generation) {
+            booked += match message {
+                BusMessage::Chunk(c) => c.deltas.iter().map(|d| d.stats.packets).sum(),
+                BusMessage::Manifest(m) => m.ledger.reasons.iter().map(|r| r.packets).sum(),
+                _ => 0,
+            };
+        }
+        source.recycle().unwrap();
+        generations += 1;
+        cpu += cpu_seconds() - begin;
+    };
+    for flow in 0..flows {
+        runner.run(&frame(flow), 1).unwrap();
+        if flow % 256 == 0 && source.is_filling() {
+            one(&mut source);
+        }
+    }
+    one(&mut source);
+    let agent = status_mib("VmHWM") - rss;
+    assert_eq!(booked, u64::from(flows));
+    let total = maps + agent;
+    println!(
+        "| {flows:>9} | {generations:>11} | {maps:>9.1} | {agent:>10.1} | {total:>10.1} | {:>8.1} | {:>7.1} |",
+        cpu * 1e3,
+        cpu * 100.0
+    );
+}
+
+fn sh(program: &str, args: &[&str]) {
+    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("`{program}` cannot start: {e}"));
+    assert!(out.status.success(), "`{program} {}`: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
+}
+
+/// Two namespaces joined by veth, removed at the end.
+struct Pair;
+
+impl Pair {
+    fn new() -> Self {
+        Self::remove();
+        sh("ip", &["netns", "add", MON]);
+        sh("ip", &["netns", "add", PEER]);
+        sh("ip", &["link", "add", "mon0", "netns", MON, "type", "veth", "peer", "name", "peer0", "netns", PEER]);
+        sh("ip", &["-n", MON, "link", "set", "lo", "up"]);
+        for (ns, dev) in [(MON, "mon0"), (PEER, "peer0")] {
+            sh("ip", &["netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
+            sh("ip", &["-n", ns, "link", "set", dev, "up"]);
+        }
+        Self
+    }
+
+    fn remove() {
+        for ns in [MON, PEER] {
+            let _ = Command::new("ip").args(["netns", "del", ns]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        Self::remove();
+    }
+}
+
+/// Moves the calling thread into a namespace.
+fn enter(ns: &str) {
+    let file = fs::File::open(format!("/run/netns/{ns}")).unwrap();
+    assert_eq!(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+}
+
+/// Packets that `mon0` received, by its own counter; call it inside its namespace.
+fn received() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = text.lines().find_map(|l| l.trim().strip_prefix("mon0:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn load<'a>(bpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program: &mut Xdp = bpf.program_mut(name).unwrap().try_into().unwrap();
+    program.load().unwrap();
+    program
+}
+
+/// Sends for [`LIVE`] from the peer, at `rate` packets a second or as fast as it goes; returns the packets received and
+/// the seconds.
+fn send(bench: &[u8], flows: u32, rate: Option<u64>) -> (u64, f64) {
+    let before = received();
+    let begin = Instant::now();
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            enter(PEER);
+            let index = unsafe { libc::if_nametoindex(c"peer0".as_ptr()) };
+            let mut bpf = EbpfLoader::new().override_global("SEND_FLOWS", &flows, true).load(bench).unwrap();
+            let fd = load(&mut bpf, "bench_send").fd().unwrap().try_clone().unwrap();
+            // A call makes its pages anew, so it must not be short.
+            let batch = rate.map_or(262_144, |rate| rate / 4) as u32;
+            let mut sent = 0u64;
+            while begin.elapsed() < LIVE {
+                live_frames(fd.as_fd().as_raw_fd(), &frame(0), index, batch);
+                sent += u64::from(batch);
+                if let Some(rate) = rate {
+                    let due = Duration::from_secs_f64(sent as f64 / rate as f64);
+                    std::thread::sleep(due.saturating_sub(begin.elapsed()));
+                }
+            }
+        });
+    });
+    // What is on its way arrives.
+    std::thread::sleep(Duration::from_millis(200));
+    (received() - before, begin.elapsed().as_secs_f64())
+}
+
+/// `BPF_PROG_TEST_RUN` with live frames: what the program transmits leaves by interface `index`.
+fn live_frames(program: i32, frame: &[u8], index: u32, repeat: u32) {
+    const BPF_PROG_TEST_RUN: libc::c_long = 10;
+    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+    #[repr(C)]
+    #[derive(Default)]
+    struct XdpMd {
+        data: u32,
+        data_end: u32,
+        data_meta: u32,
+        ingress_ifindex: u32,
+        rx_queue_index: u32,
+        egress_ifindex: u32,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+        flags: u32,
+        cpu: u32,
+        batch_size: u32,
+        reserved: u32,
+    }
+    let ctx = XdpMd { data_end: frame.len() as u32, ingress_ifindex: index, ..XdpMd::default() };
+    let mut attr = Attr {
+        prog_fd: program as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        repeat,
+        ctx_size_in: size_of::<XdpMd>() as u32,
+        ctx_in: (&raw const ctx) as u64,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        batch_size: 64,
+        ..Attr::default()
+    };
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<Attr>()) };
+    assert_eq!(rc, 0, "live frames: {}", std::io::Error::last_os_error());
+}
+
+/// What a monitor adds to the machine's work for each packet.
+struct Cost {
+    packets: u64,
+    seconds: f64,
+    busy: f64,
+}
+
+fn measure(bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
+    let busy = busy_seconds();
+    let (packets, seconds) = send(bench, flows, rate);
+    Cost { packets, seconds, busy: busy_seconds() - busy }
+}
+
+/// Our agent on `mon0`, drained each second, while traffic is sent; asserts that every packet is accounted for.
+fn ours(object: &[u8], bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
+    let config = XdpConfig { interfaces: vec!["mon0".into()], mode: AttachMode::Native, ..XdpConfig::default() };
+    let before = received();
+    let mut source = XdpSource::open(object, &config).unwrap_or_else(|e| panic!("{e}"));
+    let mut cut = Drain::new("bench".into(), 1, 16_384);
+    let stop = AtomicBool::new(false);
+    let (mut seen, mut booked) = (0, 0);
+    let cost = std::thread::scope(|s| {
+        let drainer = s.spawn(|| {
+            let mut one = |source: &mut XdpSource| {
+                let generation = source.generation().unwrap().unwrap();
+                seen += generation.totals.seen.packets;
+                booked += generation.totals.reasons.iter().map(|r| r.packets).sum::<u64>();
+                for m in cut.cut(generation) {
+                    if let BusMessage::Chunk(c) = m {
+                        booked += c.deltas.iter().map(|d| d.stats.packets).sum::<u64>();
+                    }
+                }
+                source.recycle().unwrap();
+            };
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..100 {
+                    std::thread::sleep(Duration::from_millis(10));
+                    if source.is_filling() {
+                        break;
+                    }
+                }
+                one(&mut source);
+            }
+            source.detach();
+            one(&mut source);
+        });
+        let cost = measure(bench, flows, rate);
+        stop.store(true, Ordering::Relaxed);
+        drainer.join().unwrap();
+        cost
+    });
+    assert_eq!(seen, booked, "packets unaccounted for");
+    assert_eq!(seen, received() - before, "the hook saw what the interface received");
+    cost
+}
+
+/// A child in the monitored namespace, ended with the value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|d| d.join(program).is_file())
+}
+
+fn live(object: &[u8], bench: &[u8]) {
+    let _pair = Pair::new();
+    enter(MON);
+    println!("\n| live on veth, as fast as frames are made      | packets    | packets/s | unaccounted |");
+    println!("|-----------------------------------------------|-----------:|----------:|------------:|");
+    {
+        let mut bpf = EbpfLoader::new().load(bench).unwrap();
+        let program = load(&mut bpf, "bench_empty");
+        program.attach("mon0", XdpMode::Driver).unwrap();
+        let c = measure(bench, 1, None);
+        println!("| {:<45} | {:>10} | {:>9.0} | {:>11} |", "empty program, then the stack", c.packets, rate(&c), "");
+    }
+    for flows in [1, 1000, 100_000] {
+        let c = ours(object, bench, flows, None);
+        let name = format!("netspectra, {flows} flows, then the stack");
+        println!("| {name:<45} | {:>10} | {:>9.0} | {:>11} |", c.packets, rate(&c), 0);
+    }
+
+    println!(
+        "\n| {RATE} packets/s, 1000 flows                    | packets    | busy, cores | more than without, ns a packet |"
+    );
+    println!(
+        "|-----------------------------------------------|-----------:|------------:|-------------------------------:|"
+    );
+    // Live frames reach veth only when its receiving side polls: an XDP program makes it do so, for every monitor alike.
+    let mut bpf = EbpfLoader::new().load(bench).unwrap();
+    let program = load(&mut bpf, "bench_empty");
+    let link = program.attach("mon0", XdpMode::Driver).unwrap();
+    let none = measure(bench, 1000, Some(RATE));
+    let floor = none.busy / none.packets as f64;
+    let row = |name: &str, c: &Cost| {
+        let more = (c.busy / c.packets as f64 - floor) * 1e9;
+        println!("| {name:<45} | {:>10} | {:>11.2} | {more:>30.0} |", c.packets, c.busy / c.seconds);
+    };
+    row("no monitor (an empty program)", &none);
+    for (name, args) in PEERS {
+        if !is_installed(name) {
+            println!("| {name:<45} | not installed: `apt-get install {name}` |");
+            continue;
+        }
+        let child = Command::new(name).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Running(child);
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(child.0.try_wait().unwrap().is_none(), "`{name}` ended by itself");
+        row(name, &measure(bench, 1000, Some(RATE)));
+    }
+    program.detach(link).unwrap();
+    row("netspectra, native XDP", &ours(object, bench, 1000, Some(RATE)));
+}
+
+fn rate(c: &Cost) -> f64 {
+    c.packets as f64 / c.seconds
+}
+
+fn main() {
+    let object = read("NETSPECTRA_BPF_OBJECT");
+    let bench = read("NETSPECTRA_BPF_BENCH_OBJECT");
+    println!("| flows     | generations | maps, MiB | agent, MiB | total, MiB | CPU, ms  | % at 1 s |");
+    println!("|----------:|------------:|----------:|-----------:|-----------:|---------:|---------:|");
+    for flows in [100_000, 1_000_000] {
+        drain(&object, flows);
+    }
+    live(&object, &bench);
+}
