@@ -23,10 +23,13 @@ fn next(r: &mut Reader<'_>, crypto: &mut dyn FnMut(u64, &[u8])) -> Option<()> {
         kind @ (0x02 | 0x03) => {
             let (_largest, _delay, ranges, _first) = (varint(r)?, varint(r)?, varint(r)?, varint(r)?);
             for _ in 0..ranges {
-                (varint(r)?, varint(r)?);
+                varint(r)?;
+                varint(r)?;
             }
             if kind == 0x03 {
-                (varint(r)?, varint(r)?, varint(r)?);
+                for _ in 0..3 {
+                    varint(r)?;
+                }
             }
         }
         0x06 => {
