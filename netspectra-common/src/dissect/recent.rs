@@ -38,7 +38,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     pub fn insert(&mut self, key: K, value: V) -> Option<(K, V)> {
         self.inserted += 1;
         let number = self.inserted;
-        if let Some(before) = self.entries.insert(key, Entry { value, used: false, number }) {
+        if let Some(before) = self.entries.insert(key, Entry { value, used: true, number }) {
             self.order.push_back((key, number));
             self.forget_stale();
             return Some((key, before.value));
@@ -96,13 +96,11 @@ mod tests {
         for k in 0..3 {
             assert_eq!(map.insert(k, k * 10), None);
         }
-        assert_eq!(map.use_mut(&0), Some(&mut 0));
-        assert_eq!(map.insert(3, 30), Some((1, 10)));
+        assert_eq!(map.insert(3, 30), Some((0, 0)), "all were used once: the oldest goes, never the new one");
+        assert_eq!(map.use_mut(&1), Some(&mut 10));
+        assert_eq!(map.insert(4, 40), Some((2, 20)), "1 was used again");
         assert_eq!(map.insert(3, 31), Some((3, 30)));
-        assert_eq!(map.remove(&2), Some(20));
-        assert_eq!((map.len(), map.use_mut(&2)), (2, None));
-        assert_eq!(map.insert(4, 40), None);
-        assert_eq!(map.insert(5, 50), Some((3, 31)), "0 was used, 3 is the oldest of the others");
+        assert_eq!((map.remove(&4), map.len(), map.use_mut(&4)), (Some(40), 2, None));
     }
 
     #[test]
