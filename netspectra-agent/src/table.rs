@@ -3,7 +3,7 @@
 use crate::generation::empty_totals;
 use crate::payload::{PayloadStats, Payloads};
 use netspectra_common::abi::{FlowKey, GenTotals, LossReason, size_bin};
-use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
+use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
@@ -76,15 +76,16 @@ impl FlowTable {
         if self.identity == Identity::Inner {
             wire::innermost(&data, wire_len, &mut packet);
         }
+        wire::measure(&data, &mut packet);
         packet.key.obs = obs;
         if let Some(payloads) = &mut self.payloads {
             payloads.packet(&packet, data, wire_len, at);
         }
-        if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
+        if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
         if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
+            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
         }
         if self.flows.len() >= self.capacity {

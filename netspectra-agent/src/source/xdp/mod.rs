@@ -299,6 +299,16 @@ impl XdpSource {
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
+    /// The same for the egress program.
+    ///
+    /// # Errors
+    /// As for [`XdpSource::test_runner`].
+    pub fn egress_test_runner(&mut self) -> Result<TestRunner, XdpError> {
+        let program: &mut SchedClassifier = program(&mut self.bpf, EGRESS)?;
+        let fd = program.fd().and_then(|fd| fd.try_clone().map_err(Into::into));
+        fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
+    }
+
     /// Detaches; the next generation is the last.
     pub fn detach(&mut self) {
         self.attachments = Attachments::default();
@@ -424,7 +434,7 @@ impl XdpSource {
     }
 }
 
-/// Runs the ingress program by `BPF_PROG_TEST_RUN`.
+/// Runs a program by `BPF_PROG_TEST_RUN`.
 #[derive(Debug)]
 pub struct TestRunner {
     fd: aya::programs::ProgramFd,
