@@ -61,7 +61,6 @@ pub(super) fn parse_v6<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
     let l3_len = if payload == 0 { wire_len.saturating_sub(at).max(40) } else { 40 + payload };
     let end = at + l3_len;
     packet.l3_len = l3_len;
-    // Also where the chain of headers ends before a transport header.
     packet.l3_end = end;
 
     let mut next = h[6];
