@@ -23,7 +23,8 @@ pub fn generated(name: &str) -> Result<Vec<Vec<u8>>> {
     Ok(match name {
         "frame" => frames.take(FRAMES).map(|f| [&[0, 0, 0][..], &f].concat()).collect(),
         "capture" => vec![pcap(frames.by_ref().take(5))?, pcap(frames.take(1))?, PCAPNG.concat(), SNOOP.to_vec()],
-        "event" => vec![vec![1; 320], DNS.to_vec()],
+        "event" => vec![vec![1; 320], vec![0; 400]],
+        "payload" => PAYLOADS.iter().map(|(head, rest)| [head.as_slice(), rest].concat()).collect(),
         "filter" => FILTERS.iter().map(|f| f.as_bytes().to_vec()).collect(),
         "sketch" => sketches(),
         "log" => vec![log()?],
@@ -79,6 +80,25 @@ const SNOOP: &[u8] = &[
 const DNS: &[u8] = &[
     0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, b'a', 7, b'e', b'x', b'a', b'm', b'p', b'l', b'e', 0, 0, 1, 0,
     1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1,
+];
+
+/// Port, then transport and pieces, as the target takes them; and what is sent.
+const PAYLOADS: [([u8; 2], &[u8]); 5] = [
+    ([0, 0x83], DNS),
+    ([0, 0x02], &[0, 12, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+    (
+        [1, 0x03],
+        b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nUser-Agent: x\r\nContent-Length: 2\r\n\r\nabHEAD / HTTP/1.0\r\n\r\n",
+    ),
+    ([1, 0x05], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ([2, 0x07], CLIENT_HELLO),
+];
+
+/// RFC 8446: a ClientHello with server name `a.b` and ALPN `h2`.
+const CLIENT_HELLO: &[u8] = &[
+    22, 3, 1, 0, 70, 1, 0, 0, 66, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 0, 0, 2, 0x13, 1, 1, 0, 0, 23, 0, 0, 0, 8, 0, 6, 0, 0, 3, b'a', b'.', b'b',
+    0, 16, 0, 5, 0, 3, 2, b'h', b'2', 0, 0,
 ];
 
 const FILTERS: [&str; 6] = [

@@ -85,7 +85,7 @@ pub(crate) enum Verb {
 
     /// Search for inputs that break what must hold, at every boundary where bytes come in.
     ///
-    /// Targets of libFuzzer: frame, capture, event, filter, sketch, log. `differential` sends frames through the loaded
+    /// Targets of libFuzzer: frame, capture, event, payload, filter, sketch, log. `differential` sends frames through the loaded
     /// kernel program and through user space and compares all tables (root). Seeds come from NETSPECTRA_CAPTURES too.
     #[command(
         after_help = "Examples:\n  cargo xtask fuzz --seconds 300\n  cargo xtask fuzz frame capture\n  cargo xtask fuzz differential --frames 10000000 --seed 7"

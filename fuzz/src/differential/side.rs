@@ -103,8 +103,6 @@ impl Side for User {
     }
 
     fn take(&mut self) -> Result<Counted> {
-        // Hints for the dissector, on which no count depends.
-        self.table.drain_dns();
         let (flows, totals) = self.table.drain();
         Ok(Counted::new(&flows, &totals))
     }

@@ -1,17 +1,10 @@
 use netspectra_common::abi::{EventKind, PREFIX_LEN, PrefixEvent};
-use netspectra_engine::dissect::builtin;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-/// A record of the ring buffer, and what a dissector makes of any payload.
+/// A record of the ring buffer.
 ///
 /// A record of the right size is an event, whatever is in it, and has the same bytes again.
 pub fn event(data: &[u8]) {
-    let registry = builtin();
-    for name in registry.names() {
-        if let Ok(dissector) = registry.find(name) {
-            let _ = dissector.dissect(data, data.len() as u32);
-        }
-    }
     let Ok((event, _)) = PrefixEvent::read_from_prefix(data) else {
         assert!(data.len() < size_of::<PrefixEvent>());
         return;

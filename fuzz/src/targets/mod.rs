@@ -5,6 +5,7 @@ mod event;
 mod filter;
 mod frame;
 mod log;
+mod payload;
 mod sketch;
 
 pub use capture::capture;
@@ -12,6 +13,7 @@ pub use event::event;
 pub use filter::filter;
 pub use frame::frame;
 pub use log::{log, new_store};
+pub use payload::payload;
 pub use sketch::sketch;
 
 /// A boundary.
@@ -24,10 +26,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: [Target; 6] = [
+pub const ALL: [Target; 7] = [
     Target { name: "frame", feed: frame },
     Target { name: "capture", feed: capture },
     Target { name: "event", feed: event },
+    Target { name: "payload", feed: payload },
     Target { name: "filter", feed: filter },
     Target { name: "sketch", feed: sketch },
     Target { name: "log", feed: log },

@@ -13,7 +13,7 @@ pub(super) struct Counts {
     pub(super) generations: u64,
     pub(super) seen: Counter,
     pub(super) orphan_fragments: u64,
-    pub(super) dns: u64,
+    pub(super) payloads: u64,
     pub(super) events_lost: u64,
 }
 
@@ -42,7 +42,7 @@ impl Counts {
         self.seen.add(totals.seen);
         self.orphan_fragments += totals.orphan_fragments;
         self.events_lost += totals.events_lost;
-        self.dns += generation.dns.len() as u64;
+        self.payloads += generation.payloads.len() as u64;
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(super) fn check(object: &[u8], config: &XdpConfig) -> Result<Value> {
         "generations": counts.generations,
         "packets": counts.seen.packets,
         "bytes": counts.seen.bytes,
-        "dns_events": counts.dns,
+        "payloads": counts.payloads,
     }))
 }
 
