@@ -7,6 +7,7 @@
 mod attach;
 mod default_route;
 mod interfaces;
+mod sizes;
 mod sys;
 mod table_types;
 mod tables;
@@ -14,6 +15,7 @@ mod tables;
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
 pub use interfaces::{list_interfaces, match_interfaces};
+pub use sizes::ProgramSize;
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
