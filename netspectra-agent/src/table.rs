@@ -1,7 +1,8 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
-use netspectra_common::abi::{FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
+use crate::on_wire::OnWire;
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
 use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
 use netspectra_common::wire::{self, Packet};
@@ -50,15 +51,28 @@ impl FlowTable {
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
     /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, and one insertion for a new key.
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
-        let weight = Weight::frame(wire_len);
-        let counter = netspectra_common::abi::Counter::new(weight.packets, weight.bytes);
+        self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
+    }
+
+    /// As [`FlowTable::count`], for what may be a segmentation-offload super-packet.
+    pub fn count_on_wire(&mut self, link: u16, data: &[u8], size: &OnWire, obs: u8, at: u64) {
+        let counter = Counter::new(size.weight.packets, size.weight.bytes);
         self.totals.seen.add(counter);
-        if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
-            *n += 1;
+        for (len, packets) in size.lengths() {
+            if let Some(n) = self.totals.sizes.get_mut(size_bin(len) as usize) {
+                *n += packets;
+            }
         }
-        if let Err(reason) = self.count_flow(link, data, wire_len, obs, at, weight) {
+        if let Err(reason) = self.count_flow(link, data, size.len, obs, at, size.weight) {
             self.totals.reasons[reason as usize].add(counter);
         }
+    }
+
+    /// Counts packets of which nothing but their number is known, under `reason`.
+    pub fn count_unknown(&mut self, reason: LossReason, packets: u64) {
+        let counter = Counter::new(packets, 0);
+        self.totals.seen.add(counter);
+        self.totals.reasons[reason as usize].add(counter);
     }
 
     fn count_flow(
