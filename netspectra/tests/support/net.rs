@@ -35,8 +35,18 @@ pub fn sh(program: &str, args: &[&str]) -> String {
 }
 
 impl Pair {
-    /// Both links are configured and down: nothing passes until [`Pair::up`].
+    /// Both links are configured and down: nothing passes until [`Pair::up`]. Offloads are off: both ends count packets of
+    /// the wire.
     pub fn new() -> Self {
+        let pair = Self::with_offloads();
+        for (ns, dev) in [(&pair.mon, MON), (&pair.peer, PEER)] {
+            pair.inside(ns, || offloads_off(dev));
+        }
+        pair
+    }
+
+    /// As [`Pair::new`], with the offloads that veth has.
+    pub fn with_offloads() -> Self {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{n}", std::process::id());
         let pair = Self { mon: format!("nsm-{id}"), peer: format!("nsp-{id}") };
@@ -47,7 +57,6 @@ impl Pair {
             sh("ip", &["-n", ns, "link", "set", "lo", "up"]);
             sh("ip", &["-n", ns, "addr", "add", &format!("10.55.0.{host}/24"), "dev", dev]);
             sh("ip", &["-n", ns, "addr", "add", &format!("fd55::{host}/64"), "dev", dev, "nodad"]);
-            pair.inside(ns, || offloads_off(dev));
         }
         pair
     }

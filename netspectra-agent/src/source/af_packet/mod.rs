@@ -35,6 +35,8 @@ const MOST_SOCKETS: usize = 4;
 const ALL_SOCKETS: usize = 8;
 /// Blocks of a ring at least: one is filled while another is read.
 const LEAST_BLOCKS: usize = 4;
+/// Blocks of a ring at most (4 TiB): the kernel takes 32-bit numbers.
+const MOST_BLOCKS: usize = 1 << 24;
 
 /// What is captured, and by how much memory.
 #[derive(Clone, Debug)]
@@ -179,7 +181,8 @@ impl AfPacketSource {
             0 => default_sockets(found.len()),
             n => n,
         };
-        let blocks = (config.ring_bytes / ring::BLOCK / (found.len() * per_interface).max(1)).max(LEAST_BLOCKS);
+        let rings = found.len().saturating_mul(per_interface).max(1);
+        let blocks = (config.ring_bytes / ring::BLOCK / rings).clamp(LEAST_BLOCKS, MOST_BLOCKS);
         let mut source = Self {
             handles: Vec::new(),
             interfaces: Vec::new(),

@@ -19,6 +19,9 @@ const UNSUPPORTED: u16 = u16::MAX;
 const ARPHRD_RAWIP: u16 = 519;
 const ARPHRD_IP6GRE: u16 = 823;
 
+/// In `include/uapi/linux/if_packet.h`, since Linux 5.9.
+const PACKET_FANOUT_FLAG_IGNORE_OUTGOING: libc::c_uint = 0x4000;
+
 /// What the frames of an interface begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -72,8 +75,11 @@ pub(super) fn open(iface: &str, ifindex: u32, count: usize, blocks: usize) -> Re
     if count < 2 {
         return Ok(vec![first]);
     }
+    // The group's hook is its own: a socket's option to ignore what is sent does not reach it.
+    let ignore = if first.link.loopback { PACKET_FANOUT_FLAG_IGNORE_OUTGOING } else { 0 };
+    let kind = libc::PACKET_FANOUT_HASH | ignore;
     // A group number that nobody has.
-    let group = (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
+    let group = (kind | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
     if let Err(error) = first.set(libc::PACKET_FANOUT, &group) {
         // Before Linux 6.13 a socket joins a group only while its interface is up.
         tracing::warn!(iface, %error, "no fanout: one thread reads this interface");
@@ -84,7 +90,7 @@ pub(super) fn open(iface: &str, ifindex: u32, count: usize, blocks: usize) -> Re
     let mut sockets = vec![first];
     for _ in 1..count {
         let next = Socket::open(iface, ifindex, blocks)?;
-        next.set(libc::PACKET_FANOUT, &(libc::PACKET_FANOUT_HASH << 16 | group & 0xffff)).map_err(refused)?;
+        next.set(libc::PACKET_FANOUT, &(kind << 16 | group & 0xffff)).map_err(refused)?;
         sockets.push(next);
     }
     Ok(sockets)
