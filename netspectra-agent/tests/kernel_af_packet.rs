@@ -21,7 +21,7 @@ use netspectra_common::model::Counter;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -223,26 +223,54 @@ fn udp_segments(pair: &Pair, count: usize, len: usize, segment: u16) {
 fn super_packets_count_as_the_segments_that_they_are_on_the_wire() {
     let _alone = alone();
     let pair = Pair::with_offloads();
+    pair.inside(&pair.mon, || net::receive_offload_on(MON));
+    let buffers = pair.inside(&pair.mon, Buffers::open);
     let (by_xdp, by_sockets) = both(&pair, AttachMode::Native, 2, || {
         stream(&pair, false, 3_000_000);
         stream(&pair, true, 3_000_000);
         udp_segments(&pair, 20, 5500, 1000);
     });
-    // The interface counts a super-packet as one: there were many, and it is their segments that are in the flows.
-    let egress = |k: &FlowKey| Obs(k.obs).direction() == Direction::Egress;
-    let (packets, bytes, _) = by_sockets.flows(egress);
-    let sent = sent_packets();
-    assert!(sent < packets, "{sent} buffers were sent, {packets} packets counted: no super-packet among them");
-    assert!(bytes > 3_000_000);
+    // A super-packet is one buffer: there were many both ways, and it is their segments that are in the flows.
+    let (sent, received) = buffers.counts();
+    for (direction, buffers) in [(Direction::Egress, sent), (Direction::Ingress, received)] {
+        let (packets, bytes, _) = by_sockets.flows(|k| Obs(k.obs).direction() == direction);
+        assert!(buffers < packets, "{direction:?}: {packets} packets in {buffers} buffers");
+        assert!(bytes > 3_000_000, "{direction:?}: {bytes}");
+    }
     assert_eq!(by_sockets.flows(|k| k.dst_port == 7007), (120, 20 * (5500 + 6 * 42), 20 * (5500 + 6 * 28)));
     assert_same(&by_xdp, &by_sockets);
 }
 
-/// Buffers that `mon0` sent; call it inside its namespace.
-fn sent_packets() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-    let line = text.lines().find_map(|l| l.trim().strip_prefix("mon0:")).unwrap();
-    line.split_whitespace().nth(9).unwrap().parse().unwrap()
+/// A packet socket on `mon0` that only counts the buffers that pass.
+struct Buffers(OwnedFd);
+
+impl Buffers {
+    /// Call it inside the namespace, as [`Buffers::counts`].
+    fn open() -> Self {
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
+        assert!(fd >= 0, "packet socket: {}", std::io::Error::last_os_error());
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = unsafe { libc::if_nametoindex(c"mon0".as_ptr()) } as i32;
+        let len = size_of::<libc::sockaddr_ll>() as u32;
+        assert_eq!(unsafe { libc::bind(fd, (&raw const address).cast(), len) }, 0);
+        Self(socket)
+    }
+
+    /// Sent and received ones. The interface counts those that it sent.
+    fn counts(&self) -> (u64, u64) {
+        let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut len = size_of::<libc::tpacket_stats>() as u32;
+        let (option, fd) = (libc::PACKET_STATISTICS, self.0.as_raw_fd());
+        let to = (&raw mut stats).cast();
+        assert_eq!(unsafe { libc::getsockopt(fd, libc::SOL_PACKET, option, to, &raw mut len) }, 0);
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let line = text.lines().find_map(|l| l.trim().strip_prefix("mon0:")).unwrap();
+        let sent: u64 = line.split_whitespace().nth(9).unwrap().parse().unwrap();
+        (sent, u64::from(stats.tp_packets) - sent)
+    }
 }
 
 #[test]
@@ -256,6 +284,16 @@ fn loopback_counts_each_packet_once_as_xdp_does() {
         a.send_to(&[1; 100], "127.0.0.1:7777").unwrap();
         b.recv(&mut [0; 200]).unwrap();
     }
+    // In buffers of up to 64 KiB, which nothing segments there.
+    let listener = TcpListener::bind("127.0.0.1:8383").unwrap();
+    let mut sender = TcpStream::connect("127.0.0.1:8383").unwrap();
+    let mut receiver = listener.accept().unwrap().0;
+    std::thread::scope(|s| {
+        s.spawn(|| std::io::copy(&mut receiver, &mut std::io::sink()).unwrap());
+        sender.write_all(&vec![1; 1_000_000]).unwrap();
+        sender.shutdown(std::net::Shutdown::Both).unwrap();
+    });
+    drop((receiver, sender));
     kernel.detach();
     packets.detach();
     let (by_xdp, by_sockets) = (Sum::of([rest(&mut kernel)]), Sum::of([rest(&mut packets)]));

@@ -115,26 +115,37 @@ pub fn enter(ns: &str) {
 
 /// Switches segmentation and receive offloads of `dev` off, so that both ends count packets of the wire.
 fn offloads_off(dev: &str) {
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     const TSO: u32 = 0x1f;
     const GSO: u32 = 0x24;
-    const GRO: u32 = 0x2c;
+    for cmd in [TSO, GSO, GRO] {
+        set_offload(dev, cmd, false);
+    }
+}
+
+/// Lets `dev` join what it receives into super-packets.
+pub fn receive_offload_on(dev: &str) {
+    set_offload(dev, GRO, true);
+}
+
+/// `ETHTOOL_SGRO`.
+const GRO: u32 = 0x2c;
+
+fn set_offload(dev: &str, cmd: u32, on: bool) {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     #[repr(C)]
     struct Value {
         cmd: u32,
         data: u32,
     }
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    for cmd in [TSO, GSO, GRO] {
-        let mut value = Value { cmd, data: 0 };
-        // SAFETY: an all-zero `ifreq` is a valid one.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(dev.bytes()) {
-            *to = from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: the request and the value it points to outlive the call.
-        let rc = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        assert_eq!(rc, 0, "ethtool command {cmd:#x} on {dev}: {}", std::io::Error::last_os_error());
+    let mut value = Value { cmd, data: on.into() };
+    // SAFETY: an all-zero `ifreq` is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(dev.bytes()) {
+        *to = from as libc::c_char;
     }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request and the value it points to outlive the call.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    assert_eq!(rc, 0, "ethtool command {cmd:#x} on {dev}: {}", std::io::Error::last_os_error());
 }
