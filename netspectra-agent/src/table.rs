@@ -3,7 +3,7 @@
 use crate::generation::empty_totals;
 use crate::on_wire::OnWire;
 use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
-use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
+use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
@@ -68,6 +68,11 @@ impl FlowTable {
         }
     }
 
+    /// Keys held since the last drain.
+    pub fn keys(&self) -> usize {
+        self.flows.len()
+    }
+
     /// Counts packets of which nothing but their number is known, under `reason`.
     pub fn count_unknown(&mut self, reason: LossReason, packets: u64) {
         let counter = Counter::new(packets, 0);
@@ -89,13 +94,14 @@ impl FlowTable {
         if self.identity == Identity::Inner {
             wire::innermost(&data, wire_len, &mut packet);
         }
+        wire::measure(&data, &mut packet);
         packet.key.obs = obs;
-        if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
+        if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
         self.keep_dns(&packet, data, at);
         if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
+            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
         }
         if self.flows.len() >= self.capacity {

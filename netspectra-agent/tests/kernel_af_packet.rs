@@ -15,7 +15,7 @@ use net::{MON, PEER, Pair, enter, sh};
 use netspectra_agent::generation::{Generation, empty_totals, merge_totals};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, LEAST_FLOWS, XdpConfig, XdpSource};
 use netspectra_common::abi::{Direction, FlowKey, GenTotals, LossReason, Obs, VLAN_PRESENT};
 use netspectra_common::model::Counter;
 use std::collections::BTreeMap;
@@ -169,7 +169,8 @@ fn the_same_traffic_gives_the_same_records() {
     assert_same(&by_xdp, &by_sockets);
     // What is compared is there.
     let tags = |n: u16, inner: u16| {
-        by_sockets.flows(|k| k.vlan == VLAN_PRESENT | n && k.inner_vlan == if inner == 0 { 0 } else { VLAN_PRESENT | inner })
+        by_sockets
+            .flows(|k| k.vlan == VLAN_PRESENT | n && k.inner_vlan == if inner == 0 { 0 } else { VLAN_PRESENT | inner })
     };
     assert_eq!(tags(100, 0), (7, 7 * (46 + 50), 7 * 78));
     assert_eq!(tags(200, 30), (5, 5 * (50 + 60), 5 * 88));
@@ -184,11 +185,8 @@ fn the_same_traffic_gives_the_same_records() {
 
 /// Sends `len` bytes over TCP to the other namespace.
 fn stream(pair: &Pair, from_peer: bool, len: usize) {
-    let (from, to, address) = if from_peer {
-        (&pair.peer, &pair.mon, traffic::MON_V4)
-    } else {
-        (&pair.mon, &pair.peer, traffic::PEER_V4)
-    };
+    let (from, to, address) =
+        if from_peer { (&pair.peer, &pair.mon, traffic::MON_V4) } else { (&pair.mon, &pair.peer, traffic::PEER_V4) };
     let listener = pair.inside(to, || TcpListener::bind((address, 8181)).unwrap());
     std::thread::scope(|s| {
         let reader = s.spawn(|| {
@@ -370,6 +368,40 @@ fn generations_hold_every_packet_once_while_they_are_swapped() {
     assert_eq!(sent, (FRAMES, FRAMES * 72, FRAMES * 58));
 }
 
+#[test]
+fn a_generation_asks_to_end_when_its_table_is_half_full_and_a_full_one_keeps_the_totals() {
+    let _alone = alone();
+    let pair = Pair::new();
+    enter(&pair.mon);
+    let config = AfPacketConfig { interfaces: vec![MON.into()], sockets: 1, max_flows: 1, ..AfPacketConfig::default() };
+    let mut source = AfPacketSource::open(&config).unwrap_or_else(|e| panic!("{e}"));
+    let wake = source.wake().unwrap();
+    let is_woken = |limit_ms| {
+        let mut poll = libc::pollfd { fd: wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        unsafe { libc::poll(&raw mut poll, 1, limit_ms) == 1 }
+    };
+    let burst = |ports: std::ops::Range<u16>| {
+        traffic::raw(&pair, PEER, &ports.map(|port| traffic::udp_frame(port, &[3; 30])).collect::<Vec<_>>());
+    };
+    pair.up();
+    burst(20_000..20_100);
+    let first = source.generation().unwrap().unwrap();
+    assert!(!is_woken(0), "a few flows do not fill a table");
+    burst(20_000..28_200);
+    assert!(is_woken(10_000), "half of {LEAST_FLOWS} flows were not noticed");
+    let second = source.generation().unwrap().unwrap();
+    assert!(!is_woken(0), "what filled is in the generation that ended");
+    burst(20_000..37_000);
+    pair.down();
+    source.detach();
+    let sum = Sum::of([first, second, rest(&mut source)]);
+    let full = sum.totals.reasons[LossReason::TableFull as usize];
+    assert!(full.packets >= 17_000 - u64::from(LEAST_FLOWS), "{full:?}");
+    let sent = pair.peer_counters();
+    assert_eq!(sum.totals.seen.packets, sent.rx_packets + sent.tx_packets);
+    assert_eq!(sum.totals.seen.bytes, sent.rx_bytes + sent.tx_bytes);
+}
+
 /// Capture threads and open descriptors of this process.
 fn threads_and_descriptors() -> (usize, usize) {
     let is_ours = |task: &std::fs::DirEntry| {
@@ -398,8 +430,8 @@ fn sources_leave_no_thread_and_no_descriptor_however_they_end() {
     let (_, descriptors) = threads_and_descriptors();
     for round in 0..12 {
         let mut source = af_packet("lo", 4);
-        // A socket and an event for each thread.
-        assert_eq!(threads_and_descriptors().1, descriptors + 8);
+        // A socket and an event for each thread, and an event for all.
+        assert_eq!(threads_and_descriptors().1, descriptors + 9);
         match round % 3 {
             // In the middle of its work.
             0 => {}

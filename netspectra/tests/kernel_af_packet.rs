@@ -78,9 +78,8 @@ fn what_the_ring_has_no_room_for_is_counted_packet_by_packet() {
     let (lost, bytes) = (number(lost, "packets"), number(lost, "bytes"));
     assert!(lost > FRAMES / 2, "a ring of 1 MiB took nearly all of the burst: {ledger:#}");
     assert_eq!(bytes, 0);
-    let flows = instance.wait("flows", &["--from", "0", "--filter", "dst_port = 9999"], |f| {
-        !f["items"].as_array().unwrap().is_empty()
-    });
+    let flows = instance
+        .wait("flows", &["--from", "0", "--filter", "dst_port = 9999"], |f| !f["items"].as_array().unwrap().is_empty());
     let booked = number(&flows["items"][0], "packets");
     assert!(booked > 0 && booked + lost <= packets, "{booked} booked, {lost} lost, {packets} passed");
     assert_eq!(number(&flows["items"][0], "bytes"), booked * 1042);

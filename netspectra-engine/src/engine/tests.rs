@@ -114,7 +114,12 @@ fn hostile_manifests_and_deltas_neither_panic_nor_allocate_without_bound() {
         first_seen: u64::MAX,
         last_seen: 0,
         tcp_flags: 0xffff,
-        reserved: [0xff; 6],
+        retransmitted: u16::MAX,
+        out_of_order: u16::MAX,
+        zero_windows: u8::MAX,
+        gap_at: u8::MAX,
+        next_seq: u32::MAX,
+        mark: u32::MAX,
     };
     worst.key.obs = 0xff;
     worst.key.family = 77;

@@ -137,7 +137,8 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
     let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS);
-    let capture = agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), LiveSource::detach);
+    let capture =
+        agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), LiveSource::detach);
     let mut capture = tokio::spawn(capture);
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));

@@ -8,6 +8,7 @@ use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacke
 use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
+use std::os::fd::OwnedFd;
 
 /// How this host's traffic is seen.
 pub(super) enum LiveSource {
@@ -87,6 +88,13 @@ impl Source for LiveSource {
         }
     }
 
+    fn wake(&self) -> Option<OwnedFd> {
+        match self {
+            Self::Xdp(source) => source.wake(),
+            Self::AfPacket(source, _) => source.wake(),
+        }
+    }
+
     fn recycle(&mut self) -> Result<(), SourceError> {
         match self {
             Self::Xdp(source) => source.recycle(),
@@ -155,7 +163,9 @@ fn xdp_failure(e: XdpError) -> Failure {
 fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
-        AfPacketError::Privilege { .. } | AfPacketError::Ring { .. } | AfPacketError::Thread { .. } => Failure::misuse(e),
+        AfPacketError::Privilege { .. } | AfPacketError::Ring { .. } | AfPacketError::Thread { .. } => {
+            Failure::misuse(e)
+        }
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
     }
 }

@@ -85,8 +85,8 @@ fn frame(packet: &[u8]) -> Option<Frame<'_>> {
     let (captured, len, status) = (u32_at(packet, 12)?, u32_at(packet, 16)?, u32_at(packet, 20)?);
     let (mac, net) = (usize::from(u16_at(packet, 24)?), usize::from(u16_at(packet, 26)?));
     let (tci, tpid) = (u32_at(packet, 32)?, u16_at(packet, 36)?);
-    let vlan = (status & VLAN_VALID != 0)
-        .then_some((if status & VLAN_TPID_VALID != 0 { tpid } else { DOT1Q }, tci as u16));
+    let vlan =
+        (status & VLAN_VALID != 0).then_some((if status & VLAN_TPID_VALID != 0 { tpid } else { DOT1Q }, tci as u16));
     Some(Frame {
         data: packet.get(mac..mac.checked_add(captured as usize)?)?,
         len,

@@ -14,7 +14,7 @@ mod socket;
 mod sys;
 mod worker;
 
-use super::xdp::{XdpError, match_interfaces};
+use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
 use super::{Source, SourceError};
 use crate::generation::{Generation, empty_totals, merge_totals};
 use crate::table::{FlowTable, Identity};
@@ -48,7 +48,8 @@ pub struct AfPacketConfig {
     pub sockets: usize,
     /// Memory of all rings together, bytes. A ring has 1 MiB at least.
     pub ring_bytes: usize,
-    /// Flow table entries of each socket in a generation; memory follows the flows that are there.
+    /// Flow table entries of all sockets in a generation, shared out to them; each has [`LEAST_FLOWS`] at least. A generation
+    /// ends early when a socket has used half of its share. Memory follows the flows that are there.
     pub max_flows: usize,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
@@ -56,13 +57,7 @@ pub struct AfPacketConfig {
 
 impl Default for AfPacketConfig {
     fn default() -> Self {
-        Self {
-            interfaces: Vec::new(),
-            sockets: 0,
-            ring_bytes: 64 << 20,
-            max_flows: 262_144,
-            identity: Identity::Outer,
-        }
+        Self { interfaces: Vec::new(), sockets: 0, ring_bytes: 64 << 20, max_flows: 262_144, identity: Identity::Outer }
     }
 }
 
@@ -79,7 +74,9 @@ pub enum AfPacketError {
         source: io::Error,
     },
     /// No memory for a ring.
-    #[error("the kernel has no {kib} KiB for a capture ring of interface `{iface}` ({source}): lower `capture.ring_mib`")]
+    #[error(
+        "the kernel has no {kib} KiB for a capture ring of interface `{iface}` ({source}): lower `capture.ring_mib`"
+    )]
     Ring {
         /// The interface.
         iface: String,
@@ -101,7 +98,9 @@ pub enum AfPacketError {
         source: io::Error,
     },
     /// No thread or descriptor.
-    #[error("a thread to capture on interface `{iface}` cannot be started ({source}): raise the limits of processes and open files")]
+    #[error(
+        "a thread to capture on interface `{iface}` cannot be started ({source}): raise the limits of processes and open files"
+    )]
     Thread {
         /// The interface.
         iface: String,
@@ -164,6 +163,8 @@ impl Drop for Handle {
 /// Packet sockets on interfaces. Dropping it closes them and ends their threads.
 pub struct AfPacketSource {
     handles: Vec<Handle>,
+    /// Says that a table is filling.
+    filling: Arc<OwnedFd>,
     interfaces: Vec<Interface>,
     started: Nanos,
     detached: bool,
@@ -183,8 +184,11 @@ impl AfPacketSource {
         };
         let rings = found.len().saturating_mul(per_interface).max(1);
         let blocks = (config.ring_bytes / ring::BLOCK / rings).clamp(LEAST_BLOCKS, MOST_BLOCKS);
+        let filling =
+            sys::event().map_err(|source| AfPacketError::Thread { iface: config.interfaces.join(","), source })?;
         let mut source = Self {
             handles: Vec::new(),
+            filling: Arc::new(filling),
             interfaces: Vec::new(),
             started: Nanos::default(),
             detached: false,
@@ -197,6 +201,7 @@ impl AfPacketSource {
             sockets.extend(opened.into_iter().map(|s| (iface.clone(), slot as u8, s)));
             source.interfaces.push(Interface { slot: slot as u8, ifindex: *ifindex, name: iface });
         }
+        let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
         source.started = sys::wall_clock();
         for (iface, slot, socket) in sockets {
             socket.begin().map_err(|source| AfPacketError::Option {
@@ -204,7 +209,8 @@ impl AfPacketSource {
                 option: "SO_ATTACH_FILTER",
                 source,
             })?;
-            source.handles.push(start(iface, slot, socket, config)?);
+            let handle = start(iface, slot, socket, config.identity, flows, source.filling.clone())?;
+            source.handles.push(handle);
         }
         Ok(source)
     }
@@ -232,6 +238,8 @@ impl AfPacketSource {
     }
 
     fn collect(&mut self) -> Result<Generation, AfPacketError> {
+        // What filled until now is in the generation that ends here.
+        sys::reset(&self.filling);
         let request = if self.detached { Request::Finish } else { Request::Swap };
         // All first, so that the threads work at the same time.
         for handle in &self.handles {
@@ -272,6 +280,11 @@ impl Source for AfPacketSource {
         Ok(Some(self.collect()?))
     }
 
+    fn wake(&self) -> Option<OwnedFd> {
+        let wake = self.filling.try_clone();
+        wake.inspect_err(|error| tracing::warn!(%error, "generations cannot end early")).ok()
+    }
+
     fn recycle(&mut self) -> Result<(), SourceError> {
         Ok(())
     }
@@ -288,7 +301,9 @@ fn start(
     iface: Arc<str>,
     slot: u8,
     socket: socket::Socket,
-    config: &AfPacketConfig,
+    identity: Identity,
+    max_flows: usize,
+    filling: Arc<OwnedFd>,
 ) -> Result<Handle, AfPacketError> {
     let failed = |source| AfPacketError::Thread { iface: iface.to_string(), source };
     let event = Arc::new(sys::event().map_err(failed)?);
@@ -300,10 +315,12 @@ fn start(
         iface: iface.clone(),
         socket,
         slot,
-        table: FlowTable::new(config.max_flows, config.identity),
+        table: FlowTable::new(max_flows, identity),
         requests: inbox,
         answers: outbox,
         event: event.clone(),
+        filling,
+        early: max_flows / 2,
         tally: Tally::default(),
     };
     let builder = std::thread::Builder::new().name(format!("capture-{slot}"));

@@ -29,9 +29,8 @@ impl Ring {
     pub(super) fn map(socket: RawFd, blocks: usize) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), blocks * BLOCK, protection, libc::MAP_SHARED, socket, 0)
-        };
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), blocks * BLOCK, protection, libc::MAP_SHARED, socket, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -97,6 +97,13 @@ pub(super) fn wake(event: &OwnedFd) {
     let _ = unsafe { libc::write(event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
 }
 
+/// Makes `event` one that nobody woke. Can only fail when it is one already.
+pub(super) fn reset(event: &OwnedFd) {
+    let mut count = 0u64;
+    // SAFETY: `count` is writable for its size; the descriptor does not block.
+    let _ = unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+}
+
 /// Waits until `socket` has a block or an error, or until `event` was woken, which is reset; at most `limit_ms`
 /// milliseconds, without end for -1. Returns whether the socket has an error.
 pub(super) fn wait(socket: RawFd, event: &OwnedFd, limit_ms: libc::c_int) -> io::Result<bool> {
@@ -109,9 +116,7 @@ pub(super) fn wait(socket: RawFd, event: &OwnedFd, limit_ms: libc::c_int) -> io:
         other => other?,
     };
     if fds[1].revents != 0 {
-        let mut count = 0u64;
-        // SAFETY: `count` is writable for its size; the descriptor does not block.
-        let _ = unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+        reset(event);
     }
     Ok(fds[0].revents & libc::POLLERR != 0)
 }

@@ -46,6 +46,10 @@ pub(super) struct Worker {
     pub(super) requests: Receiver<Request>,
     pub(super) answers: SyncSender<io::Result<Counted>>,
     pub(super) event: Arc<OwnedFd>,
+    /// Woken when the table has [`Worker::early`] keys.
+    pub(super) filling: Arc<OwnedFd>,
+    /// Keys at which the generation should end.
+    pub(super) early: usize,
     pub(super) tally: Tally,
 }
 
@@ -58,6 +62,8 @@ pub(super) struct Tally {
     taken: u64,
     inexact: u64,
     blocks: u32,
+    /// [`Worker::filling`] was woken in this generation.
+    said: bool,
     /// Room for a frame and its tag.
     room: Vec<u8>,
 }
@@ -97,6 +103,7 @@ impl Worker {
         self.read_statistics()?;
         let (flows, totals) = self.table.drain();
         let dns = self.table.drain_dns();
+        self.tally.said = false;
         Ok(Counted { flows, totals, dns, inexact: std::mem::take(&mut self.tally.inexact) })
     }
 
@@ -136,6 +143,10 @@ impl Worker {
         if read < announced {
             tracing::error!(iface = %self.iface, announced, read, "a block of the ring contradicts itself");
             self.table.count_unknown(LossReason::RingFull, announced - read);
+        }
+        if !self.tally.said && self.table.keys() >= self.early {
+            self.tally.said = true;
+            sys::wake(&self.filling);
         }
         self.tally.blocks += 1;
         if self.tally.blocks >= STATISTICS_EVERY {

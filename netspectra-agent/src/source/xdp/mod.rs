@@ -8,6 +8,7 @@ mod attach;
 mod default_route;
 mod interfaces;
 mod sys;
+mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
@@ -21,15 +22,22 @@ use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
 use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use tables::{Pod, Tables};
 use zerocopy::FromBytes;
 
+/// Flow table entries of a CPU at least.
+pub const LEAST_FLOWS: u32 = 16_384;
+/// Flows that memory is reserved for at once; more make it grow.
+const MOST_RESERVED: usize = 1 << 20;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
@@ -50,8 +58,9 @@ pub struct XdpConfig {
     pub mode: AttachMode,
     /// Where on the egress ladder to begin.
     pub egress: EgressChoice,
-    /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
-    /// that are there, up to this.
+    /// Flow table entries of all CPUs in a generation, of each address family. Each CPU has its share, and at least
+    /// [`LEAST_FLOWS`]. A generation ends early when a CPU has used half of its share, so that memory stays bounded and
+    /// tables do not become full. Memory follows the flows that are there, beside 64 bytes for each possible one.
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
@@ -155,6 +164,10 @@ pub struct XdpSource {
     no_table_before: Counter,
     log: Option<RingBuf<MapData>>,
     events: RingBuf<MapData>,
+    /// Says that a CPU's tables are filling.
+    filling: RingBuf<MapData>,
+    /// Entries at which a CPU says so.
+    early: u32,
     /// Whether programs emit prefix events: not in test runs.
     emit: u32,
     attachments: Attachments,
@@ -228,12 +241,15 @@ impl XdpSource {
         let mut control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
         let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
         let events: RingBuf<_> = take_map(&mut bpf, maps::EVENTS)?;
-        let mut tables = Tables::new(&mut bpf, cpus, config.max_flows)?;
+        let filling: RingBuf<_> = take_map(&mut bpf, maps::FILLING)?;
+        let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
+        let early = flows / 2;
+        let mut tables = Tables::new(&mut bpf, cpus, flows)?;
         for slot in 0..SLOTS {
             tables.refresh(slot)?;
         }
         control
-            .set(0, Pod(Control { slot: 0, cpus, events: 0, reserved: 0 }), 0)
+            .set(0, Pod(Control { slot: 0, cpus, events: 0, early }), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
@@ -246,6 +262,8 @@ impl XdpSource {
             no_table_before: Counter::default(),
             log,
             events,
+            filling,
+            early,
             emit: 0,
             attachments: Attachments::default(),
             interfaces: Vec::new(),
@@ -281,15 +299,34 @@ impl XdpSource {
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
+    /// The same for the egress program.
+    ///
+    /// # Errors
+    /// As for [`XdpSource::test_runner`].
+    pub fn egress_test_runner(&mut self) -> Result<TestRunner, XdpError> {
+        let program: &mut SchedClassifier = program(&mut self.bpf, EGRESS)?;
+        let fd = program.fd().and_then(|fd| fd.try_clone().map_err(Into::into));
+        fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
+    }
+
     /// Detaches; the next generation is the last.
     pub fn detach(&mut self) {
         self.attachments = Attachments::default();
         self.ended = true;
     }
 
+    /// Whether a CPU's tables are filling, since this was asked or a generation ended.
+    pub fn is_filling(&mut self) -> bool {
+        let mut is = false;
+        while self.filling.next().is_some() {
+            is = true;
+        }
+        is
+    }
+
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
-        let control = Control { slot, cpus: self.cpus, events: self.emit, reserved: 0 };
+        let control = Control { slot, cpus: self.cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
@@ -356,19 +393,29 @@ impl XdpSource {
 
     fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
         let offset = sys::wall_minus_monotonic();
-        let mut index: HashMap<FlowKey, u32, foldhash::fast::RandomState> = HashMap::default();
-        let mut flows: Vec<FlowDelta> = Vec::new();
         let mut totals = crate::generation::empty_totals();
         for cpu in 0..self.cpus {
-            let counted = self.tables.totals(slot, cpu)?;
-            merge_totals(&mut totals, &counted);
+            merge_totals(&mut totals, &*self.tables.totals(slot, cpu)?);
+        }
+        let hasher = foldhash::fast::RandomState::default();
+        // The sum of the CPUs' entries, at most that many keys.
+        let most = usize::try_from(totals.entries).unwrap_or(usize::MAX).min(MOST_RESERVED);
+        let mut flows: Vec<FlowDelta> = Vec::with_capacity(most);
+        // Holds places only: the keys are in `flows`.
+        let mut index: HashTable<u32> = HashTable::with_capacity(most);
+        for cpu in 0..self.cpus {
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
-                match index.entry(key) {
-                    std::collections::hash_map::Entry::Occupied(at) => flows[*at.get() as usize].stats.merge(&stats),
-                    std::collections::hash_map::Entry::Vacant(at) => {
-                        at.insert(flows.len() as u32);
+                let same = |at: &u32| flows[*at as usize].key == key;
+                let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
+                match index.entry(hasher.hash_one(key), same, hash_of) {
+                    Entry::Occupied(at) => {
+                        let at = *at.get() as usize;
+                        flows[at].stats.merge(&stats);
+                    }
+                    Entry::Vacant(free) => {
+                        free.insert(flows.len() as u32);
                         flows.push(FlowDelta { key, stats });
                     }
                 }
@@ -386,7 +433,7 @@ impl XdpSource {
     }
 }
 
-/// Runs the ingress program by `BPF_PROG_TEST_RUN`.
+/// Runs a program by `BPF_PROG_TEST_RUN`.
 #[derive(Debug)]
 pub struct TestRunner {
     fd: aya::programs::ProgramFd,
@@ -408,9 +455,16 @@ impl Source for XdpSource {
         if self.frozen {
             self.recycle()?;
         }
+        // What filled until now is in the generation that ends here.
+        let _ = self.is_filling();
         let slot = self.freeze()?;
         self.frozen = true;
         Ok(Some(self.read(slot)?))
+    }
+
+    fn wake(&self) -> Option<OwnedFd> {
+        let wake = self.filling.as_fd().try_clone_to_owned();
+        wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
     }
 
     fn recycle(&mut self) -> Result<(), SourceError> {
