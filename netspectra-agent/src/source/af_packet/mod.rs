@@ -290,6 +290,14 @@ impl Source for AfPacketSource {
     }
 }
 
+/// Whether this process may open packet sockets.
+///
+/// # Errors
+/// [`AfPacketError::Privilege`] when it may not.
+pub fn is_permitted() -> Result<(), AfPacketError> {
+    sys::packet_socket().map(drop).map_err(|source| AfPacketError::Privilege { source })
+}
+
 /// Sockets for each of `interfaces` interfaces.
 fn default_sockets(interfaces: usize) -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
