@@ -16,7 +16,9 @@ use netspectra_agent::generation::{Generation, empty_totals, merge_totals};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
 use netspectra_agent::source::xdp::{AttachMode, LEAST_FLOWS, XdpConfig, XdpSource};
-use netspectra_common::abi::{Direction, FlowKey, GenTotals, LossReason, Obs, VLAN_PRESENT};
+use netspectra_common::abi::{
+    Direction, FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowKey, GenTotals, LossReason, Obs, TCP_FLAGS_MASK, VLAN_PRESENT,
+};
 use netspectra_common::model::Counter;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -79,7 +81,8 @@ impl Sum {
                 cell.0 += f.stats.packets;
                 cell.1 += f.stats.bytes;
                 cell.2 += f.stats.l3_bytes;
-                cell.3 |= f.stats.tcp_flags;
+                // The other bits are the state of sequence numbers, which depends on the CPUs that saw the segments.
+                cell.3 |= f.stats.tcp_flags & (TCP_FLAGS_MASK | FLAG_SYN_SEEN | FLAG_SYN_ACK_SEEN);
             }
             sum.records.dns.extend(g.dns.into_iter().map(|d| (d.key, d.len, d.prefix)));
         }

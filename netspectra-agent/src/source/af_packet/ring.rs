@@ -40,17 +40,23 @@ impl Ring {
 
     /// The next block, when the kernel has handed it over. Blocks come in the order of the ring.
     pub(super) fn next_block(&mut self) -> Option<Block<'_>> {
+        let is_ours = self.status().load(Ordering::Acquire) & STATUS_USER != 0;
+        // Not made when it is not ours: dropping it releases the block.
+        if is_ours { Some(Block { ring: self }) } else { None }
+    }
+
+    /// Where the block starts that is filled or read next.
+    fn block(&self) -> NonNull<u8> {
         // SAFETY: `next` is below `blocks`, so the block lies inside the mapping.
-        let start = unsafe { self.start.add(self.next * BLOCK) };
-        let block = Block { ring: self, start };
-        let is_ours = block.status().load(Ordering::Acquire) & STATUS_USER != 0;
-        if is_ours {
-            Some(block)
-        } else {
-            // Not to be released.
-            std::mem::forget(block);
-            None
-        }
+        unsafe { self.start.add(self.next * BLOCK) }
+    }
+
+    /// Whose that block is.
+    fn status(&self) -> &AtomicU32 {
+        // SAFETY: the offset is inside the block.
+        let at = unsafe { self.block().add(STATUS_AT) };
+        // SAFETY: an aligned word inside the mapping, which lives as long as `self`; both sides access it as a whole.
+        unsafe { AtomicU32::from_ptr(at.as_ptr().cast()) }
     }
 }
 
@@ -61,31 +67,23 @@ impl Drop for Ring {
     }
 }
 
-/// A block that is ours to read until it is dropped; then the kernel fills it again.
+/// The ring's next block, which is ours to read until this is dropped; then the kernel fills it again.
 pub(super) struct Block<'a> {
     ring: &'a mut Ring,
-    start: NonNull<u8>,
 }
 
 impl Block<'_> {
     /// What the kernel wrote.
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: `next_block` saw the status that makes the block ours: the kernel does not write to it until the status
-        // changes, which `drop` does, and the slice cannot outlive the block.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), BLOCK) }
-    }
-
-    fn status(&self) -> &AtomicU32 {
-        // SAFETY: the offset is inside the block.
-        let at = unsafe { self.start.add(STATUS_AT) };
-        // SAFETY: an aligned word inside the mapping; both sides access it as a whole.
-        unsafe { AtomicU32::from_ptr(at.as_ptr().cast()) }
+        // changes, which `drop` does, and the slice cannot outlive this value.
+        unsafe { std::slice::from_raw_parts(self.ring.block().as_ptr(), BLOCK) }
     }
 }
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
-        self.status().store(0, Ordering::Release);
+        self.ring.status().store(0, Ordering::Release);
         self.ring.next = (self.ring.next + 1) % self.ring.blocks;
     }
 }

@@ -113,7 +113,7 @@ impl Socket {
         }
         let ring = Self::ring(raw, blocks).map_err(|source| AfPacketError::Ring {
             iface: iface.into(),
-            kib: blocks * BLOCK >> 10,
+            kib: (blocks * BLOCK) >> 10,
             source,
         })?;
         sys::bind(raw, ifindex).map_err(refused("bind"))?;
