@@ -84,7 +84,7 @@ impl Sum {
                 // The other bits are the state of sequence numbers, which depends on the CPUs that saw the segments.
                 cell.3 |= f.stats.tcp_flags & (TCP_FLAGS_MASK | FLAG_SYN_SEEN | FLAG_SYN_ACK_SEEN);
             }
-            sum.records.dns.extend(g.dns.into_iter().map(|d| (d.key, d.len, d.prefix)));
+            sum.records.dns.extend(g.payloads.into_iter().map(|d| (d.key, d.len, d.prefix)));
         }
         sum.records.dns.sort();
         sum

@@ -247,11 +247,11 @@ impl AfPacketSource {
         }
         let mut merged = Merged::default();
         let mut totals = empty_totals();
-        let mut dns = Vec::new();
+        let mut payloads = Vec::new();
         for handle in &self.handles {
             let counted = handle.answer()?;
             merge_totals(&mut totals, &counted.totals);
-            dns.extend(counted.dns);
+            payloads.extend(counted.payloads);
             merged.add(counted.flows);
             if counted.inexact > 0 {
                 tracing::warn!(
@@ -268,7 +268,16 @@ impl AfPacketSource {
         let end = sys::wall_clock().max(start);
         self.started = end;
         let interfaces = self.interfaces.clone();
-        Ok(Generation { start, end, flows: merged.flows, totals, dns, interfaces, last: self.ended })
+        Ok(Generation {
+            start,
+            end,
+            flows: merged.flows,
+            totals,
+            payloads,
+            observed: Vec::new(),
+            interfaces,
+            last: self.ended,
+        })
     }
 }
 
@@ -319,11 +328,13 @@ fn start(
     // Room for an answer and for the error of a thread that was not asked.
     let (outbox, answers) = sync_channel(2);
     let fd = socket.fd.clone();
+    let mut table = FlowTable::new(max_flows, identity);
+    table.keep_prefixes();
     let worker = Worker {
         iface: iface.clone(),
         socket,
         slot,
-        table: FlowTable::new(max_flows, identity),
+        table,
         requests: inbox,
         answers: outbox,
         event: event.clone(),

@@ -7,7 +7,7 @@ use super::sys;
 use crate::on_wire::OnWire;
 use crate::table::FlowTable;
 use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs};
-use netspectra_common::model::{DnsSeen, FlowDelta};
+use netspectra_common::model::{FlowDelta, PayloadSeen};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) enum Request {
 pub(super) struct Counted {
     pub(super) flows: Vec<FlowDelta>,
     pub(super) totals: Box<GenTotals>,
-    pub(super) dns: Vec<DnsSeen>,
+    pub(super) payloads: Vec<PayloadSeen>,
     /// Super-packets whose headers could not be read: counted as one packet each.
     pub(super) inexact: u64,
 }
@@ -102,9 +102,9 @@ impl Worker {
         }
         self.read_statistics()?;
         let (flows, totals) = self.table.drain();
-        let dns = self.table.drain_dns();
+        let payloads = self.table.drain_prefixes();
         self.tally.said = false;
-        Ok(Counted { flows, totals, dns, inexact: std::mem::take(&mut self.tally.inexact) })
+        Ok(Counted { flows, totals, payloads, inexact: std::mem::take(&mut self.tally.inexact) })
     }
 
     /// Takes what the kernel stored and has not handed over yet. The filter lets nothing through any more.

@@ -27,7 +27,7 @@ use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos, PayloadSeen};
 use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -333,12 +333,12 @@ impl XdpSource {
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
-    fn drain_events(&mut self, offset: u64) -> Vec<DnsSeen> {
-        let mut dns = Vec::new();
+    fn drain_events(&mut self, offset: u64) -> Vec<PayloadSeen> {
+        let mut payloads = Vec::new();
         while let Some(item) = self.events.next() {
             let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
             match EventKind::from_raw(event.kind) {
-                Some(EventKind::Dns) => dns.push(DnsSeen {
+                Some(EventKind::Dns) => payloads.push(PayloadSeen {
                     at: Nanos(event.seen_at.wrapping_add(offset)),
                     key: event.key,
                     prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
@@ -347,11 +347,11 @@ impl XdpSource {
                 // The ABI version is checked at load time, so there is no such kind.
                 None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
             }
-            if dns.len() >= MAX_EVENTS {
+            if payloads.len() >= MAX_EVENTS {
                 break;
             }
         }
-        dns
+        payloads
     }
 
     /// Ends the filling of the current slot and returns its number.
@@ -425,11 +425,12 @@ impl XdpSource {
         totals.seen.add(missed);
         totals.reasons[LossReason::NoTable as usize].add(missed);
         self.drain_log();
-        let dns = self.drain_events(offset);
+        let payloads = self.drain_events(offset);
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        Ok(Generation { start, end, flows, totals, dns, interfaces: self.interfaces.clone(), last: self.ended })
+        let interfaces = self.interfaces.clone();
+        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last: self.ended })
     }
 }
 
