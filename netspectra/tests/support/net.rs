@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -65,6 +66,14 @@ impl Pair {
     pub fn up(&self) {
         sh("ip", &["-n", &self.peer, "link", "set", PEER, "up"]);
         sh("ip", &["-n", &self.mon, "link", "set", MON, "up"]);
+        // The end that was up first sends only once the kernel has noticed, a moment later, that it has a carrier.
+        let end = Instant::now() + Duration::from_secs(30);
+        for (ns, dev) in [(&self.peer, PEER), (&self.mon, MON)] {
+            while !sh("ip", &["-n", ns, "link", "show", dev]).contains("state UP") {
+                assert!(Instant::now() < end, "`{dev}` in `{ns}` has no carrier");
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Ends all traffic: the counters are final afterwards.
