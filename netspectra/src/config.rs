@@ -24,7 +24,7 @@ pub(crate) struct Config {
 pub(crate) struct Capture {
     /// Interface names or globs. Default: the interface of the default route.
     pub(crate) interfaces: Vec<String>,
-    /// `auto`, `native` or `generic`.
+    /// `auto`, `native`, `generic` or `af-packet`.
     pub(crate) mode: String,
     /// `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
@@ -37,6 +37,8 @@ pub(crate) struct Capture {
     /// Whether the kernel counts on when the process is killed, until it is started again (or `netspectra detach`). After
     /// Ctrl-C or SIGTERM nothing stays, either way.
     pub(crate) pin: bool,
+    /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
+    pub(crate) ring_mib: usize,
 }
 
 impl Default for Capture {
@@ -48,6 +50,7 @@ impl Default for Capture {
             tunnel: "outer".into(),
             max_flows: 262_144,
             pin: true,
+            ring_mib: 64,
         }
     }
 }
@@ -122,6 +125,7 @@ impl Config {
                 Mode::Auto => "auto",
                 Mode::Native => "native",
                 Mode::Generic => "generic",
+                Mode::AfPacket => "af-packet",
             }
             .into();
         }
@@ -162,8 +166,8 @@ impl Config {
                 Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
             }
         };
-        if !["auto", "native", "generic"].contains(&self.capture.mode.as_str()) {
-            bail!("`capture.mode` is `{}`: expected `auto`, `native` or `generic`", self.capture.mode);
+        if !["auto", "native", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
+            bail!("`capture.mode` is `{}`: expected `auto`, `native`, `generic` or `af-packet`", self.capture.mode);
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
@@ -172,6 +176,7 @@ impl Config {
             bail!("`capture.tunnel` is `{}`: expected `outer` or `inner`", self.capture.tunnel);
         }
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
+        in_range("capture.ring_mib", self.capture.ring_mib as u64, 1, 16_384)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
         in_range("engine.active_timeout_seconds", self.engine.active_timeout_seconds, 1, 86_400)?;
         in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;

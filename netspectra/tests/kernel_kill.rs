@@ -70,7 +70,7 @@ fn after_kills_at_random_instants_every_packet_is_in_a_flow_or_under_a_reason_on
         }
         victim.kill();
     }
-    let instance = Instance::start_named(&pair, MON, "native", "kill", data);
+    let instance = Instance::start_as(&pair, &[], MON, "native", "kill", data);
     let folder = folder();
     let ids = pinned(&folder);
     let sent = traffic.stop();

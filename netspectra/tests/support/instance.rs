@@ -34,13 +34,21 @@ impl Instance {
 
     /// Starts one on any interface of the monitored namespace.
     pub fn start_with(pair: &Pair, iface: &str, mode: &str, data: tempfile::TempDir) -> Self {
-        Self::start_named(pair, iface, mode, "test", data)
+        Self::start_as(pair, &[], iface, mode, "test", data)
     }
 
-    /// As [`Instance::start_with`], under a node name of its own.
-    pub fn start_named(pair: &Pair, iface: &str, mode: &str, node: &str, data: tempfile::TempDir) -> Self {
+    /// Starts one under a node name of its own, by a program that takes privileges away, `prefix` with its arguments.
+    pub fn start_as(
+        pair: &Pair,
+        prefix: &[&str],
+        iface: &str,
+        mode: &str,
+        node: &str,
+        data: tempfile::TempDir,
+    ) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
+            .args(prefix)
             .args([
                 BINARY,
                 "run",
@@ -81,6 +89,16 @@ impl Instance {
     /// Where it listens.
     pub fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The answer to whether it is ready.
+    pub fn ready(&self) -> String {
+        self.get("/readyz", "")
     }
 
     /// The port of it.

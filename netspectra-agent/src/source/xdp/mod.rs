@@ -14,6 +14,7 @@ mod kept;
 mod left;
 mod pin;
 mod saved;
+mod sizes;
 mod sys;
 mod table_types;
 mod tables;
@@ -23,6 +24,7 @@ pub use default_route::default_route_interface;
 pub use generations::Step;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
+pub use sizes::ProgramSize;
 
 use crate::generation::{Generation, merge_totals};
 use crate::table::Identity;
@@ -35,7 +37,7 @@ use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Nanos};
+use netspectra_common::model::{FlowDelta, FlowStats, Nanos, PayloadSeen};
 use pin::Pins;
 use saved::{Keeper, Roster, Saved};
 use std::hash::BuildHasher as _;
@@ -394,12 +396,12 @@ impl XdpSource {
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
-    fn drain_events(&mut self, offset: u64) -> Vec<DnsSeen> {
-        let mut dns = Vec::new();
+    fn drain_events(&mut self, offset: u64) -> Vec<PayloadSeen> {
+        let mut payloads = Vec::new();
         while let Some(item) = self.events.next() {
             let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
             match EventKind::from_raw(event.kind) {
-                Some(EventKind::Dns) => dns.push(DnsSeen {
+                Some(EventKind::Dns) => payloads.push(PayloadSeen {
                     at: Nanos(event.seen_at.wrapping_add(offset)),
                     key: event.key,
                     prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
@@ -408,11 +410,11 @@ impl XdpSource {
                 // The ABI version is checked at load time, so there is no such kind.
                 None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
             }
-            if dns.len() >= MAX_EVENTS {
+            if payloads.len() >= MAX_EVENTS {
                 break;
             }
         }
-        dns
+        payloads
     }
 
     /// Frames that met no table, since the maps were made.
@@ -476,11 +478,12 @@ impl XdpSource {
         totals.seen.add(ended.missed);
         totals.reasons[LossReason::NoTable as usize].add(ended.missed);
         self.drain_log();
-        let dns = self.drain_events(offset);
+        let payloads = self.drain_events(offset);
         let (start, end) = (Nanos(ended.start), Nanos(ended.end));
         // A process that goes on with the end of the one before it has more to come.
         let last = self.ended && ended.last != 0;
-        Ok(Generation { start, end, flows, totals, dns, interfaces: ended.interfaces.interfaces(), last })
+        let interfaces = ended.interfaces.interfaces();
+        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last })
     }
 }
 

@@ -209,6 +209,7 @@ pub(super) fn batch(number: u64) -> StoreBatch {
         rollups: (0..4).map(|_| rollup(&mut rng, at)).collect(),
         windows: Resolution::ALL.into_iter().map(|r| window(&mut rng, at, r)).collect(),
         ledger: vec![ledger(&mut rng, at, number)],
+        observed: Vec::new(),
     }
 }
 
