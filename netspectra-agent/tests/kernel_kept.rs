@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use netspectra_agent::source::Source;
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances};
+use netspectra_agent::source::xdp::{
+    AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances,
+};
 use netspectra_common::abi::Counter;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -236,7 +238,10 @@ fn what_another_version_left_is_refused_and_can_be_given_up() {
     bytes[12..16].copy_from_slice(&77u32.to_ne_bytes());
     element(2, &state, &mut bytes);
     let error = XdpSource::load(&object(), &instance.config()).err().unwrap().to_string();
-    assert!(error.contains("was left by another version of the agent (version 77.") && error.contains("netspectra detach"), "{error}");
+    assert!(
+        error.contains("was left by another version of the agent (version 77.") && error.contains("netspectra detach"),
+        "{error}"
+    );
     assert_eq!(give_up(&instance.0).unwrap().unwrap().given_up, Counter::new(30, 30 * 42));
     instance.load();
 }
@@ -357,7 +362,8 @@ fn giving_up_detaches() {
         let left = give_up(&instance.0).unwrap().unwrap();
         assert_eq!((left.hooks, left.given_up), (1, Counter::new(7, 350)));
         // Nobody holds the hook: another instance, which does not share the first one's state, can have it.
-        let mut source = XdpSource::open(&object(), &XdpConfig { instance: None, ..attached_config(&instance) }).unwrap();
+        let mut source =
+            XdpSource::open(&object(), &XdpConfig { instance: None, ..attached_config(&instance) }).unwrap();
         send(1);
         let mut bus = Bus::default();
         bus.take(&mut source);

@@ -27,6 +27,10 @@ impl Store for Broken {
         Box::pin(async { Err(PortError::permanent("segment `7` is corrupt").because(cause)) })
     }
 
+    fn last_generation<'a>(&'a self, _node: &'a str, _epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {
         Box::pin(async { Ok(None) })
     }

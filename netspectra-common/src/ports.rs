@@ -90,6 +90,10 @@ pub trait Store: Send + Sync {
     /// Runs `plan` over what is stored.
     fn query<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Partial, PortError>>;
 
+    /// The number of the last generation of a node's run whose batch is stored; `None` when there is none. A batch of a
+    /// lower number is stored, too: batches of a run come in order.
+    fn last_generation<'a>(&'a self, node: &'a str, epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>>;
+
     /// The time that stored rows cover; `None` when there are none.
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>>;
 }

@@ -1,11 +1,12 @@
 //! The engine: bus messages in, flow records, roll-ups and windows out, and live answers in between.
 //!
 //! [`Engine`] is the core, a function of the log without clock, socket or async. [`task`] runs it between an in-process
-//! bus and a store, [`store`] has the store of one host.
+//! bus and a store, [`store`] has the store of one host, [`journal`] keeps what is not stored yet over a kill.
 #![forbid(unsafe_code)]
 
 pub mod dissect;
 pub mod engine;
+pub mod journal;
 mod lifecycle;
 mod live;
 pub mod store;
@@ -14,4 +15,4 @@ pub mod task;
 mod testing;
 mod window;
 
-pub use engine::{Engine, EngineConfig, EngineStats};
+pub use engine::{Engine, EngineConfig, EngineStats, SnapshotError};

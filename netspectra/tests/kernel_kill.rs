@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::instance::Instance;
-use support::kill::{Traffic, Victim, random};
+use support::kill::{Cleanup, Traffic, Victim, random};
 use support::net::{MON, Pair, sh};
 
 /// A start takes less, also on a busy machine.
@@ -27,10 +27,10 @@ fn number(v: &Value, field: &str) -> u64 {
 }
 
 /// The one folder of this test's instance.
-fn folder() -> PathBuf {
+fn folder(node: &str) -> PathBuf {
     let all = std::fs::read_dir("/sys/fs/bpf/netspectra").unwrap();
-    let mine: Vec<PathBuf> =
-        all.map(|e| e.unwrap().path()).filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("kill-")).collect();
+    let is_mine = |p: &PathBuf| p.file_name().unwrap().to_str().unwrap().starts_with(node);
+    let mine: Vec<PathBuf> = all.map(|e| e.unwrap().path()).filter(is_mine).collect();
     assert_eq!(mine.len(), 1, "{mine:?}");
     mine.into_iter().next().unwrap()
 }
@@ -50,16 +50,18 @@ fn pinned(folder: &Path) -> Vec<(bool, u32)> {
 #[test]
 fn after_kills_at_random_instants_every_packet_is_in_a_flow_or_under_a_reason_once() {
     let kills: u64 = std::env::var("NETSPECTRA_KILLS").map_or(40, |n| n.parse().unwrap());
+    let node = format!("kill{}-", std::process::id());
+    let _cleanup = Cleanup(node.clone());
     let pair = Pair::new();
     let data = tempfile::tempdir().unwrap();
-    let mut first = Victim::start(&pair, data.path());
+    let mut first = Victim::start(&pair, &node, data.path());
     assert!(first.is_ready_within(START));
     pair.up();
     let traffic = Traffic::start(&pair);
     first.kill();
     let mut unready = 0;
     for kill in 1..kills {
-        let mut victim = Victim::start(&pair, data.path());
+        let mut victim = Victim::start(&pair, &node, data.path());
         // One in three while it starts, one while it hands a generation over, one at any time.
         if kill % 3 == 0 {
             unready += u64::from(!victim.is_ready_within(Duration::from_millis(random(2 * LIFE))));
@@ -70,8 +72,8 @@ fn after_kills_at_random_instants_every_packet_is_in_a_flow_or_under_a_reason_on
         }
         victim.kill();
     }
-    let instance = Instance::start_as(&pair, &[], MON, "native", "kill", data);
-    let folder = folder();
+    let instance = Instance::start_as(&pair, &[], MON, "native", &node, data);
+    let folder = folder(&node);
     let ids = pinned(&folder);
     let sent = traffic.stop();
     pair.down();

@@ -193,6 +193,10 @@ impl Store for FakeStore {
         Box::pin(self.run(plan))
     }
 
+    fn last_generation<'a>(&'a self, _node: &'a str, _epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {
         Box::pin(async { Ok(None) })
     }

@@ -1,5 +1,6 @@
 use super::{Counter, Nanos};
 use crate::sketch::{Hll, Quantiles, TopK};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub struct WindowState {
 }
 
 /// The sketches of a window. HLLs count distinct values, top-Ks weigh by bytes or packets of the sender's direction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct WindowSketches {
     /// Distinct senders (16-byte addresses, IPv4 mapped).
     pub src_ips: Hll,

@@ -10,6 +10,7 @@
 //!   `to_bytes` writes, so bytes that decode encode to themselves. It takes untrusted bytes: it returns a
 //!   [`SketchError`], never panics, and allocates no more than the largest legal sketch.
 //! - **Counts saturate** at `u64::MAX` instead of wrapping, which keeps the laws above.
+mod as_bytes;
 mod codec;
 mod error;
 mod hash;

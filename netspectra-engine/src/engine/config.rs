@@ -1,9 +1,10 @@
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How flows are cut into records, how long windows wait, and how much memory may be used.
 ///
 /// Times are log time: they pass as manifests arrive, not as a clock ticks, so a replayed log gives the same records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// A flow without packets for this long is over. Default 30 s.
     pub idle_timeout: Duration,

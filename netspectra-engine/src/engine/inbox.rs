@@ -1,6 +1,7 @@
 //! Puts the generations of one node together: chunks wait for their manifest, what was there before is dropped.
 
 use netspectra_common::model::{Chunk, Manifest};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,10 +27,12 @@ pub(crate) fn cost(chunk: &Chunk) -> usize {
     chunk.deltas.len() + CHUNK_COST
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Epoch {
     id: u64,
     last: Option<u64>,
+    /// Not written: a generation comes back whole or not at all.
+    #[serde(skip)]
     waiting: BTreeMap<u64, Waiting>,
 }
 
@@ -61,7 +64,7 @@ impl Dropped {
 }
 
 /// The generations of one node that are not counted yet, and the numbers of those that are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inbox {
     epochs: VecDeque<Epoch>,
 }

@@ -5,12 +5,14 @@ mod inbox;
 mod intake;
 mod payload;
 mod points;
+mod snapshot;
 mod stats;
 #[cfg(test)]
 mod tests;
 
 pub use config::EngineConfig;
 pub(crate) use points::{Points, direction_of};
+pub use snapshot::SnapshotError;
 pub use stats::EngineStats;
 
 use crate::dissect::{self, Dissectors, Prefixes};
@@ -26,6 +28,7 @@ use netspectra_common::model::{
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::registry::Registry;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ struct Slots {
     points: Box<[u32; SLOTS]>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// Log time.
@@ -53,10 +56,13 @@ pub(crate) struct Node {
     /// Begin of the last generation: what ends without one is booked there.
     last_start: Nanos,
     inbox: Inbox,
+    #[serde(skip)]
     payload: payload::Events,
     pub(crate) windows: Windows,
+    #[serde(skip)]
     slots: Option<Slots>,
     /// Rows and open windows, as they are in the engine's totals.
+    #[serde(skip)]
     counted: (usize, usize),
 }
 

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 use netspectra_common::model::Direction;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -10,7 +11,7 @@ const SEED: u64 = u64::from_be_bytes(*b"nspoints");
 /// [`crate::window::RowKey`]'s direction of a file.
 const NO_DIRECTION: u8 = 2;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Point {
     node: Arc<str>,
     iface: Arc<str>,
@@ -18,10 +19,11 @@ struct Point {
 }
 
 /// Interned observation points. Numbers are given in the order of the log and reused once nothing refers to them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Points {
     points: Vec<Option<(Point, u64)>>,
     free: Vec<u32>,
+    #[serde(skip)]
     numbers: HashMap<Point, u32>,
     /// Points in use after the last collection.
     kept: usize,
@@ -45,6 +47,12 @@ impl Points {
         self.points[number as usize] = Some((point.clone(), hash.digest()));
         self.numbers.insert(point, number);
         number
+    }
+
+    /// Makes points that were read back whole: the index is not part of what is written.
+    pub(crate) fn reindex(&mut self) {
+        let named = self.points.iter().enumerate();
+        self.numbers = named.filter_map(|(n, entry)| Some((entry.as_ref()?.0.clone(), n as u32))).collect();
     }
 
     /// Node and interface.

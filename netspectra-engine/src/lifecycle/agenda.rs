@@ -3,11 +3,12 @@
 //! One doubly linked list a second, threaded through an array of links: a flow is in at most one list, moving it
 //! allocates nothing, and memory follows the flows, not the timers that were set.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const NONE: u32 = u32::MAX;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Link {
     owner: u32,
     before: u32,
@@ -19,7 +20,7 @@ struct Link {
 const UNLISTED: Link = Link { owner: 0, before: NONE, after: NONE, tick: 0, listed: false };
 
 /// Slots ordered by `(owner, tick)`; an owner is a clock of its own.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Agenda {
     links: Vec<Link>,
     heads: BTreeMap<(u32, u64), u32>,

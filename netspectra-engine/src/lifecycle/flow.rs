@@ -8,6 +8,7 @@ use crate::window::RowKey;
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, ICMP_UNKNOWN, TCP_FLAGS_MASK, VLAN_PRESENT};
 use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos};
 use netspectra_common::wire::Tunnel;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
@@ -20,7 +21,7 @@ const FLOW_ID_SEED: u64 = u64::from_be_bytes(*b"nsflowid");
 const NEVER: u64 = u64::MAX;
 
 /// What one end sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Side {
     /// Since the last record.
     packets: u64,
@@ -49,7 +50,7 @@ const SILENT: Side = Side {
 };
 
 /// A flow being watched. Times are Unix nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Flow {
     pub(crate) key: BiKey,
     pub(crate) node: u32,

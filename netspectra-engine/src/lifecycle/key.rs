@@ -2,6 +2,7 @@
 
 use netspectra_common::abi::ICMP_UNKNOWN;
 use netspectra_common::model::{Family, FlowKey};
+use serde::{Deserialize, Serialize};
 use zerocopy::{Immutable, IntoBytes};
 
 /// IANA protocol numbers whose "ports" are message types.
@@ -16,7 +17,7 @@ const PAIRS: [(u8, u8, u8); 5] = [(ICMP, 8, 0), (ICMP, 13, 14), (ICMP, 15, 16), 
 /// For symmetric protocols the ends are sorted. Where the message itself says who asks (ICMP pairs) or where nothing
 /// answers (other ICMP messages, non-IP frames), end 0 is the one that asks or sends.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable, Serialize, Deserialize)]
 pub(crate) struct BiKey {
     pub(crate) addresses: [[u8; 16]; 2],
     /// ICMP: `[0, type << 8 | code]` of end 0's messages, or `[ICMP_UNKNOWN, 0]`. Non-IP: `[EtherType, 0]`.

@@ -22,6 +22,7 @@ use crate::window::RowKey;
 use agenda::Agenda;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos};
+use serde::{Deserialize, Serialize};
 use std::hash::BuildHasher;
 use zerocopy::IntoBytes;
 
@@ -38,12 +39,14 @@ pub(crate) struct Events {
 }
 
 /// Flows being watched, at most [`EngineConfig::max_flows`]. About 450 bytes a flow, none of it allocated per flow.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FlowTable {
     flows: Vec<Option<Flow>>,
     free: Vec<u32>,
+    #[serde(skip)]
     index: HashTable<u32>,
     // Seeded per process: senders cannot aim at a bucket. Nothing that leaves the table depends on it.
+    #[serde(skip)]
     hasher: DefaultHashBuilder,
     /// By node: when a flow may be due. Set lazily, so never too late and often too early.
     deadlines: Agenda,
@@ -51,6 +54,7 @@ pub(crate) struct FlowTable {
     silence: Agenda,
     /// Flows without an identity, some of them gone already.
     fresh: Vec<u32>,
+    #[serde(skip)]
     due: Vec<u32>,
 }
 
@@ -129,6 +133,29 @@ impl FlowTable {
         self.deadlines.put(slot, node, deadline);
         self.silence.put(slot, EVERYONE, seen);
         self.fresh.push(slot);
+    }
+
+    /// Makes a table that was read back whole: the index is not part of what is written.
+    pub(crate) fn reindex(&mut self) {
+        let (flows, hasher) = (&self.flows, &self.hasher);
+        self.index.clear();
+        for (slot, flow) in flows.iter().enumerate() {
+            let Some(flow) = flow else { continue };
+            let rehash = |slot: &u32| match flows.get(*slot as usize) {
+                Some(Some(f)) => hasher.hash_one(f.key.as_bytes()),
+                Some(None) | None => 0,
+            };
+            self.index.insert_unique(hasher.hash_one(flow.key.as_bytes()), slot as u32, rehash);
+        }
+    }
+
+    /// Sets every deadline anew, after timeouts changed.
+    pub(crate) fn reschedule(&mut self, config: &EngineConfig) {
+        for (slot, flow) in self.flows.iter().enumerate() {
+            if let Some(flow) = flow {
+                self.deadlines.put(slot as u32, flow.node, tick(flow.deadline(config)));
+            }
+        }
     }
 
     /// Writes all flows of `node` that are due at log time `now`.

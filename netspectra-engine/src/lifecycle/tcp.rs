@@ -2,19 +2,20 @@
 
 use netspectra_common::abi::{FLAG_OPENS, FLAG_SYN_ACK_SEEN, FLAG_SYN_AGAIN, FLAG_SYN_SEEN};
 use netspectra_common::model::FlowStats;
+use serde::{Deserialize, Serialize};
 
 /// A time that was not.
 const NEVER: u64 = u64::MAX;
 
 /// Where the sequence stands, as one direction of observation saw it: on a loopback interface both see every packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Track {
     next_seq: Option<u32>,
     flags: u16,
 }
 
 /// What one end's TCP segments say. Times are Unix nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct TcpSide {
     /// Since the last record.
     pub(super) retransmitted: u64,

@@ -7,6 +7,7 @@
 //! is lost.
 
 mod bus;
+mod durable;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,7 +15,8 @@ mod view;
 pub use bus::{BusReceiver, InProcessBus, in_process_bus};
 pub use view::{ConsistentView, LiveView};
 
-use crate::engine::{Engine, EngineStats};
+use crate::engine::{Engine, EngineConfig, EngineStats};
+use crate::journal::{Journal, JournalError};
 use netspectra_common::model::BusMessage;
 use netspectra_common::ports::{PortError, Store, StoreBatch};
 use std::sync::{Arc, Mutex};
@@ -33,6 +35,9 @@ pub enum TaskError {
     /// The store refused a batch for good.
     #[error("the store refused a batch, nothing of it was written: repair the store and start again")]
     Store(#[source] PortError),
+    /// The journal failed for good.
+    #[error("what is open cannot be kept")]
+    Journal(#[from] JournalError),
     /// A fault of the engine itself.
     #[error("the engine met a fault of its own and stopped: please report it with the log")]
     Fault,
@@ -74,13 +79,15 @@ impl Shared {
 pub struct EngineTask {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
+    /// What outlives a kill; `None`: open flows and windows do not.
+    journal: Option<Journal>,
 }
 
 impl EngineTask {
-    /// A task that writes to `store`.
+    /// A task that writes to `store`. What is not written ends with the process.
     pub fn new(engine: Engine, store: Arc<dyn Store>) -> Self {
         let live = Mutex::new(Live { engine, pending: None });
-        Self { shared: Arc::new(Shared { live, handover: RwLock::new(()) }), store }
+        Self { shared: Arc::new(Shared { live, handover: RwLock::new(()) }), store, journal: None }
     }
 
     /// The live side.
@@ -95,13 +102,18 @@ impl EngineTask {
 
     /// Applies what comes until every sender of the bus is gone, then ends and writes everything.
     ///
-    /// A generation is acknowledged once all it let close is stored. Writes that fail for now are tried again without
-    /// end, with waits from 100 ms to 5 s; meanwhile the bus fills and holds the agents back.
+    /// A generation is acknowledged once it is in the journal, where there is one, and all it let close is stored. Writes
+    /// that fail for now are tried again without end, with waits from 100 ms to 5 s; meanwhile the bus fills and holds the
+    /// agents back. With a journal the end writes everything only when the last generation said that it was the last:
+    /// else the next task goes on.
     ///
     /// # Errors
     /// [`TaskError::Store`] when the store fails for good: what was not acknowledged must be sent again.
-    pub async fn run(self, mut inbox: BusReceiver) -> Result<EngineStats, TaskError> {
+    pub async fn run(mut self, mut inbox: BusReceiver) -> Result<EngineStats, TaskError> {
+        let mut ended = true;
         while let Some(delivery) = inbox.next().await {
+            ended = is_last(&delivery.messages);
+            self.keep(&delivery.messages).await?;
             let mut rest = delivery.messages.into_iter();
             loop {
                 let (batch, remaining) = self.shared.with_live(move |live| (live.apply(&mut rest), rest)).await?;
@@ -112,8 +124,11 @@ impl EngineTask {
             // An agent that no longer waits is no reason to stop.
             let _ = delivery.done.send(());
         }
-        let last = self.shared.with_live(|live| live.hold(Engine::finish)).await?;
-        self.write(&last).await?;
+        if ended || self.journal.is_none() {
+            let last = self.shared.with_live(|live| live.hold(Engine::finish)).await?;
+            self.write(&last).await?;
+            self.forget().await?;
+        }
         self.shared.with_live(|live| live.engine.stats()).await
     }
 
@@ -141,6 +156,11 @@ impl EngineTask {
         }
         self.shared.with_live(|live| live.pending = None).await.map(Ok)
     }
+}
+
+/// Whether the source has nothing after these.
+fn is_last(messages: &[BusMessage]) -> bool {
+    messages.iter().any(|m| matches!(m, BusMessage::Manifest(manifest) if manifest.last))
 }
 
 impl Live {

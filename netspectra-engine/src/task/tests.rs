@@ -60,6 +60,13 @@ impl Store for TestStore {
         })
     }
 
+    fn last_generation<'a>(&'a self, node: &'a str, epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        let rows = self.rows.lock().unwrap();
+        let of_run = rows.ledger.iter().filter(|e| &*e.node == node && e.epoch == epoch);
+        let last = of_run.map(|e| e.generation).max();
+        Box::pin(async move { Ok(last) })
+    }
+
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {
         Box::pin(async { Ok(None) })
     }

@@ -94,6 +94,10 @@ impl Store for ConsistentView {
         })
     }
 
+    fn last_generation<'a>(&'a self, node: &'a str, epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        self.store.last_generation(node, epoch)
+    }
+
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {
         Box::pin(async move {
             let _no_handover = self.live.shared.handover.read().await;

@@ -17,11 +17,12 @@ use crate::engine::Points;
 use netspectra_common::model::{Counter, Nanos, Resolution, SizeHistogram, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::Quantiles;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What every resolution has.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sums {
     pub(crate) total: Counter,
     pub(crate) new_flows: u64,
@@ -51,7 +52,7 @@ impl Sums {
 }
 
 /// An open window of ten seconds: everything else is derived from these.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Open {
     pub(crate) sums: Sums,
     pub(crate) rows: Rows,
@@ -78,7 +79,7 @@ impl Open {
 }
 
 /// The part of an open minute whose ten-second windows are closed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Minute {
     sums: Sums,
     sketches: WindowSketches,
@@ -94,7 +95,7 @@ pub(crate) struct Place {
 }
 
 /// The open windows of one node.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Windows {
     /// Windows that end here or earlier are closed.
     closed_until: u64,

@@ -5,12 +5,13 @@ use crate::lifecycle::{ICMP, ICMPV6, address, ether_type, vlan};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup};
 use netspectra_common::wire::Tunnel;
+use serde::{Deserialize, Serialize, Serializer};
 use std::hash::BuildHasher;
 use zerocopy::{Immutable, IntoBytes};
 
 /// What tells roll-up rows apart, of fixed size: see [`Rollup`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable, Serialize, Deserialize)]
 pub(crate) struct RowKey {
     pub(crate) src: [u8; 16],
     pub(crate) dst: [u8; 16],
@@ -70,7 +71,7 @@ impl RowKey {
 }
 
 /// A row's counters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) key: RowKey,
     pub(crate) packets: u64,
@@ -111,11 +112,26 @@ impl Row {
 }
 
 /// The rows of one window, in the order in which they appeared.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "Vec<Row>")]
 pub(crate) struct Rows {
     rows: Vec<Row>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
+}
+
+impl Serialize for Rows {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.rows.serialize(to)
+    }
+}
+
+impl From<Vec<Row>> for Rows {
+    fn from(list: Vec<Row>) -> Self {
+        let mut rows = Self::default();
+        list.into_iter().for_each(|row| *rows.row(row.key) = row);
+        rows
+    }
 }
 
 impl Rows {

@@ -24,7 +24,7 @@ use netspectra_common::ports::{Clock, Store};
 use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
 use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
 use netspectra_engine::task::{EngineTask, in_process_bus};
-use netspectra_engine::{Engine, EngineConfig, EngineStats};
+use netspectra_engine::{EngineConfig, EngineStats};
 use source::LiveSource;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -38,6 +38,8 @@ const GENERATION: Duration = Duration::from_secs(1);
 const CHUNK_FLOWS: usize = 16_384;
 /// Generations that may wait for the engine; more make generations longer, not lost.
 const BUS_GENERATIONS: usize = 4;
+/// Folder, in that of the data, of what is open.
+const JOURNAL: &str = "journal";
 /// How often the store seals and forgets.
 const MAINTENANCE: Duration = Duration::from_secs(30);
 
@@ -114,11 +116,13 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let token = token::load_or_make(&token_file).map_err(Failure::misuse)?;
     let auth =
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
+    let engine = EngineTask::recover(engine_config(&config), store.clone(), &config.store.data_dir.join(JOURNAL))
+        .await
+        .map_err(Failure::misuse)?;
     let instance = instance::name(&node_name(&config), &config.store.data_dir);
     let source = LiveSource::open(&config.capture, instance)?;
     source.log();
 
-    let engine = EngineTask::new(engine(&config), store.clone());
     let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
     let view: Arc<dyn Store> = Arc::new(engine.view());
     let clock = Arc::new(SystemClock);
@@ -185,13 +189,13 @@ fn open_store(config: &Config) -> anyhow::Result<EmbeddedStore> {
         .with_context(|| format!("cannot open the store in `{}`", config.store.data_dir.display()))
 }
 
-fn engine(config: &Config) -> Engine {
-    Engine::new(EngineConfig {
+fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
         idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
         ..EngineConfig::default()
-    })
+    }
 }
 
 fn node_name(config: &Config) -> String {

@@ -173,7 +173,9 @@ fn refuses_ebpf(e: &XdpError) -> bool {
 
 fn xdp_failure(e: XdpError) -> Failure {
     match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Pin { .. } => Failure::from(e),
+        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Pin { .. } => {
+            Failure::from(e)
+        }
         XdpError::NoInterface { .. }
         | XdpError::Privilege { .. }
         | XdpError::NoBtf

@@ -29,10 +29,10 @@ pub struct Victim {
 
 impl Victim {
     /// Starts it over `data`, in the namespace of the calling thread's `pair`.
-    pub fn start(pair: &Pair, data: &Path) -> Self {
+    pub fn start(pair: &Pair, node: &str, data: &Path) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
-            .args([BINARY, "run", "--iface", MON, "--mode", "native", "--listen", "127.0.0.1:0", "--node", "kill"])
+            .args([BINARY, "run", "--iface", MON, "--mode", "native", "--listen", "127.0.0.1:0", "--node", node])
             .arg("--data-dir")
             .arg(data)
             .stdout(Stdio::null())
@@ -75,6 +75,18 @@ impl Drop for Victim {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Takes away what a test that failed left in the kernel.
+pub struct Cleanup(pub String);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let all = std::fs::read_dir("/sys/fs/bpf/netspectra").into_iter().flatten().flatten();
+        for name in all.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with(&self.0)) {
+            let _ = Command::new(BINARY).args(["detach", "--instance", &name]).status();
+        }
     }
 }
 

@@ -128,10 +128,8 @@ impl XdpSource {
         let missed = self.missed()?;
         let saved = &mut *self.saved;
         let before = std::mem::replace(&mut saved.missed, missed);
-        saved.ended.missed = Counter::new(
-            missed.packets.wrapping_sub(before.packets),
-            missed.bytes.wrapping_sub(before.bytes),
-        );
+        saved.ended.missed =
+            Counter::new(missed.packets.wrapping_sub(before.packets), missed.bytes.wrapping_sub(before.bytes));
         saved.ended.offset = sys::wall_minus_monotonic();
         saved.ended.end = sys::wall_clock().0.max(saved.ended.start);
         saved.started = saved.ended.end;

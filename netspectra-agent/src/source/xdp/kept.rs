@@ -77,11 +77,7 @@ pub(super) fn keep_xdp(pins: &Pins, link: XdpLink, mode: IngressMode, ifindex: u
 }
 
 /// Pins a TCX link that was just made.
-pub(super) fn keep_tcx(
-    pins: &Pins,
-    link: SchedClassifierLink,
-    ifindex: u32,
-) -> Result<SchedClassifierLink, XdpError> {
+pub(super) fn keep_tcx(pins: &Pins, link: SchedClassifierLink, ifindex: u32) -> Result<SchedClassifierLink, XdpError> {
     let link = FdLink::try_from(link).map_err(|e| failed(&e))?;
     SchedClassifierLink::try_from(pin(pins, link, &Hook::Tcx.name(ifindex))?).map_err(|e| failed(&e))
 }

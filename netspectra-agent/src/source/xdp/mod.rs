@@ -249,8 +249,7 @@ impl XdpSource {
         source.emit = 1;
         source.set_slot()?;
         let (mode, egress) = (config.mode, config.egress);
-        source.attachments =
-            Attachments::attach(&mut source.bpf, &interfaces, mode, egress, source.pins.as_ref())?;
+        source.attachments = Attachments::attach(&mut source.bpf, &interfaces, mode, egress, source.pins.as_ref())?;
         source.next_roster = Roster::of(&interfaces);
         source.step(Step::Attached);
         Ok(source)

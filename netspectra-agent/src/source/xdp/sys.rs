@@ -203,11 +203,7 @@ pub(super) fn lookup<K: IntoBytes + Immutable, V: FromBytes + IntoBytes>(
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn lookup_bytes<K: IntoBytes + Immutable>(
-    map: BorrowedFd<'_>,
-    key: &K,
-    value: &mut [u8],
-) -> io::Result<()> {
+pub(super) fn lookup_bytes<K: IntoBytes + Immutable>(map: BorrowedFd<'_>, key: &K, value: &mut [u8]) -> io::Result<()> {
     let attr = ElemAttr {
         map_fd: map.as_raw_fd() as u32,
         reserved: 0,
@@ -298,7 +294,8 @@ pub(super) fn mount_bpf_fs(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: all strings end with a zero and outlive the call.
-    let rc = unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), flags, c"mode=0700".as_ptr().cast()) };
+    let rc =
+        unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), flags, c"mode=0700".as_ptr().cast()) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

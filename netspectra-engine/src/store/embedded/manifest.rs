@@ -1,6 +1,7 @@
 use super::dataset::Dataset;
 use super::disk;
 use super::error::StoreError;
+use super::generations::Generations;
 use netspectra_common::model::Nanos;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -22,6 +23,9 @@ pub(super) struct Manifest {
     pub(super) next_segment: u64,
     /// The live segments.
     pub(super) segments: Vec<SegmentMeta>,
+    /// Which generations were sealed; they stay noted when retention forgets their rows.
+    #[serde(default)]
+    pub(super) generations: Generations,
 }
 
 /// What is known of a segment without opening it.

@@ -21,6 +21,7 @@ mod config;
 mod dataset;
 mod disk;
 mod error;
+mod generations;
 mod log;
 mod manifest;
 mod recover;
@@ -38,6 +39,7 @@ mod writer;
 pub use config::Config;
 pub use dataset::Dataset;
 pub use error::StoreError;
+pub(crate) use log::framing;
 pub use sealer::Forgotten;
 pub use stats::Stats;
 
@@ -190,6 +192,10 @@ impl Store for EmbeddedStore {
             });
             scan.await.unwrap_or_else(|_| Err(self.query_fault())).map_err(PortError::from)
         })
+    }
+
+    fn last_generation<'a>(&'a self, node: &'a str, epoch: u64) -> BoxFuture<'a, Result<Option<u64>, PortError>> {
+        Box::pin(async move { Ok(self.shared.view().generations.last(node, epoch)) })
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {

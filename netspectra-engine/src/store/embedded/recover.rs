@@ -80,7 +80,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, StoreError> {
     // The manifest just read is the one that a power failure would leave, before what it replaces goes.
     disk::sync_dir(dir)?;
     remove_leftovers(dir, &names, &manifest);
-    let mut view = View { segments: live, ..View::default() };
+    let mut view = View { segments: live, generations: manifest.generations.clone(), ..View::default() };
     let mut seqs: Vec<u64> = names.iter().filter_map(|n| log::seq_of(n)).collect();
     seqs.sort_unstable();
     let next_log = seqs.last().map_or(0, |last| last + 1).max(manifest.log_floor);
@@ -97,6 +97,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, StoreError> {
         view.logs.insert(seq, replayed.len);
         let share = replayed.len / replayed.batches.len() as u64;
         for batch in replayed.batches {
+            view.generations.note(&batch.ledger);
             view.open.push(Arc::new(batch), share);
         }
     }

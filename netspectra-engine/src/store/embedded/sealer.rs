@@ -8,7 +8,7 @@ use super::segment::{self, Segment, write_rows};
 use super::shared::{Memory, Shared};
 use super::stats::count;
 use super::writer::note_failure;
-use netspectra_common::model::Nanos;
+use netspectra_common::model::{LedgerEntry, Nanos};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -81,7 +81,8 @@ impl Sealer {
     fn seal(&mut self, log_floor: u64) -> Result<(), StoreError> {
         let memory = self.shared.view().sealing.clone().unwrap_or_default();
         let result = self.write(&memory).and_then(|metas| {
-            let next = Manifest { log_floor, ..self.with(&metas, &HashSet::new()) };
+            let mut next = Manifest { log_floor, ..self.with(&metas, &HashSet::new()) };
+            next.generations.note(memory.rows_of::<LedgerEntry>());
             match next.save(&self.shared.dir) {
                 Ok(durable) => {
                     self.manifest = next;

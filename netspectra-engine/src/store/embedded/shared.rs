@@ -1,4 +1,5 @@
 use super::config::Config;
+use super::generations::Generations;
 use super::rows::{self, Record};
 use super::segment::Segment;
 use super::stats::{Counters, Stats};
@@ -27,6 +28,8 @@ pub(super) struct View {
     pub(super) sealing: Option<Memory>,
     /// Sealed.
     pub(super) segments: Vec<Arc<Segment>>,
+    /// Which generations are in the others.
+    pub(super) generations: Generations,
     /// Logs by number, and their bytes.
     pub(super) logs: BTreeMap<u64, u64>,
     /// Why sealing failed the last time, and the rows in memory at which it is tried again.

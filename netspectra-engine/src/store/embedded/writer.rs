@@ -140,6 +140,7 @@ impl Writer {
             count(&counters.appended_batches, 1);
             count(&counters.appended_rows, rows::rows_of(&batch));
             let mut view = self.shared.view();
+            view.generations.note(&batch.ledger);
             view.open.push(batch, len as u64);
             view.logs.insert(self.log.seq(), self.log.len());
         } else {

@@ -5,9 +5,9 @@ pub(super) const VERSION: u32 = 1;
 /// Magic, version, CRC-32 of both.
 pub(super) const PREAMBLE_LEN: usize = 16;
 /// Magic, length, two checksums.
-pub(super) const HEADER_LEN: usize = 16;
+pub(crate) const HEADER_LEN: usize = 16;
 /// Longest payload.
-pub(super) const MAX_PAYLOAD: usize = 1 << 30;
+pub(crate) const MAX_PAYLOAD: usize = 1 << 30;
 const MAGIC: [u8; 4] = *b"NSFR";
 
 /// The first bytes of a file.
@@ -28,18 +28,18 @@ pub(super) fn preamble_version(bytes: &[u8; PREAMBLE_LEN]) -> Option<u32> {
 
 /// A frame's header, its checksum verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) payload_len: u32,
-    pub(super) payload_crc: u32,
+pub(crate) struct Header {
+    pub(crate) payload_len: u32,
+    pub(crate) payload_crc: u32,
 }
 
 impl Header {
     /// The header of `payload`, whose length is at most [`MAX_PAYLOAD`].
-    pub(super) fn of(payload: &[u8]) -> Self {
+    pub(crate) fn of(payload: &[u8]) -> Self {
         Self { payload_len: payload.len() as u32, payload_crc: crc32fast::hash(payload) }
     }
 
-    pub(super) fn to_bytes(self) -> [u8; HEADER_LEN] {
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..8].copy_from_slice(&self.payload_len.to_le_bytes());
@@ -50,7 +50,7 @@ impl Header {
     }
 
     /// Reads the first 16 of `bytes`; `None` when they are not a header.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER_LEN] = bytes.first_chunk()?;
         if bytes[..4] != MAGIC || word(bytes, 12) != crc32fast::hash(&bytes[..12]) {
             return None;
@@ -60,7 +60,7 @@ impl Header {
     }
 
     /// Header and payload together.
-    pub(super) fn frame_len(self) -> u64 {
+    pub(crate) fn frame_len(self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.payload_len)
     }
 }

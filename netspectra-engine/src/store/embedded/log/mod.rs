@@ -13,6 +13,12 @@ mod replay;
 pub(super) use file::LogFile;
 pub(super) use replay::replay;
 
+/// Frames, for other files that are made of them.
+pub(crate) mod framing {
+    pub(crate) use super::frame::{HEADER_LEN, Header, MAX_PAYLOAD};
+    pub(crate) use super::replay::{Found, frame_at, next_frame};
+}
+
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "log-";

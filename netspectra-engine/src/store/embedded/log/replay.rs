@@ -82,17 +82,20 @@ pub(in crate::store::embedded) fn replay(dir: &Path, path: &Path, quarantine: &P
     Ok(out)
 }
 
-enum Found {
+/// What is at an offset of a file of frames.
+pub(crate) enum Found {
     /// Its payload, and where it ends.
     Frame(Vec<u8>, u64),
     /// The header is right; the frame ends there.
     BadPayload(u64),
     /// The header is right, the file ends before the frame does.
     Short,
+    /// Anything else.
     NoHeader,
 }
 
-fn frame_at(file: &File, at: u64, size: u64) -> std::io::Result<Found> {
+/// Looks for a frame at `at` of a file of `size` bytes.
+pub(crate) fn frame_at(file: &File, at: u64, size: u64) -> std::io::Result<Found> {
     if size - at < HEADER_LEN as u64 {
         return Ok(Found::NoHeader);
     }
@@ -115,7 +118,7 @@ fn frame_at(file: &File, at: u64, size: u64) -> std::io::Result<Found> {
 }
 
 /// The first offset from `at` on where a header is. Cost: one pass.
-fn next_frame(file: &File, mut at: u64, size: u64) -> std::io::Result<Option<u64>> {
+pub(crate) fn next_frame(file: &File, mut at: u64, size: u64) -> std::io::Result<Option<u64>> {
     let mut chunk = vec![0; SCAN_CHUNK];
     while at + HEADER_LEN as u64 <= size {
         let len = (size - at).min(SCAN_CHUNK as u64) as usize;
