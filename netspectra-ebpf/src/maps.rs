@@ -1,5 +1,6 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -42,12 +43,20 @@ pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
 #[btf_map]
 pub static IFACES: Array<u32, 65536> = Array::new();
 
+/// The rest of them: a kernel that makes and removes interfaces goes on counting up.
+#[btf_map]
+pub static IFACES_HIGH: HashMap<u32, u32, 256> = HashMap::new();
+
 #[btf_map]
 pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
 
 /// Where tunnels are entered.
 #[btf_map]
 pub static TUNNELLED: PerCpuArray<Tunnelled, 1> = PerCpuArray::new();
+
+/// What a super-packet is on the wire.
+#[btf_map]
+pub static SEGMENTS: PerCpuArray<Segments, 1> = PerCpuArray::new();
 
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]

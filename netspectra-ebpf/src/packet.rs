@@ -4,8 +4,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TcContext;
 use netspectra_common::wire::{Bytes, MAX_OFFSET};
 
-/// Header bytes that an skb's linear part should hold.
-const HEADERS: u32 = 128;
+/// Header bytes that an skb's linear part should hold: room for IPv6 and TCP in VXLAN in IPv6.
+const HEADERS: u32 = 192;
 
 /// The directly accessible bytes of a packet.
 pub struct Linear {

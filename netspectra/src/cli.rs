@@ -29,11 +29,13 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// Native XDP, else generic.
+    /// Native XDP, else TC.
     Auto,
     /// Native XDP (in the driver) or fail.
     Native,
-    /// Generic XDP (in the stack) or fail.
+    /// TCX, else clsact.
+    Tc,
+    /// Generic XDP (in the stack) or fail: packets that GRO merged count as one.
     Generic,
 }
 
@@ -41,7 +43,7 @@ pub(crate) enum Mode {
 #[command(after_help = "Examples:
   sudo netspectra run                                    # the interface of the default route
   sudo netspectra run --iface 'eth*,wlan0' --data-dir /var/lib/netspectra
-  sudo netspectra run --iface eth0 --mode generic --listen 127.0.0.1:9000
+  sudo netspectra run --iface eth0 --mode tc --listen 127.0.0.1:9000
   netspectra run --config netspectra.toml --check        # read the configuration, say if it is good, and exit
 
 Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when an argument or the host is not fit.")]
@@ -58,7 +60,7 @@ pub(crate) struct RunArgs {
     /// File with the API's bearer token; made with a fresh token when it does not exist [default: DIR/token].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// How to attach [default: auto].
+    /// Where ingress is seen [default: auto].
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
     /// Whose five-tuple a tunnelled packet is booked to [default: outer].

@@ -32,6 +32,8 @@ pub mod maps {
     pub const TOTALS: &str = "TOTALS";
     /// `ARRAY[65536]` of `u32`: by interface index, the interface slot plus one; 0 where nothing is observed.
     pub const IFACES: &str = "IFACES";
+    /// `HASH<u32, u32>`: the same for interface indexes from 65536 on.
+    pub const IFACES_HIGH: &str = "IFACES_HIGH";
     /// `PERCPU_ARRAY[1]` of [`super::Counter`]: frames seen while the CPU had no table.
     pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.

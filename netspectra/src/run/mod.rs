@@ -117,7 +117,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
     let source = open_source(&object, &config)?;
     for a in source.attached() {
-        tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
+        tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), note = a.note, "watching");
     }
 
     let engine = EngineTask::new(engine(&config), store.clone());
@@ -192,6 +192,7 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         mode: match config.capture.mode.as_str() {
             "native" => AttachMode::Native,
             "generic" => AttachMode::Generic,
+            "tc" => AttachMode::Tc,
             _ => AttachMode::Auto,
         },
         egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
@@ -199,12 +200,16 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         identity: if config.capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer },
     };
     XdpSource::open(object, &settings).map_err(|e| match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
+        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Netlink { .. } => {
+            Failure::from(e)
+        }
         XdpError::NoInterface { .. }
         | XdpError::Privilege { .. }
         | XdpError::NoBtf
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::NotEthernet { .. }
+        | XdpError::Overlap { .. }
         | XdpError::TooMany { .. } => Failure::misuse(e),
     })
 }
