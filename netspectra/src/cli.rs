@@ -147,14 +147,19 @@ pub(crate) struct AnalyzeArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  netspectra doctor
+  sudo netspectra doctor
   sudo netspectra doctor --format json
+  sudo netspectra doctor --probe                         # interrupts traffic shortly
 
 Exit status: 0 when live capture would work here, 1 when it would not.")]
 pub(crate) struct DoctorArgs {
     /// table or json.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
+    /// Attach a program to every interface for a moment to see whether its driver has native XDP. Many drivers reset
+    /// their queues for that: traffic is interrupted shortly.
+    #[arg(long)]
+    pub(crate) probe: bool,
 }
 
 /// Where a running instance is.

@@ -54,10 +54,21 @@ impl Lab {
 
     /// A veth pair that is up.
     pub fn veth(&self, ns: &str, dev: &str, other: &str, other_dev: &str) {
+        let (short, other_short) = (ns, other);
         let (ns, other) = (self.path(ns), self.path(other));
         sh(&format!("ip link add {dev} netns {ns} type veth peer name {other_dev} netns {other}"));
         sh(&format!("ip -n {ns} link set {dev} up"));
         sh(&format!("ip -n {other} link set {other_dev} up"));
+        self.wait_running(short, dev);
+        self.wait_running(other_short, other_dev);
+    }
+
+    /// Waits until a link that is up carries packets: the kernel puts its queue in place some time after the carrier came.
+    pub fn wait_running(&self, ns: &str, dev: &str) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !self.ip(ns, &format!("-o link show {dev}")).contains("state UP") {
+            assert!(std::time::Instant::now() < end, "`{dev}` in `{ns}` does not come up within 20 s");
+        }
     }
 
     /// `ip` in namespace `ns`.

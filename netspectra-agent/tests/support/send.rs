@@ -53,6 +53,9 @@ pub fn ipv4(proto: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     p.extend([0x12, 0x34]);
     p.extend(fragment.to_be_bytes());
     p.extend([64, proto, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    // A bridge with netfilter drops what has no checksum.
+    let sum: u32 = p.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+    p[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
     p.extend(payload);
     p
 }

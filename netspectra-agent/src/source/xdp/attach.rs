@@ -273,6 +273,16 @@ impl Drop for Hooks {
     }
 }
 
+/// Attaches in native mode and detaches.
+pub(super) fn probe_native(xdp: &mut Xdp, link: &Link) -> Result<(), XdpError> {
+    let probed = xdp.attach_to_if_index(link.index, XdpMode::Driver).and_then(|id| xdp.take_link(id)?.detach());
+    probed.map_err(|e| XdpError::Attach {
+        iface: link.name.clone(),
+        hook: IngressMode::NativeXdp.name(),
+        why: chain(&e),
+    })
+}
+
 /// What makes counts differ from the wire whatever the hook.
 fn caution(iface: &str) -> Option<String> {
     let text = "LRO merges packets in the device, which count as one: `ethtool -K IFACE lro off`";

@@ -13,6 +13,7 @@ mod netlink;
 mod observe;
 mod offload;
 mod roster;
+mod survey;
 mod sys;
 mod table_types;
 mod tables;
@@ -24,6 +25,7 @@ pub use default_route::default_route_interface;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
+pub use survey::{Survey, survey};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
@@ -307,6 +309,15 @@ impl XdpSource {
     /// Where and how the programs are attached.
     pub fn attached(&self) -> Vec<Attached> {
         self.watch.as_ref().map(Watch::attached).unwrap_or_default()
+    }
+
+    /// Attaches the XDP program to an interface in native mode and takes it off again at once: whether the driver has it.
+    /// Many drivers reset their queues for it, which interrupts traffic for a moment.
+    ///
+    /// # Errors
+    /// The driver's or the kernel's refusal.
+    pub fn probe_native(&mut self, link: &Link) -> Result<(), XdpError> {
+        attach::probe_native(program(&mut self.bpf, INGRESS)?, link)
     }
 
     /// The loaded ingress program, for `BPF_PROG_TEST_RUN`.
