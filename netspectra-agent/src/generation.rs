@@ -1,7 +1,7 @@
 //! A generation: everything a source counted between two instants.
 
 use netspectra_common::abi::{GenTotals, SIZE_BINS};
-use netspectra_common::model::{Counter, DnsSeen, FlowDelta, Interface, Nanos};
+use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, Observed, PayloadSeen};
 
 /// Everything a source counted between two instants. A packet is in one generation only.
 #[derive(Clone, Debug)]
@@ -14,8 +14,10 @@ pub struct Generation {
     pub flows: Vec<FlowDelta>,
     /// Everything beside the flows.
     pub totals: Box<GenTotals>,
-    /// First bytes of DNS messages; hints, never counts.
-    pub dns: Vec<DnsSeen>,
+    /// First bytes of datagrams; hints, never counts.
+    pub payloads: Vec<PayloadSeen>,
+    /// What dissectors said of payloads where the packets were; hints as well.
+    pub observed: Vec<Observed>,
     /// The observed interfaces, by slot.
     pub interfaces: Vec<Interface>,
     /// The source has nothing after this.

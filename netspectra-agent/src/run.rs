@@ -116,7 +116,8 @@ mod tests {
                 end: Nanos(1),
                 flows: Vec::new(),
                 totals: empty_totals(),
-                dns: Vec::new(),
+                payloads: Vec::new(),
+                observed: Vec::new(),
                 interfaces: Vec::new(),
                 last: self.detached,
             }))

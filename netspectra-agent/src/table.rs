@@ -1,14 +1,14 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
-use netspectra_common::abi::{FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
-use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
-use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
+use crate::on_wire::OnWire;
+use crate::payload::{PayloadStats, Payloads};
+use crate::prefix::Prefixes;
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, size_bin};
+use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
+use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
-
-/// DNS prefixes kept between two drains.
-const MAX_DNS: usize = 16_384;
 
 /// Whose five-tuple a tunnelled packet is booked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,10 @@ pub struct FlowTable {
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
     totals: Box<GenTotals>,
-    dns: Vec<DnsSeen>,
+    payloads: Option<Payloads>,
+    prefixes: Option<Prefixes>,
+    /// Dropped messages that are in earlier totals.
+    dropped_before: u64,
     fragments: FragmentTable,
     identity: Identity,
     capacity: usize,
@@ -40,7 +43,9 @@ impl FlowTable {
             index: HashMap::default(),
             flows: Vec::new(),
             totals: empty_totals(),
-            dns: Vec::new(),
+            payloads: None,
+            prefixes: None,
+            dropped_before: 0,
             fragments: FragmentTable::new(16_384),
             identity,
             capacity: capacity.min(u32::MAX as usize),
@@ -50,15 +55,33 @@ impl FlowTable {
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
     /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, and one insertion for a new key.
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
-        let weight = Weight::frame(wire_len);
-        let counter = netspectra_common::abi::Counter::new(weight.packets, weight.bytes);
+        self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
+    }
+
+    /// As [`FlowTable::count`], for what may be a segmentation-offload super-packet.
+    pub fn count_on_wire(&mut self, link: u16, data: &[u8], size: &OnWire, obs: u8, at: u64) {
+        let counter = Counter::new(size.weight.packets, size.weight.bytes);
         self.totals.seen.add(counter);
-        if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
-            *n += 1;
+        for (len, packets) in size.lengths() {
+            if let Some(n) = self.totals.sizes.get_mut(size_bin(len) as usize) {
+                *n += packets;
+            }
         }
-        if let Err(reason) = self.count_flow(link, data, wire_len, obs, at, weight) {
+        if let Err(reason) = self.count_flow(link, data, size.len, obs, at, size.weight) {
             self.totals.reasons[reason as usize].add(counter);
         }
+    }
+
+    /// Keys held since the last drain.
+    pub fn keys(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Counts packets of which nothing but their number is known, under `reason`.
+    pub fn count_unknown(&mut self, reason: LossReason, packets: u64) {
+        let counter = Counter::new(packets, 0);
+        self.totals.seen.add(counter);
+        self.totals.reasons[reason as usize].add(counter);
     }
 
     fn count_flow(
@@ -75,13 +98,21 @@ impl FlowTable {
         if self.identity == Identity::Inner {
             wire::innermost(&data, wire_len, &mut packet);
         }
+        wire::measure(&data, &mut packet);
         packet.key.obs = obs;
-        if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
+        if let Some(payloads) = &mut self.payloads {
+            payloads.packet(&packet, data, wire_len, at);
+        }
+        if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
-        self.keep_dns(&packet, data, at);
+        if let Some(prefixes) = &mut self.prefixes
+            && !prefixes.packet(&packet, data, at)
+        {
+            self.totals.events_lost += 1;
+        }
         if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
+            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
         }
         if self.flows.len() >= self.capacity {
@@ -92,27 +123,38 @@ impl FlowTable {
         Ok(())
     }
 
-    /// Keeps the first bytes of a DNS payload, as the kernel programs do; beyond [`MAX_DNS`] they count as lost.
-    #[inline]
-    fn keep_dns(&mut self, packet: &Packet, data: &[u8], at: u64) {
-        let key = &packet.key;
-        if key.proto != wire::proto::UDP || packet.l4_offset == 0 || (key.src_port != 53 && key.dst_port != 53) {
-            return;
-        }
-        if self.dns.len() >= MAX_DNS {
-            self.totals.events_lost += 1;
-            return;
-        }
-        let from = packet.l4_offset + 8;
-        let len = packet.l3_end.saturating_sub(from);
-        let there = data.get(from as usize..).unwrap_or_default();
-        let prefix = there[..there.len().min(len as usize).min(PREFIX_LEN)].to_vec();
-        self.dns.push(DnsSeen { at: Nanos(at), key: *key, prefix, len });
+    /// Has `payloads` read what packets carry from now on.
+    pub fn read_payloads(&mut self, payloads: Payloads) {
+        self.payloads = Some(payloads);
     }
 
-    /// Takes the first bytes of DNS payloads that were seen.
-    pub fn drain_dns(&mut self) -> Vec<DnsSeen> {
-        std::mem::take(&mut self.dns)
+    /// Keeps the first bytes of DNS payloads from now on, as the kernel programs do; those without room count as lost events.
+    pub fn keep_prefixes(&mut self) {
+        self.prefixes = Some(Prefixes::default());
+    }
+
+    /// Takes the prefixes that were kept since the last call.
+    pub fn drain_prefixes(&mut self) -> Vec<PayloadSeen> {
+        self.prefixes.as_mut().map(Prefixes::drain).unwrap_or_default()
+    }
+
+    /// Takes what dissectors said since the last call; with `last` also what they say when nothing follows.
+    ///
+    /// What was dropped for want of room counts as lost events, so this comes before [`FlowTable::drain`].
+    pub fn drain_observed(&mut self, last: bool) -> Vec<Observed> {
+        let Some(payloads) = &mut self.payloads else { return Vec::new() };
+        if last {
+            payloads.finish();
+        }
+        let dropped = payloads.stats().dropped_messages;
+        self.totals.events_lost += dropped.saturating_sub(self.dropped_before);
+        self.dropped_before = dropped;
+        payloads.drain()
+    }
+
+    /// What happened to payloads, when they are read.
+    pub fn payload_stats(&self) -> Option<PayloadStats> {
+        self.payloads.as_ref().map(Payloads::stats)
     }
 
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.

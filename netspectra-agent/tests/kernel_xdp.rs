@@ -9,7 +9,7 @@ use netspectra_agent::source::Source;
 use netspectra_agent::source::capture_file::CaptureFile;
 use netspectra_agent::source::xdp::{LEAST_FLOWS, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
-use netspectra_common::abi::{Counter, Direction, FlowKey, GenTotals, LossReason, Obs};
+use netspectra_common::abi::{Counter, Direction, FLAG_OPENS, FlowKey, FlowStats, GenTotals, LossReason, Obs};
 use netspectra_common::model::FlowDelta;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +25,20 @@ fn object() -> Vec<u8> {
 }
 
 fn source() -> XdpSource {
+    stay_on_this_cpu();
     XdpSource::load(&object(), &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Keeps the calling thread on one CPU: each CPU follows sequence numbers by itself, as a NIC keeps a flow on one.
+fn stay_on_this_cpu() {
+    // SAFETY: the call has no preconditions.
+    let cpu = unsafe { libc::sched_getcpu() };
+    // SAFETY: all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a live set and the macro's function checks `cpu` against its size.
+    unsafe { libc::CPU_SET(usize::try_from(cpu).unwrap(), &mut set) };
+    // SAFETY: `set` is a live set of the stated size; 0 is the calling thread.
+    assert_eq!(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }, 0);
 }
 
 fn kernel_count(program: &Xdp, frame: &[u8]) {
@@ -35,14 +48,19 @@ fn kernel_count(program: &Xdp, frame: &[u8]) {
 }
 
 /// What was counted, without times and without the observation point of the test run.
-type Counted = (BTreeMap<FlowKey, (u64, u64, u64, u16)>, Counter, [Counter; LossReason::COUNT], u64, Vec<u64>);
+type Counted = (BTreeMap<FlowKey, FlowStats>, Counter, [Counter; LossReason::COUNT], u64, Vec<u64>);
 
 fn comparable(flows: &[FlowDelta], totals: &GenTotals) -> Counted {
     let flows = flows
         .iter()
         .map(|d| {
             let key = FlowKey { obs: 0, ..d.key };
-            (key, (d.stats.packets, d.stats.bytes, d.stats.l3_bytes, d.stats.tcp_flags))
+            // The delay of an ACK is a time; whether there was one is not.
+            let mark = if d.stats.tcp_flags & FLAG_OPENS != 0 { u32::from(d.stats.mark != 0) } else { d.stats.mark };
+            // Whether a segment is out of order or sent again is told by the time since the gap.
+            let retransmitted = d.stats.retransmitted.saturating_add(d.stats.out_of_order);
+            let times = FlowStats { first_seen: 0, last_seen: 0, gap_at: 0, out_of_order: 0, ..d.stats };
+            (key, FlowStats { retransmitted, mark, ..times })
         })
         .collect();
     (flows, totals.seen, totals.reasons, totals.orphan_fragments, totals.sizes.to_vec())
@@ -85,7 +103,7 @@ fn assert_equal<'a>(
     }
     assert_eq!((kernel.1, kernel.2, kernel.3), (user.1, user.2, user.3), "{what}: totals");
     assert_eq!(kernel.4, user.4, "{what}: sizes");
-    let flows: u64 = kernel.0.values().map(|c| c.0).sum();
+    let flows: u64 = kernel.0.values().map(|c| c.packets).sum();
     let reasons: u64 = kernel.2.iter().map(|c| c.packets).sum();
     assert_eq!(flows + reasons, kernel.1.packets, "{what}: the ledger adds up");
     assert_eq!(kernel.1.packets, n);
@@ -233,6 +251,52 @@ fn tunnels() -> Vec<Vec<u8>> {
 fn every_kind_of_frame_counts_the_same_in_the_kernel() {
     let samples = samples();
     assert_equal(&mut source(), &mut user_table(), "samples", samples.iter().map(Vec::as_slice));
+}
+
+/// An IPv4 TCP segment from port 12,345 to port 80, or the other way.
+fn segment(forward: bool, flags: u8, seq: u32, window: u16, payload: usize) -> Vec<u8> {
+    let mut t = if forward { vec![0x30, 0x39, 0, 80] } else { vec![0, 80, 0x30, 0x39] };
+    t.extend(seq.to_be_bytes());
+    t.extend([0, 0, 0, 1, 0x50, flags]);
+    t.extend(window.to_be_bytes());
+    t.extend([0; 4]);
+    t.extend(vec![7; payload]);
+    ethernet(&[], 0x0800, &ipv4(6, 0, 0, &t))
+}
+
+#[test]
+fn tcp_measurements_are_the_same_in_the_kernel() {
+    let (there, back) = (|f, seq, w, n| segment(true, f, seq, w, n), |f, seq, w, n| segment(false, f, seq, w, n));
+    let start = u32::MAX - 300;
+    let at = |n: u32| start.wrapping_add(n);
+    let frames = [
+        there(0x02, start, 9, 0),
+        there(0x02, start, 9, 0),
+        back(0x12, 77, 9, 0),
+        there(0x10, at(1), 9, 0),
+        there(0x18, at(1), 9, 200),
+        there(0x18, at(1), 9, 200),
+        there(0x18, at(401), 9, 200),
+        there(0x18, at(201), 9, 200),
+        there(0x10, at(600), 9, 1),
+        there(0x10, at(600), 9, 0),
+        back(0x10, 78, 0, 0),
+        back(0x10, 78, 0, 0),
+        back(0x04, 0, 0, 0),
+        there(0x11, at(601), 9, 0),
+        there(0x11, at(601), 9, 0),
+    ];
+    let (mut source, mut table) = (source(), user_table());
+    assert_equal(&mut source, &mut table, "tcp", frames.iter().map(Vec::as_slice));
+    let program = source.ingress_program().unwrap();
+    frames.iter().for_each(|f| kernel_count(program, f));
+    let g = source.generation().unwrap().unwrap();
+    let of = |port| g.flows.iter().find(|d| d.key.src_port == port).unwrap().stats;
+    let (there, back) = (of(12_345), of(80));
+    // The SYN, the data sent twice, the segment behind the gap (at once or late, as the machine was), the FIN.
+    assert_eq!(there.retransmitted + there.out_of_order, 4);
+    assert_eq!((there.next_seq(), back.next_seq(), back.zero_windows), (Some(at(602)), Some(78), 2));
+    assert!(there.acked_at().is_some_and(|at| at > there.first_seen && at <= there.last_seen + 20_000_000));
 }
 
 #[test]

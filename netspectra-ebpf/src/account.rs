@@ -1,19 +1,20 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
 use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
-use crate::packet::Linear;
+use crate::packet::{Linear, fresh};
 use crate::segments;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP};
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
+use core::mem::MaybeUninit;
 use netspectra_common::abi::{
     Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
-use netspectra_common::flow::{self, Weight};
-use netspectra_common::wire::{Packet, parse_ethernet, proto};
+use netspectra_common::flow::{self, Clock, Weight};
+use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain, proto};
 
 const DNS_PORT: u16 = 53;
 const UDP_HEADER: u32 = 8;
@@ -67,6 +68,26 @@ impl Seen {
     }
 }
 
+/// `CLOCK_MONOTONIC`.
+struct Monotonic;
+
+impl Clock for Monotonic {
+    const COARSE_IS_EARLY: bool = true;
+
+    #[inline(always)]
+    fn exact(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    /// The time of the last tick: half the cost.
+    #[inline(always)]
+    fn coarse(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+}
+
 /// Counts one packet.
 #[inline(always)]
 pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
@@ -100,31 +121,33 @@ fn count_flow<C: Tunnels>(
     control: &Control,
     totals: &mut GenTotals,
 ) -> Result<(), LossReason> {
-    let mut packet = Packet::default();
-    parse_ethernet(frame, seen.len, &mut packet)?;
-    tunnel::innermost(ctx, seen.len, &mut packet);
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let mut packet = MaybeUninit::uninit();
+    let packet = fresh(&mut packet);
+    if !parse_plain(frame, packet) {
+        parse_ethernet(frame, seen.len, packet)?;
+    }
+    tunnel::innermost(ctx, seen.len, packet);
+    measure(frame, packet);
     if seen.vlan != 0 {
         packet.key.inner_vlan = packet.key.vlan;
         packet.key.vlan = seen.vlan;
     }
     packet.key.obs = Obs::new(iface_slot(seen.ifindex), seen.direction).0;
-    if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
+    if flow::resolve_fragment(packet, &mut FragmentMap, &Monotonic) {
         totals.orphan_fragments += 1;
     }
-    if control.events != 0 && is_dns(&packet) {
-        emit_dns(frame, &packet, now, totals);
+    if control.events != 0 && is_dns(packet) {
+        emit_dns(frame, packet, totals);
     }
     // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => fold(flows, &key, &packet, seen.weight, now),
+            Some(flows) => fold(flows, &key, packet, seen.weight),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => fold(flows, &packet.key, &packet, seen.weight, now),
+            Some(flows) => fold(flows, &packet.key, packet, seen.weight),
             None => Err(LossReason::NoTable),
         },
     }
@@ -182,7 +205,7 @@ fn is_dns(packet: &Packet) -> bool {
 
 /// Sends the first bytes of the payload through the ring buffer.
 #[inline(always)]
-fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
+fn emit_dns(frame: &Linear, packet: &Packet, totals: &mut GenTotals) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         totals.events_lost += 1;
         return;
@@ -194,7 +217,7 @@ fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
     // the event is larger than a program's stack.
     unsafe {
         (*event).key = packet.key;
-        (*event).seen_at = now;
+        (*event).seen_at = Monotonic.exact();
         (*event).payload_len = payload_len;
         (*event).kind = EventKind::Dns as u8;
         (*event).reserved = 0;
@@ -210,14 +233,13 @@ fn fold<K, const N: usize, const F: usize>(
     key: &K,
     packet: &Packet,
     weight: Weight,
-    now: u64,
 ) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
-        flow::fold(unsafe { &mut *stats }, packet, weight, now);
+        flow::fold(unsafe { &mut *stats }, packet, weight, &Monotonic);
         return Ok(false);
     }
-    let stats = flow::first(packet, weight, now);
+    let stats = flow::first(packet, weight, Monotonic.exact());
     flows.insert(key, stats, BPF_NOEXIST as u64).map(|()| true).map_err(|_| LossReason::TableFull)
 }
 

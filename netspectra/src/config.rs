@@ -25,8 +25,8 @@ pub(crate) struct Capture {
     /// Interface names or globs; interfaces that come later and match are watched, too. Default: the interface of the
     /// default route.
     pub(crate) interfaces: Vec<String>,
-    /// Where ingress is seen: `auto` (native XDP, else TC), `native`, `tc`, or `generic` (XDP in the stack, which counts
-    /// packets that GRO merged as one).
+    /// Where ingress is seen: `auto` (native XDP, else TC, and packet sockets where the kernel refuses eBPF), `native`, `tc`,
+    /// `af-packet`, or `generic` (XDP in the stack, which counts packets that GRO merged as one).
     pub(crate) mode: String,
     /// Where TC programs are: `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
@@ -36,6 +36,8 @@ pub(crate) struct Capture {
     /// ends early when a CPU has used half of its share; packets of flows beyond the whole are counted without their
     /// five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
+    /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
+    pub(crate) ring_mib: usize,
 }
 
 impl Default for Capture {
@@ -46,6 +48,7 @@ impl Default for Capture {
             egress: "auto".into(),
             tunnel: "outer".into(),
             max_flows: 262_144,
+            ring_mib: 64,
         }
     }
 }
@@ -121,6 +124,7 @@ impl Config {
                 Mode::Native => "native",
                 Mode::Generic => "generic",
                 Mode::Tc => "tc",
+                Mode::AfPacket => "af-packet",
             }
             .into();
         }
@@ -161,8 +165,11 @@ impl Config {
                 Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
             }
         };
-        if !["auto", "native", "tc", "generic"].contains(&self.capture.mode.as_str()) {
-            bail!("`capture.mode` is `{}`: expected `auto`, `native`, `tc` or `generic`", self.capture.mode);
+        if !["auto", "native", "tc", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
+            bail!(
+                "`capture.mode` is `{}`: expected `auto`, `native`, `tc`, `generic` or `af-packet`",
+                self.capture.mode
+            );
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
@@ -171,6 +178,7 @@ impl Config {
             bail!("`capture.tunnel` is `{}`: expected `outer` or `inner`", self.capture.tunnel);
         }
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
+        in_range("capture.ring_mib", self.capture.ring_mib as u64, 1, 16_384)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
         in_range("engine.active_timeout_seconds", self.engine.active_timeout_seconds, 1, 86_400)?;
         in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;

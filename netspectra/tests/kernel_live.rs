@@ -154,6 +154,11 @@ fn generic_answers_equal_what_the_other_end_counted() {
 }
 
 #[test]
+fn packet_socket_answers_equal_what_the_other_end_counted() {
+    answers_equal_what_the_other_end_counted("af-packet");
+}
+
+#[test]
 fn egress_at_clsact_counts_the_same_and_is_detached() {
     let pair = Pair::new();
     let data = tempfile::tempdir().unwrap();

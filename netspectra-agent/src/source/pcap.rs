@@ -3,6 +3,7 @@
 use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
 use super::{Source, SourceError};
 use crate::generation::Generation;
+use crate::payload::{PayloadStats, Payloads};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
 use netspectra_common::model::{Interface, Nanos};
@@ -101,6 +102,18 @@ impl PcapSource {
             span: None,
             ended: false,
         })
+    }
+
+    /// Has `payloads` read what packets carry.
+    #[must_use]
+    pub fn reading_payloads(mut self, payloads: Payloads) -> Self {
+        self.table.read_payloads(payloads);
+        self
+    }
+
+    /// What happened to payloads, when they are read.
+    pub fn payload_stats(&self) -> Option<PayloadStats> {
+        self.table.payload_stats()
     }
 
     /// Bytes read of all files and, where all sizes are known, their sum.
@@ -220,14 +233,15 @@ impl Source for PcapSource {
         let start = self.start.unwrap_or_default();
         self.start = next;
         self.ended = next.is_none();
+        let observed = self.table.drain_observed(self.ended);
         let (flows, totals) = self.table.drain();
-        let dns = self.table.drain_dns();
         Ok(Some(Generation {
             start,
             end: start.plus(GENERATION),
             flows,
             totals,
-            dns,
+            payloads: Vec::new(),
+            observed,
             interfaces: self.interfaces.clone(),
             last: self.ended,
         }))

@@ -7,18 +7,24 @@ mod control;
 mod event;
 mod key;
 mod reason;
+mod sequence;
 mod stats;
 mod totals;
 
 pub use control::{Control, SLOTS};
 pub use event::{EventKind, PREFIX_LEN, PrefixEvent};
-pub use key::{Direction, Family, FlowKey, FlowKey4, Obs, VLAN_PRESENT};
+pub use key::{Direction, Family, FlowKey, FlowKey4, ICMP_UNKNOWN, Obs, VLAN_PRESENT};
 pub use reason::LossReason;
-pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
+pub(crate) use sequence::micros_up;
+pub use sequence::{Continuation, MAX_WINDOW, seq_ahead};
+pub use stats::{
+    FLAG_FIRST_SEQ, FLAG_FOLLOWED, FLAG_GAP, FLAG_OPENS, FLAG_SYN_ACK_SEEN, FLAG_SYN_AGAIN, FLAG_SYN_SEEN, FlowStats,
+    TCP_FLAGS_MASK,
+};
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {

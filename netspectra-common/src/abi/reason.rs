@@ -16,11 +16,14 @@ pub enum LossReason {
     TableFull = 5,
     /// The table of the CPU that saw the frame was missing: a fault of the agent, never of the traffic.
     NoTable = 6,
+    /// The capture ring of an AF_PACKET socket had no room. Packets are those that the kernel says it dropped, a
+    /// segmentation-offload super-packet being one; their lengths are not known, so the bytes are 0 here and in `seen`.
+    RingFull = 7,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -30,6 +33,7 @@ impl LossReason {
         Self::UnsupportedLink,
         Self::TableFull,
         Self::NoTable,
+        Self::RingFull,
     ];
 
     /// Stable name, for metrics and answers.
@@ -42,6 +46,7 @@ impl LossReason {
             Self::UnsupportedLink => "unsupported_link",
             Self::TableFull => "table_full",
             Self::NoTable => "no_table",
+            Self::RingFull => "ring_full",
         }
     }
 }

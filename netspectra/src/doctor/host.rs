@@ -2,9 +2,15 @@
 
 use super::{Check, Status};
 use crate::object;
+use netspectra_agent::source::af_packet;
 use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
 use std::fs;
 use std::path::Path;
+
+const BTF: &str = "kernel BTF";
+const LOAD: &str = "load programs";
+const PRIVILEGES: &str = "privileges";
+const PACKET_SOCKETS: &str = "packet sockets";
 
 /// Every check, and the programs when they could be loaded.
 pub(super) fn checks() -> (Vec<Check>, Option<XdpSource>) {
@@ -15,7 +21,7 @@ pub(super) fn checks() -> (Vec<Check>, Option<XdpSource>) {
     if version < (5, 11) {
         all.push(memlock());
     }
-    all.extend([ebpf_object(), jit(), load]);
+    all.extend([ebpf_object(), jit(), load, packet_sockets()]);
     (all, source)
 }
 
@@ -45,14 +51,9 @@ fn kernel(version: (u32, u32)) -> Check {
 fn btf() -> Check {
     let path = "/sys/kernel/btf/vmlinux";
     if Path::new(path).exists() {
-        Check::good("kernel BTF", path)
+        Check::good(BTF, path)
     } else {
-        Check::with(
-            Status::Bad,
-            "kernel BTF",
-            format!("`{path}` is missing"),
-            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-        )
+        Check::with(Status::Bad, BTF, format!("`{path}` is missing"), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
     }
 }
 
@@ -69,7 +70,7 @@ fn privileges() -> Check {
         .unwrap_or(0);
     let has = |bit: u32| effective & (1 << bit) != 0;
     let missing: Vec<&str> = CAPABILITIES.iter().filter(|(_, bit)| !has(*bit)).map(|(name, _)| *name).collect();
-    let name = "privileges";
+    let name = PRIVILEGES;
     // CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON (capabilities(7)).
     if missing.is_empty() || (has(SYS_ADMIN) && missing.iter().all(|m| *m != "CAP_NET_ADMIN")) {
         Check::good(name, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
@@ -154,7 +155,7 @@ fn jit() -> Check {
 
 /// The proof is in the loading: programs and maps, attached to nothing.
 fn load() -> (Check, Option<XdpSource>) {
-    let name = "load programs";
+    let name = LOAD;
     let bytes = match object::bytes() {
         Ok(bytes) => bytes,
         Err(_) => return (Check::with(Status::Bad, name, "not tried", "needs the eBPF programs"), None),
@@ -166,5 +167,46 @@ fn load() -> (Check, Option<XdpSource>) {
             let first = text.lines().next().unwrap_or_default().to_owned();
             (Check::with(Status::Bad, name, first, "run as root, or see the message above"), None)
         }
+    }
+}
+
+fn packet_sockets() -> Check {
+    match af_packet::is_permitted() {
+        Ok(()) => Check::good(PACKET_SOCKETS, "permitted: what `run` falls back on where the kernel refuses eBPF"),
+        Err(e) => Check::with(Status::Note, PACKET_SOCKETS, e.to_string(), "needed only where the kernel refuses eBPF"),
+    }
+}
+
+/// Where packet sockets are permitted, a kernel that refuses eBPF is no obstacle: says so, and whether it is the case.
+pub(super) fn by_sockets_only(checks: &mut [Check]) -> bool {
+    if !checks.iter().any(|c| c.name == PACKET_SOCKETS && c.status == Status::Good) {
+        return false;
+    }
+    let mut any = false;
+    for check in
+        checks.iter_mut().filter(|c| [BTF, LOAD, PRIVILEGES].contains(&c.name.as_str()) && c.status == Status::Bad)
+    {
+        check.status = Status::Note;
+        any = true;
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(name: &str) -> Check {
+        Check::with(Status::Bad, name, "", "")
+    }
+
+    #[test]
+    fn packet_sockets_make_up_for_a_kernel_that_refuses_ebpf_and_for_nothing_else() {
+        let mut checks = [bad(BTF), bad(LOAD), bad(PRIVILEGES), bad("eBPF programs"), Check::good(PACKET_SOCKETS, "")];
+        assert!(by_sockets_only(&mut checks));
+        assert_eq!(checks.map(|c| c.status), [Status::Note, Status::Note, Status::Note, Status::Bad, Status::Good]);
+        let mut without = [bad(LOAD), Check::with(Status::Note, PACKET_SOCKETS, "", "")];
+        assert!(!by_sockets_only(&mut without));
+        assert_eq!(without[0].status, Status::Bad);
     }
 }

@@ -50,6 +50,7 @@ impl Check {
 
 pub(crate) fn main(args: &DoctorArgs) -> Outcome {
     let (mut checks, mut source) = host::checks();
+    let by_sockets = host::by_sockets_only(&mut checks);
     let probe = if args.probe { source.as_mut() } else { None };
     checks.extend(interfaces::checks(probe));
     let bad = checks.iter().any(|c| c.status == Status::Bad);
@@ -74,7 +75,11 @@ pub(crate) fn main(args: &DoctorArgs) -> Outcome {
                 output::print(&format!("      {:<24} -> {remedy}\n", ""))?;
             }
         }
-        let verdict = if bad { "live capture would not work here" } else { "live capture works here" };
+        let verdict = match (bad, by_sockets) {
+            (true, _) => "live capture would not work here",
+            (false, true) => "live capture works here, by packet sockets only",
+            (false, false) => "live capture works here",
+        };
         output::print(&format!("\n{verdict}\n"))?;
     }
     Ok(if bad { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })

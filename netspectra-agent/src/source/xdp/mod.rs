@@ -13,6 +13,7 @@ mod netlink;
 mod observe;
 mod offload;
 mod roster;
+mod sizes;
 mod survey;
 mod sys;
 mod table_types;
@@ -25,6 +26,7 @@ pub use default_route::default_route_interface;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
+pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 
 use super::{Source, SourceError};
@@ -38,7 +40,7 @@ use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos, PayloadSeen};
 use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use tables::{Pod, Tables};
@@ -338,6 +340,16 @@ impl XdpSource {
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
+    /// The same for the egress program.
+    ///
+    /// # Errors
+    /// As for [`XdpSource::test_runner`].
+    pub fn egress_test_runner(&mut self) -> Result<TestRunner, XdpError> {
+        let program: &mut SchedClassifier = program(&mut self.bpf, EGRESS)?;
+        let fd = program.fd().and_then(|fd| fd.try_clone().map_err(Into::into));
+        fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
+    }
+
     /// Detaches; the next generation is the last.
     pub fn detach(&mut self) {
         self.left = self.watch.take().map(Watch::into_interfaces).unwrap_or_default();
@@ -362,12 +374,12 @@ impl XdpSource {
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
-    fn drain_events(&mut self, offset: u64) -> Vec<DnsSeen> {
-        let mut dns = Vec::new();
+    fn drain_events(&mut self, offset: u64) -> Vec<PayloadSeen> {
+        let mut payloads = Vec::new();
         while let Some(item) = self.events.next() {
             let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
             match EventKind::from_raw(event.kind) {
-                Some(EventKind::Dns) => dns.push(DnsSeen {
+                Some(EventKind::Dns) => payloads.push(PayloadSeen {
                     at: Nanos(event.seen_at.wrapping_add(offset)),
                     key: event.key,
                     prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
@@ -376,11 +388,11 @@ impl XdpSource {
                 // The ABI version is checked at load time, so there is no such kind.
                 None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
             }
-            if dns.len() >= MAX_EVENTS {
+            if payloads.len() >= MAX_EVENTS {
                 break;
             }
         }
-        dns
+        payloads
     }
 
     /// Ends the filling of the current slot and returns its number.
@@ -464,15 +476,15 @@ impl XdpSource {
         totals.seen.add(missed);
         totals.reasons[LossReason::NoTable as usize].add(missed);
         self.drain_log();
-        let dns = self.drain_events(offset);
+        let payloads = self.drain_events(offset);
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        Ok(Generation { start, end, flows, totals, dns, interfaces, last: self.ended })
+        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last: self.ended })
     }
 }
 
-/// Runs the ingress program by `BPF_PROG_TEST_RUN`.
+/// Runs a program by `BPF_PROG_TEST_RUN`.
 #[derive(Debug)]
 pub struct TestRunner {
     fd: aya::programs::ProgramFd,

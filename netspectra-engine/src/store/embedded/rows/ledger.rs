@@ -21,6 +21,7 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
         LossReason::UnsupportedLink => ("unsupported_link_packets", "unsupported_link_bytes"),
         LossReason::TableFull => ("table_full_packets", "table_full_bytes"),
         LossReason::NoTable => ("no_table_packets", "no_table_bytes"),
+        LossReason::RingFull => ("ring_full_packets", "ring_full_bytes"),
     }
 }
 
