@@ -173,7 +173,7 @@ fn iface_slot(ifindex: u32) -> u8 {
 #[inline(never)]
 extern "C" fn netspectra_high_slot(ifindex: u32) -> u32 {
     // SAFETY: the value is copied out at once.
-    unsafe { IFACES_HIGH.get(&ifindex) }.copied().unwrap_or(0)
+    unsafe { IFACES_HIGH.get(ifindex) }.copied().unwrap_or(0)
 }
 
 /// Length of the tag that is beside a packet, 0 without one. Without a branch, as both ways lead to the same code.

@@ -3,7 +3,8 @@
 //! A packet of a bond, team, bridge, VRF, VLAN or macvlan device passes the devices below as well, and a packet into one
 //! end of a veth pair comes out of the other. Among what globs match, the lowest devices are watched and those above are
 //! left out; of a pair the end with the lower index. A device that was named is watched, and what globs match above,
-//! below or across it is left out. Two devices that were both named must not see the same packets.
+//! below or across it is left out. Two devices that were both named must not be above each other; both ends of a pair may
+//! be named, and a packet between them then counts at each.
 
 use super::XdpError;
 use super::interfaces::glob;
@@ -27,7 +28,7 @@ pub(super) fn is_name(pattern: &str) -> bool {
 /// Chooses among `links` what `patterns` name. A glob may match nothing.
 ///
 /// # Errors
-/// A name that does not exist, one whose frames are not Ethernet, two that see the same packets.
+/// A name that does not exist, one whose frames are not Ethernet, two of which one is above the other.
 pub(super) fn choose(patterns: &[String], links: &[Link]) -> Result<Choice, XdpError> {
     let mut named: Vec<&Link> = Vec::new();
     for pattern in patterns.iter().filter(|p| is_name(p)) {
@@ -38,7 +39,7 @@ pub(super) fn choose(patterns: &[String], links: &[Link]) -> Result<Choice, XdpE
         if !link.is_ethernet() {
             return Err(XdpError::NotEthernet { iface: link.name.clone() });
         }
-        if let Some((other, why)) = named.iter().find_map(|n| Some((n, overlap(link, n, links)?))) {
+        if let Some((other, why)) = named.iter().find_map(|n| Some((n, stacked(link, n, links)?))) {
             return Err(XdpError::Overlap { iface: link.name.clone(), other: other.name.clone(), why });
         }
         if !named.iter().any(|n| n.index == link.index) {
@@ -56,7 +57,7 @@ pub(super) fn choose_present(patterns: &[String], links: &[Link]) -> Choice {
     for link in patterns.iter().filter_map(|p| links.iter().find(|l| l.name == *p)) {
         if !link.is_ethernet() {
             left_out.push((link.name.clone(), NOT_ETHERNET.to_owned()));
-        } else if let Some(why) = named.iter().find_map(|n| overlap(link, n, links)) {
+        } else if let Some(why) = named.iter().find_map(|n| stacked(link, n, links)) {
             left_out.push((link.name.clone(), why));
         } else if !named.iter().any(|n| n.index == link.index) {
             named.push(link);
@@ -107,12 +108,16 @@ fn add_matches(named: Vec<&Link>, patterns: &[String], links: &[Link]) -> Choice
 
 /// Why a packet may pass both, when it may.
 fn overlap(link: &Link, other: &Link, links: &[Link]) -> Option<String> {
+    let pair = || format!("its packets are seen at `{}`, the other end of the pair", other.name);
+    stacked(link, other, links).or_else(|| are_pair(link, other).then(pair))
+}
+
+/// Why a packet passes both when one is above the other.
+fn stacked(link: &Link, other: &Link, links: &[Link]) -> Option<String> {
     if is_below(other, link, links) {
         Some(format!("its packets are seen at `{}` below it", other.name))
     } else if is_below(link, other, links) {
         Some(format!("its packets are seen at `{}` above it", other.name))
-    } else if are_pair(link, other) {
-        Some(format!("its packets are seen at `{}`, the other end of the pair", other.name))
     } else {
         None
     }
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn two_names_of_the_same_packets_are_refused() {
         let links = stacked();
-        for (a, b) in [("eth0", "bond0"), ("mac0", "eth1"), ("veth1", "veth0"), ("br0", "bond0.5")] {
+        for (a, b) in [("eth0", "bond0"), ("mac0", "eth1"), ("br0", "veth0"), ("br0", "bond0.5")] {
             let error = choose(&patterns(&[a, b]), &links).unwrap_err().to_string();
             assert!(error.contains(&format!("`{a}`")) && error.contains(&format!("`{b}`")), "{error}");
             let kept = choose_present(&patterns(&[a, b]), &links);
@@ -227,6 +232,7 @@ mod tests {
             assert_eq!(kept.left_out.len(), 1);
         }
         assert_eq!(watched(&["bond0.5", "mac0", "veth1"], &links), ["bond0.5", "veth1", "mac0"]);
+        assert_eq!(watched(&["veth0", "veth1"], &links), ["veth0", "veth1"], "both ends of a pair, by name");
     }
 
     #[test]
