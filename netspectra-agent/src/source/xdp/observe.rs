@@ -88,8 +88,7 @@ fn add_matches(named: Vec<&Link>, patterns: &[String], links: &[Link]) -> Choice
     }
     let mut watch: Vec<Link> = named.into_iter().cloned().collect();
     for link in &candidates {
-        let lower: Vec<&str> =
-            candidates.iter().filter(|c| is_below(c, link, links)).map(|c| c.name.as_str()).collect();
+        let lower: Vec<&str> = candidates.iter().filter(|c| feeds(c, link, links)).map(|c| c.name.as_str()).collect();
         let pair = candidates.iter().find(|c| c.index < link.index && are_pair(c, link));
         if !lower.is_empty() {
             left_out.push((link.name.clone(), format!("its packets are seen at `{}` below it", lower.join("`, `"))));
@@ -108,8 +107,14 @@ fn add_matches(named: Vec<&Link>, patterns: &[String], links: &[Link]) -> Choice
 
 /// Why a packet may pass both, when it may.
 fn overlap(link: &Link, other: &Link, links: &[Link]) -> Option<String> {
-    let pair = || format!("its packets are seen at `{}`, the other end of the pair", other.name);
-    stacked(link, other, links).or_else(|| are_pair(link, other).then(pair))
+    let pair = || format!("its packets are seen at `{}`, across a pair", other.name);
+    let across = feeds(link, other, links) || feeds(other, link, links) || are_pair(link, other);
+    stacked(link, other, links).or_else(|| across.then(pair))
+}
+
+/// Whether `low`, or the other end of its pair, is below `high`.
+fn feeds(low: &Link, high: &Link, links: &[Link]) -> bool {
+    is_below(low, high, links) || links.iter().any(|l| are_pair(l, low) && is_below(l, high, links))
 }
 
 /// Why a packet passes both when one is above the other.
@@ -206,7 +211,7 @@ mod tests {
         let choice = choose(&patterns(&["*"]), &stacked()).unwrap();
         let why = |name: &str| choice.left_out.iter().find(|(n, _)| n == name).unwrap().1.as_str();
         assert_eq!(why("bond0"), "its packets are seen at `eth0`, `eth1` below it");
-        assert_eq!(why("br0"), "its packets are seen at `eth0`, `eth1`, `bond0`, `bond0.5`, `veth0` below it");
+        assert_eq!(why("br0"), "its packets are seen at `eth0`, `eth1`, `bond0`, `bond0.5`, `veth0`, `veth1` below it");
         assert_eq!(why("veth1"), "its packets are seen at `veth0`, the other end of the pair");
         assert_eq!(why("tun0"), NOT_ETHERNET);
         assert_eq!(choice.left_out.len() + choice.watch.len(), 10, "each is in one of the lists");
@@ -216,7 +221,9 @@ mod tests {
     fn a_name_wins_over_globs_on_all_sides_of_it() {
         let links = stacked();
         assert_eq!(watched(&["bond0", "*"], &links), ["bond0", "veth0"]);
-        assert_eq!(watched(&["*", "br0"], &links), ["br0", "veth1"]);
+        // Another VLAN of the same bond has other packets.
+        assert_eq!(watched(&["*", "br0"], &links), ["bond0.6", "br0"]);
+        assert_eq!(watched(&["br*", "veth1*"], &links), ["veth1"], "it feeds the bridge across its other end");
         assert_eq!(watched(&["veth1", "veth*"], &links), ["veth1"]);
         assert_eq!(watched(&["eth0", "eth0", "eth?"], &links), ["eth0", "eth1"]);
     }
