@@ -341,8 +341,12 @@ fn live(object: &[u8], bench: &[u8]) {
         println!("| {name:<45} | {:>10} | {:>9.0} | {:>11} |", c.packets, rate(&c), 0);
     }
 
-    println!("\n| {RATE} packets/s, 1000 flows                    | packets    | busy, cores | more than without, ns a packet |");
-    println!("|-----------------------------------------------|-----------:|------------:|-------------------------------:|");
+    println!(
+        "\n| {RATE} packets/s, 1000 flows                    | packets    | busy, cores | more than without, ns a packet |"
+    );
+    println!(
+        "|-----------------------------------------------|-----------:|------------:|-------------------------------:|"
+    );
     // Live frames reach veth only when its receiving side polls: an XDP program makes it do so, for every monitor alike.
     let mut bpf = EbpfLoader::new().load(bench).unwrap();
     let program = load(&mut bpf, "bench_empty");

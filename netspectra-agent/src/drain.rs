@@ -61,6 +61,7 @@ fn ledger(generation: &Generation) -> Ledger {
         reasons: t.reasons,
         orphan_fragments: t.orphan_fragments,
         events_lost: t.events_lost,
+        overflow: generation.overflow.clone(),
         ..Ledger::default()
     };
     for FlowDelta { key, stats } in &generation.flows {
@@ -99,6 +100,7 @@ mod tests {
             end: Nanos(10),
             flows,
             totals,
+            overflow: table.drain_overflow(),
             dns: Vec::new(),
             interfaces: Vec::new(),
             last: false,

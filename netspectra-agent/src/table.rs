@@ -1,9 +1,10 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
-use netspectra_common::abi::{FlowKey, GenTotals, LossReason, PREFIX_LEN, size_bin};
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, PREFIX_LEN, size_bin};
 use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
+use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
 
@@ -27,6 +28,8 @@ pub struct FlowTable {
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
     totals: Box<GenTotals>,
+    /// Made when the table is full for the first time in a generation.
+    overflow: Option<Box<Overflow>>,
     dns: Vec<DnsSeen>,
     fragments: FragmentTable,
     identity: Identity,
@@ -40,6 +43,7 @@ impl FlowTable {
             index: HashMap::default(),
             flows: Vec::new(),
             totals: empty_totals(),
+            overflow: None,
             dns: Vec::new(),
             fragments: FragmentTable::new(16_384),
             identity,
@@ -51,7 +55,7 @@ impl FlowTable {
     /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, and one insertion for a new key.
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
         let weight = Weight::frame(wire_len);
-        let counter = netspectra_common::abi::Counter::new(weight.packets, weight.bytes);
+        let counter = Counter::new(weight.packets, weight.bytes);
         self.totals.seen.add(counter);
         if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
             *n += 1;
@@ -85,6 +89,8 @@ impl FlowTable {
             return Ok(());
         }
         if self.flows.len() >= self.capacity {
+            let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
+            flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
             return Err(LossReason::TableFull);
         }
         self.index.insert(packet.key, self.flows.len() as u32);
@@ -113,6 +119,15 @@ impl FlowTable {
     /// Takes the first bytes of DNS payloads that were seen.
     pub fn drain_dns(&mut self) -> Vec<DnsSeen> {
         std::mem::take(&mut self.dns)
+    }
+
+    /// Takes what is known of packets that found no room, if there were any.
+    pub fn drain_overflow(&mut self) -> Option<OverflowSummary> {
+        self.overflow.take().map(|table| {
+            let mut sum = OverflowSum::default();
+            sum.add(&table);
+            sum.finish()
+        })
     }
 
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.

@@ -1,6 +1,7 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
 use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::overflow;
 use crate::packet::Linear;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
@@ -61,7 +62,7 @@ impl Seen {
     }
 
     #[inline(always)]
-    fn counter(&self) -> Counter {
+    pub fn counter(&self) -> Counter {
         Counter::new(self.weight.packets, self.weight.bytes)
     }
 }
@@ -119,7 +120,7 @@ fn count_flow<C: Tunnels>(
     if events && is_dns(&packet) {
         emit_dns(frame, &packet, now, totals);
     }
-    match flow::short_key(&packet.key) {
+    let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
             Some(flows) => fold(flows, &key, &packet, seen.weight, now),
             None => Err(LossReason::NoTable),
@@ -128,7 +129,11 @@ fn count_flow<C: Tunnels>(
             Some(flows) => fold(flows, &packet.key, &packet, seen.weight, now),
             None => Err(LossReason::NoTable),
         },
+    };
+    if booked == Err(LossReason::TableFull) {
+        overflow::spill(table, &packet.key, seen.counter());
     }
+    booked
 }
 
 /// A UDP packet, or the first fragment of one, from or to port 53.

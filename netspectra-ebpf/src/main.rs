@@ -7,6 +7,7 @@
 
 mod account;
 mod maps;
+mod overflow;
 mod packet;
 mod tunnel;
 

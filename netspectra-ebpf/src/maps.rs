@@ -4,7 +4,7 @@ use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, PrefixEvent};
+use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, Overflow, PrefixEvent};
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
 /// Capacity of the inner maps' template; the agent makes the real ones with the configured capacity.
@@ -22,8 +22,8 @@ pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
 
 /// The agent looks for the map of its own version.
 #[btf_map]
-static ABI_1: Array<u32, 1> = Array::new();
-const _: () = assert!(netspectra_common::abi::ABI_VERSION == 1, "rename the map `ABI_1` with the version");
+static ABI_2: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 2, "rename the map `ABI_2` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();
@@ -36,6 +36,9 @@ pub static FLOWS: ArrayOfMaps<Flows, OUTER> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static OVERFLOW: Array<Overflow, OUTER> = Array::new();
 
 #[btf_map]
 pub static IFACES: Array<u32, 65536> = Array::new();

@@ -221,12 +221,14 @@ impl Source for PcapSource {
         self.start = next;
         self.ended = next.is_none();
         let (flows, totals) = self.table.drain();
+        let overflow = self.table.drain_overflow();
         let dns = self.table.drain_dns();
         Ok(Some(Generation {
             start,
             end: start.plus(GENERATION),
             flows,
             totals,
+            overflow,
             dns,
             interfaces: self.interfaces.clone(),
             last: self.ended,

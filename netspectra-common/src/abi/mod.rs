@@ -6,6 +6,7 @@
 mod control;
 mod event;
 mod key;
+mod overflow;
 mod reason;
 mod stats;
 mod totals;
@@ -13,12 +14,15 @@ mod totals;
 pub use control::{Control, SLOTS};
 pub use event::{EventKind, PREFIX_LEN, PrefixEvent};
 pub use key::{Direction, Family, FlowKey, FlowKey4, Obs, VLAN_PRESENT};
+pub use overflow::{
+    HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
+};
 pub use reason::LossReason;
 pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {
@@ -30,6 +34,8 @@ pub mod maps {
     pub const FLOWS: &str = "FLOWS";
     /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `ARRAY[1]` of [`super::GenTotals`].
     pub const TOTALS: &str = "TOTALS";
+    /// `ARRAY[SLOTS * cpus]` of [`super::Overflow`].
+    pub const OVERFLOW: &str = "OVERFLOW";
     /// `ARRAY[65536]` of `u32`: by interface index, the interface slot plus one; 0 where nothing is observed.
     pub const IFACES: &str = "IFACES";
     /// `PERCPU_ARRAY[1]` of [`super::Counter`]: frames seen while the CPU had no table.

@@ -1,8 +1,10 @@
 //! Folds parsed packets into flow counters, the same way in the kernel and in user space.
 
 mod fragment;
+mod overflow;
 
 pub use fragment::{FRAGMENT_TIMEOUT_NS, FragmentKey, FragmentValue, Fragments};
+pub use overflow::{cell, mix64, prefix_hash, prefix_of, register, source_hash, spill};
 
 use crate::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, FlowKey, FlowKey4, FlowStats};
 use crate::wire::{Fragment, Packet};

@@ -7,6 +7,7 @@
 mod attach;
 mod default_route;
 mod interfaces;
+mod overflow;
 mod sys;
 mod tables;
 
@@ -25,6 +26,7 @@ use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
 use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::sketch::OverflowSum;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tables::{Pod, Tables};
@@ -215,6 +217,7 @@ impl XdpSource {
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
+            .map_max_entries(maps::OVERFLOW, outer)
             .load(object)
             .map_err(|e| load_error("the maps", &e))?;
         let version = format!("ABI_{ABI_VERSION}");
@@ -359,9 +362,13 @@ impl XdpSource {
         let mut index: HashMap<FlowKey, u32, foldhash::fast::RandomState> = HashMap::default();
         let mut flows: Vec<FlowDelta> = Vec::new();
         let mut totals = crate::generation::empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
         for cpu in 0..self.cpus {
             let counted = self.tables.totals(slot, cpu)?;
             merge_totals(&mut totals, &counted);
+            if let Some(table) = self.tables.overflow(slot, cpu, &counted)? {
+                overflow.get_or_insert_with(OverflowSum::default).add(&table);
+            }
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
@@ -382,7 +389,16 @@ impl XdpSource {
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        Ok(Generation { start, end, flows, totals, dns, interfaces: self.interfaces.clone(), last: self.ended })
+        Ok(Generation {
+            start,
+            end,
+            flows,
+            totals,
+            overflow: overflow.map(OverflowSum::finish),
+            dns,
+            interfaces: self.interfaces.clone(),
+            last: self.ended,
+        })
     }
 }
 
