@@ -16,11 +16,15 @@ pub enum LossReason {
     TableFull = 5,
     /// The table of the CPU that saw the frame was missing: a fault of the agent, never of the traffic.
     NoTable = 6,
+    /// A rule of the configuration leaves it out.
+    Excluded = 7,
+    /// Its flow is not in the sample that a rule of the configuration asks for.
+    SampledOut = 8,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 9;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -30,6 +34,8 @@ impl LossReason {
         Self::UnsupportedLink,
         Self::TableFull,
         Self::NoTable,
+        Self::Excluded,
+        Self::SampledOut,
     ];
 
     /// Stable name, for metrics and answers.
@@ -42,6 +48,8 @@ impl LossReason {
             Self::UnsupportedLink => "unsupported_link",
             Self::TableFull => "table_full",
             Self::NoTable => "no_table",
+            Self::Excluded => "excluded",
+            Self::SampledOut => "sampled_out",
         }
     }
 }

@@ -10,7 +10,7 @@ mod token;
 
 use crate::cli::RunArgs;
 use crate::config::Config;
-use crate::{Failure, Outcome, object, output};
+use crate::{Failure, Outcome, object, output, overflow};
 use anyhow::{Context, anyhow, bail};
 use health::State;
 use netspectra_agent::drain::Drain;
@@ -294,5 +294,8 @@ fn report(ledger: &Ledger) {
                 c.bytes
             ));
         }
+    }
+    for line in ledger.overflow.iter().flat_map(overflow::lines) {
+        output::error(&format!("ledger: without room in the flow table, {line}"));
     }
 }
