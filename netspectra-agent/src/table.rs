@@ -1,6 +1,7 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
+use crate::rules::UserRules;
 use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, PREFIX_LEN, size_bin};
 use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
@@ -33,6 +34,7 @@ pub struct FlowTable {
     dns: Vec<DnsSeen>,
     fragments: FragmentTable,
     identity: Identity,
+    rules: Option<UserRules>,
     capacity: usize,
 }
 
@@ -47,8 +49,19 @@ impl FlowTable {
             dns: Vec::new(),
             fragments: FragmentTable::new(16_384),
             identity,
+            rules: None,
             capacity: capacity.min(u32::MAX as usize),
         }
+    }
+
+    /// Counts packets that `rules` leave out under [`LossReason::Excluded`] from now on.
+    pub fn set_rules(&mut self, rules: Option<UserRules>) {
+        self.rules = rules;
+    }
+
+    /// The rules in force.
+    pub fn rules_mut(&mut self) -> Option<&mut UserRules> {
+        self.rules.as_mut()
     }
 
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
@@ -82,6 +95,9 @@ impl FlowTable {
         packet.key.obs = obs;
         if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
             self.totals.orphan_fragments += 1;
+        }
+        if self.rules.as_ref().is_some_and(|rules| !rules.admits(&packet.key)) {
+            return Err(LossReason::Excluded);
         }
         self.keep_dns(&packet, data, at);
         if let Some(&i) = self.index.get(&packet.key) {

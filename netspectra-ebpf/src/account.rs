@@ -3,6 +3,7 @@
 use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
 use crate::overflow;
 use crate::packet::Linear;
+use crate::rules;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
@@ -10,7 +11,7 @@ use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
 use netspectra_common::abi::{
-    Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+    Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
 use netspectra_common::flow::{self, Weight};
 use netspectra_common::wire::{Packet, parse_ethernet, proto};
@@ -73,7 +74,8 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
     let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
-    let slot = unsafe { core::ptr::read_volatile(&raw const control.slot) };
+    let word = unsafe { core::ptr::read_volatile(&raw const control.slot) };
+    let (slot, rules) = (word & ((1 << Control::SLOT_BITS) - 1), word >> Control::SLOT_BITS);
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let table = slot.wrapping_mul(control.cpus).wrapping_add(cpu);
@@ -84,7 +86,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(ctx, frame, seen, table, control.events != 0, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, rules, control.events != 0, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -97,6 +99,7 @@ fn count_flow<C: Tunnels>(
     frame: &Linear,
     seen: &Seen,
     table: u32,
+    rules: u32,
     events: bool,
     totals: &mut GenTotals,
 ) -> Result<(), LossReason> {
@@ -116,6 +119,9 @@ fn count_flow<C: Tunnels>(
     packet.key.obs = Obs::new(slot, seen.direction).0;
     if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
         totals.orphan_fragments += 1;
+    }
+    if rules != 0 {
+        rules::admit(rules, &packet.key)?;
     }
     if events && is_dns(&packet) {
         emit_dns(frame, &packet, now, totals);

@@ -20,7 +20,6 @@ pub(crate) const fn value_kind(kind: ValueKind) -> (&'static str, Option<&'stati
 pub(crate) fn all() -> Map<String, Value> {
     let answers = [
         ("Estimate", estimate()),
-        ("Overflow", overflow()),
         ("Counter", object(&[("packets", count("packets on the wire")), ("bytes", count("L2 bytes without FCS"))])),
         ("Range", object(&[("from", time("included")), ("to", time("not included"))])),
         ("Completeness", completeness()),
@@ -216,14 +215,14 @@ fn ledger() -> Value {
         ("residual", object(&[("packets", signed.clone()), ("bytes", signed)])),
         ("orphan_fragments", count("later fragments without their first one")),
         ("events_lost", count("hints lost; no count depends on them")),
-        ("overflow", json!({ "anyOf": [reference("Overflow"), { "type": "null" }] })),
+        ("overflow", overflow()),
         ("generations", count("generations in the range")),
         ("range", reference("Range")),
         ("completeness", reference("Completeness")),
     ])
 }
 
-/// What is known of packets whose flow found no room.
+/// What is known of packets whose flow found no room; null when every flow found some.
 fn overflow() -> Value {
     let protocol = object(&[
         ("direction", json!({ "type": "string", "enum": ["ingress", "egress"] })),
@@ -236,14 +235,16 @@ fn overflow() -> Value {
         ("packets", reference("Estimate")),
         ("bytes", reference("Estimate")),
     ]);
-    object(&[
+    let mut schema = object(&[
         ("packets", count("packets on the wire")),
         ("bytes", count("L2 bytes without FCS")),
         ("protocols", json!({ "type": "array", "items": protocol })),
         ("sources", reference("Estimate")),
         ("prefixes", json!({ "type": "array", "items": prefix })),
         ("unlisted_at_most", reference("Counter")),
-    ])
+    ]);
+    schema["type"] = json!(["object", "null"]);
+    schema
 }
 
 fn dimension() -> Value {

@@ -8,6 +8,7 @@ mod event;
 mod key;
 mod overflow;
 mod reason;
+mod rules;
 mod stats;
 mod totals;
 
@@ -18,6 +19,7 @@ pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
 };
 pub use reason::LossReason;
+pub use rules::{MAX_RULE_NETS, MAX_RULES, NetMasks, RULE_NET_HEAD, RULE_NET_KEY, RULE_SETS, RuleSet};
 pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
@@ -36,6 +38,10 @@ pub mod maps {
     pub const TOTALS: &str = "TOTALS";
     /// `ARRAY[SLOTS * cpus]` of [`super::Overflow`].
     pub const OVERFLOW: &str = "OVERFLOW";
+    /// `ARRAY[RULE_SETS]` of [`super::RuleSet`].
+    pub const RULES: &str = "RULES";
+    /// `LPM_TRIE` of [`super::NetMasks`] by address, see [`super::RULE_NET_KEY`].
+    pub const RULE_NETS: &str = "RULE_NETS";
     /// `ARRAY[65536]` of `u32`: by interface index, the interface slot plus one; 0 where nothing is observed.
     pub const IFACES: &str = "IFACES";
     /// `PERCPU_ARRAY[1]` of [`super::Counter`]: frames seen while the CPU had no table.

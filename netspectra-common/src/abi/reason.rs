@@ -18,13 +18,11 @@ pub enum LossReason {
     NoTable = 6,
     /// A rule of the configuration leaves it out.
     Excluded = 7,
-    /// Its flow is not in the sample that a rule of the configuration asks for.
-    SampledOut = 8,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 8;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -35,7 +33,6 @@ impl LossReason {
         Self::TableFull,
         Self::NoTable,
         Self::Excluded,
-        Self::SampledOut,
     ];
 
     /// Stable name, for metrics and answers.
@@ -49,7 +46,6 @@ impl LossReason {
             Self::TableFull => "table_full",
             Self::NoTable => "no_table",
             Self::Excluded => "excluded",
-            Self::SampledOut => "sampled_out",
         }
     }
 }

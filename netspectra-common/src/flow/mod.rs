@@ -2,9 +2,11 @@
 
 mod fragment;
 mod overflow;
+mod rules;
 
 pub use fragment::{FRAGMENT_TIMEOUT_NS, FragmentKey, FragmentValue, Fragments};
 pub use overflow::{cell, mix64, prefix_hash, prefix_of, register, source_hash, spill};
+pub use rules::{RuleNets, admits, net_key};
 
 use crate::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, FlowKey, FlowKey4, FlowStats};
 use crate::wire::{Fragment, Packet};

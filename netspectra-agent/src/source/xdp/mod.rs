@@ -8,15 +8,19 @@ mod attach;
 mod default_route;
 mod interfaces;
 mod overflow;
+mod rules;
 mod sys;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
+pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
+pub use rules::RulesHandle;
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
+use crate::rules::{Rule, RuleError};
 use crate::table::Identity;
 use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
@@ -27,6 +31,7 @@ use netspectra_common::abi::{
 };
 use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
 use netspectra_common::sketch::OverflowSum;
+use rules::RuleMaps;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tables::{Pod, Tables};
@@ -57,6 +62,8 @@ pub struct XdpConfig {
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for XdpConfig {
@@ -67,6 +74,7 @@ impl Default for XdpConfig {
             egress: EgressChoice::Auto,
             max_flows: 262_144,
             identity: Identity::Outer,
+            rules: Vec::new(),
         }
     }
 }
@@ -129,6 +137,9 @@ pub enum XdpError {
         /// Its word.
         why: String,
     },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -163,6 +174,10 @@ pub struct XdpSource {
     interfaces: Vec<Interface>,
     cpus: u32,
     slot: u32,
+    rule_maps: RuleMaps,
+    /// 0: no rules in force, else the number of their set plus one.
+    rules: u32,
+    new_rules: RulesHandle,
     /// The frozen slot still holds a generation that was not recycled.
     frozen: bool,
     started: Nanos,
@@ -196,6 +211,8 @@ impl XdpSource {
         }
         source.emit = 1;
         source.set_slot(0)?;
+        // With the interfaces that conditions may name.
+        source.apply_rules(&config.rules)?;
         source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode, config.egress)?;
         source.started = sys::wall_clock();
         Ok(source)
@@ -238,11 +255,12 @@ impl XdpSource {
         control
             .set(0, Pod(Control { slot: 0, cpus, events: 0, reserved: 0 }), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
         let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
         egress.load().map_err(|e| load_error("the egress program", &e))?;
-        Ok(Self {
+        let mut source = Self {
             tables,
             control,
             no_table,
@@ -254,11 +272,16 @@ impl XdpSource {
             interfaces: Vec::new(),
             cpus,
             slot: 0,
+            rule_maps,
+            rules: 0,
+            new_rules: RulesHandle::default(),
             frozen: false,
             started: sys::wall_clock(),
             ended: false,
             bpf,
-        })
+        };
+        source.apply_rules(&config.rules)?;
+        Ok(source)
     }
 
     /// Where and how the programs are attached.
@@ -292,10 +315,42 @@ impl XdpSource {
 
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
-        let control = Control { slot, cpus: self.cpus, events: self.emit, reserved: 0 };
+        let control =
+            Control { slot: Control::word(slot, self.rules), cpus: self.cpus, events: self.emit, reserved: 0 };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
+    }
+
+    /// Puts `rules` in force in place of all before. No packet meets a part of them: they are written to the set that is
+    /// not in use, and one word switches.
+    ///
+    /// # Errors
+    /// What is wrong with the rules, or the kernel's; the rules before stay in force.
+    pub fn apply_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        let before = self.rules;
+        self.rules = if rules.is_empty() {
+            0
+        } else {
+            let compiled = rules::compile(rules, &self.interfaces)?;
+            let number = u32::from(before == 1);
+            self.rule_maps.write(number, &compiled)?;
+            number + 1
+        };
+        if self.rules == before {
+            return Ok(());
+        }
+        if let Err(e) = self.set_slot(self.slot) {
+            self.rules = before;
+            return Err(e);
+        }
+        // The set before may be written again once no program can still read it.
+        self.tables.wait_for_programs(self.slot)
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
@@ -426,6 +481,12 @@ impl Source for XdpSource {
         }
         let slot = self.freeze()?;
         self.frozen = true;
+        if let Some(rules) = self.new_rules.take() {
+            match self.apply_rules(&rules) {
+                Ok(()) => tracing::info!(rules = rules.len(), "other capture rules are in force"),
+                Err(error) => tracing::error!(%error, "the capture rules stay as they were"),
+            }
+        }
         Ok(Some(self.read(slot)?))
     }
 

@@ -3,7 +3,7 @@
 //! - 2^12 ranks of 6 bits, four in three bytes, the first in the lowest bits;
 //! - the prefixes: their number, and for each the prefix, then estimate, low, high (packets, bytes), ascending;
 //! - the most of an unnamed one.
-use super::{MAX_RANK, NAMED, OverflowSummary, PrefixCount};
+use super::{MAX_RANK, NAMED_MERGED, OverflowSummary, PrefixCount};
 use crate::abi::{Counter, NON_IP_CELL, PROTOCOL_CELLS, SOURCE_REGISTERS};
 use crate::sketch::SketchError;
 use crate::sketch::codec::{Format, Reader, put_varint};
@@ -59,7 +59,7 @@ impl OverflowSummary {
             *four = [0, 6, 12, 18].map(|shift| (word >> shift) as u8 & 0x3f);
             reader.require(four.iter().all(|rank| *rank <= MAX_RANK), "a rank is above 53")?;
         }
-        for _ in 0..reader.varint_to(NAMED, "more than 64 prefixes are named")? {
+        for _ in 0..reader.varint_to(NAMED_MERGED, "more than 16,384 prefixes are named")? {
             let prefix = reader.varint()?;
             let (estimate, low, high) =
                 (take_counter(&mut reader)?, take_counter(&mut reader)?, take_counter(&mut reader)?);

@@ -17,8 +17,12 @@ use std::collections::BTreeMap;
 pub use report::{OverflowReport, PrefixReport, ProtocolReport};
 pub use sum::OverflowSum;
 
-/// Prefixes that a summary names.
+/// Prefixes that the summary of one generation names.
 const NAMED: usize = 64;
+/// A prefix is not worth a name with a smaller part of all packets and all bytes than this: the noise of a row's cell.
+const NAMED_PART: u64 = crate::abi::PREFIX_CELLS as u64;
+/// Prefixes that a summary of many generations names.
+const NAMED_MERGED: usize = 16_384;
 /// The highest rank of a register, see `flow::register`.
 const MAX_RANK: u8 = 53;
 
@@ -35,16 +39,16 @@ pub struct PrefixCount {
 
 /// Packets whose flow found no room in a table, of one generation or of several.
 ///
-/// Merging is commutative; it is associative in all but which prefixes beyond the first 64 are named and how wide the
-/// bounds of those get. Bounds of prefixes hold for certain; those of distinct sources with 95 %, if addresses were not
-/// chosen against the public hash. At most 4.5 KiB of bytes and about as much memory.
+/// Merging is commutative, and associative until 16,384 prefixes are named; beyond that the order decides which of the
+/// lightest keep their names. Bounds of prefixes hold for certain; those of distinct sources with 95 %, if addresses were
+/// not chosen against the public hash. Of one generation: at most 10 KiB; of many: at most 2 MiB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
 pub struct OverflowSummary {
     /// By direction and protocol; 256 for frames that are not IP. No zeros.
     protocols: BTreeMap<(u8, u16), Counter>,
     registers: Box<[u8; SOURCE_REGISTERS]>,
-    /// By `flow::prefix_of`, at most [`NAMED`].
+    /// By `flow::prefix_of`, at most [`NAMED_MERGED`].
     prefixes: BTreeMap<u64, PrefixCount>,
     /// No prefix that is not named has more.
     unnamed: Counter,
@@ -85,7 +89,7 @@ impl OverflowSummary {
             add(&mut mine.high, theirs.high);
         }
         add(&mut self.unnamed, other.unnamed);
-        self.name_the_heaviest();
+        self.name_the_heaviest(NAMED_MERGED);
     }
 
     /// Packets and bytes of all.
@@ -127,17 +131,19 @@ impl OverflowSummary {
         self.unnamed
     }
 
-    /// Forgets all but the [`NAMED`] heaviest; what they may have had, an unnamed one may have.
-    fn name_the_heaviest(&mut self) {
-        if self.prefixes.len() <= NAMED {
-            return;
+    /// Forgets all but the `most` heaviest.
+    fn name_the_heaviest(&mut self, most: usize) {
+        if self.prefixes.len() > most {
+            let lightest: Vec<u64> = self.prefixes().drain(most..).map(|(prefix, _)| prefix).collect();
+            lightest.into_iter().for_each(|prefix| self.forget(prefix));
         }
-        let mut order: Vec<(PrefixCount, u64)> = self.prefixes.iter().map(|(prefix, c)| (*c, *prefix)).collect();
-        order.sort_unstable_by_key(|(c, prefix)| (std::cmp::Reverse((c.estimate, c.high)), *prefix));
-        for (count, prefix) in order.drain(NAMED..) {
-            self.prefixes.remove(&prefix);
-            self.unnamed.packets = self.unnamed.packets.max(count.high.packets);
-            self.unnamed.bytes = self.unnamed.bytes.max(count.high.bytes);
+    }
+
+    /// What a prefix may have had, an unnamed one may have.
+    fn forget(&mut self, prefix: u64) {
+        if let Some(PrefixCount { high, .. }) = self.prefixes.remove(&prefix) {
+            self.unnamed.packets = self.unnamed.packets.max(high.packets);
+            self.unnamed.bytes = self.unnamed.bytes.max(high.bytes);
         }
     }
 }

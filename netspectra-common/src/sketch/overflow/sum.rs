@@ -1,5 +1,5 @@
 //! The tables of several CPUs added up, and read.
-use super::{OverflowSummary, PrefixCount, add};
+use super::{NAMED, NAMED_PART, OverflowSummary, PrefixCount, add};
 use crate::abi::{Counter, Overflow, PREFIX_CELLS, PREFIX_ROWS};
 use crate::flow::{cell, prefix_hash};
 use std::collections::BTreeMap;
@@ -61,7 +61,13 @@ impl OverflowSum {
         }
         let fullest = |of: fn(&Counter) -> u64| rows.iter().filter_map(|row| row.iter().map(of).max()).min();
         summary.unnamed = Counter::new(fullest(|c| c.packets).unwrap_or(0), fullest(|c| c.bytes).unwrap_or(0));
-        summary.name_the_heaviest();
+        let light = |c: &PrefixCount| {
+            let part = |of: fn(&Counter) -> u64| of(&c.estimate) < of(&total) / NAMED_PART;
+            part(|c| c.packets) && part(|c| c.bytes)
+        };
+        let lightest: Vec<u64> = summary.prefixes.iter().filter(|(_, c)| light(c)).map(|(p, _)| *p).collect();
+        lightest.into_iter().for_each(|prefix| summary.forget(prefix));
+        summary.name_the_heaviest(NAMED);
         summary
     }
 }

@@ -23,7 +23,6 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
         LossReason::TableFull => ("table_full_packets", "table_full_bytes"),
         LossReason::NoTable => ("no_table_packets", "no_table_bytes"),
         LossReason::Excluded => ("excluded_packets", "excluded_bytes"),
-        LossReason::SampledOut => ("sampled_out_packets", "sampled_out_bytes"),
     }
 }
 
