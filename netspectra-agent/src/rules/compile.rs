@@ -27,8 +27,9 @@ impl CompiledRules {
         }
         let mut set = empty_set();
         for (n, rule) in rules.iter().enumerate() {
-            add(&mut set, n, rule, interfaces)?;
+            add(&mut set, n, rule)?;
         }
+        watch(&mut set, rules, interfaces);
         Ok(Self { set, nets: nets(rules)? })
     }
 
@@ -47,7 +48,7 @@ fn empty_set() -> Box<RuleSet> {
 }
 
 /// Sets the bit of rule number `n` wherever a packet meets its conditions.
-fn add(set: &mut RuleSet, n: usize, rule: &Rule, interfaces: &[Interface]) -> Result<(), RuleError> {
+fn add(set: &mut RuleSet, n: usize, rule: &Rule) -> Result<(), RuleError> {
     let bit = 1u64 << n;
     let value = |key: &'static str, found: &str, expected: &'static str| RuleError::Value {
         rule: n + 1,
@@ -79,16 +80,24 @@ fn add(set: &mut RuleSet, n: usize, rule: &Rule, interfaces: &[Interface]) -> Re
             set.protos[usize::from(number)] |= bit;
         }
     }
-    if rule.iface.is_empty() {
-        set.ifaces.iter_mut().for_each(|mask| *mask |= bit);
-    }
-    for interface in interfaces.iter().filter(|i| rule.iface.iter().any(|pattern| name_matches(pattern, &i.name))) {
-        set.ifaces[usize::from(interface.slot & 127)] |= bit;
-    }
     if rule.net.is_empty() && rule.src.is_empty() && rule.dst.is_empty() {
         set.no_address |= bit;
     }
     Ok(())
+}
+
+/// Sets the bits of rules wherever an interface meets their conditions.
+fn watch(set: &mut RuleSet, rules: &[Rule], interfaces: &[Interface]) {
+    set.ifaces = [0; 128];
+    for (n, rule) in rules.iter().enumerate() {
+        let bit = 1u64 << n;
+        if rule.iface.is_empty() {
+            set.ifaces.iter_mut().for_each(|mask| *mask |= bit);
+        }
+        for interface in interfaces.iter().filter(|i| rule.iface.iter().any(|pattern| name_matches(pattern, &i.name))) {
+            set.ifaces[usize::from(interface.slot & 127)] |= bit;
+        }
+    }
 }
 
 /// The masks of every network that a rule names, and of the two that hold all addresses. A look-up finds the longest
@@ -176,17 +185,78 @@ impl UserRules {
         Ok(Some(Self { rules: rules.to_vec(), compiled, nets }))
     }
 
-    /// Another interface is there: conditions on interfaces are looked at again.
-    ///
-    /// # Errors
-    /// As [`CompiledRules::new`], which took the same rules before.
-    pub fn set_interfaces(&mut self, interfaces: &[Interface]) -> Result<(), RuleError> {
-        self.compiled = CompiledRules::new(&self.rules, interfaces)?;
-        Ok(())
+    /// Other interfaces are there: conditions on interfaces are looked at again.
+    pub fn set_interfaces(&mut self, interfaces: &[Interface]) {
+        watch(&mut self.compiled.set, &self.rules, interfaces);
     }
 
     /// Whether a packet with `key` gets a flow record.
     pub fn admits(&self, key: &FlowKey) -> bool {
         admits(&self.compiled.set, 0, &self.nets, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use netspectra_common::abi::{Direction, Obs};
+    use std::sync::Arc;
+
+    fn rule(action: Action) -> Rule {
+        let [net, src, dst] = [const { Vec::new() }; 3];
+        Rule { action, net, src, dst, port: Vec::new(), proto: Vec::new(), iface: Vec::new() }
+    }
+
+    fn udp(src: [u8; 4], dst: [u8; 4], slot: u8) -> FlowKey {
+        let obs = Obs::new(slot, Direction::Ingress).0;
+        let mut key = FlowKey { family: 4, proto: 17, src_port: 40_000, dst_port: 53, obs, ..FlowKey::default() };
+        key.src[..4].copy_from_slice(&src);
+        key.dst[..4].copy_from_slice(&dst);
+        key
+    }
+
+    fn nets(texts: &[&str]) -> Vec<Net> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_first_rule_that_is_met_decides_and_none_includes() {
+        let inner = Rule { net: nets(&["10.1.0.0/16"]), ..rule(Action::Include) };
+        let outer = Rule { net: nets(&["10.0.0.0/8"]), ..rule(Action::Exclude) };
+        let admits = |rules: &[Rule], key: &FlowKey| UserRules::new(rules).unwrap().unwrap().admits(key);
+        let (near, far, other) =
+            (udp([10, 1, 0, 1], [9, 9, 9, 9], 0), udp([9, 9, 9, 9], [10, 2, 0, 1], 0), udp([1; 4], [2; 4], 0));
+        let (rules, reversed) = ([inner.clone(), outer.clone()], [outer, inner]);
+        assert_eq!([&near, &far, &other].map(|k| admits(&rules, k)), [true, false, true]);
+        assert_eq!([&near, &far, &other].map(|k| admits(&reversed, k)), [false, false, true]);
+    }
+
+    #[test]
+    fn source_and_destination_are_told_apart_and_all_conditions_must_hold() {
+        let both = Rule { src: nets(&["10.0.0.0/8"]), dst: nets(&["9.0.0.0/8"]), ..rule(Action::Exclude) };
+        let user = UserRules::new(&[both.clone()]).unwrap().unwrap();
+        assert!(!user.admits(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)));
+        assert!(user.admits(&udp([9, 0, 0, 1], [10, 0, 0, 1], 0)));
+        let port = UserRules::new(&[Rule { port: vec!["53-60".into()], proto: vec!["tcp".into()], ..both }]);
+        assert!(port.unwrap().unwrap().admits(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)), "not TCP");
+    }
+
+    #[test]
+    fn interfaces_are_met_by_name_also_when_they_come_later() {
+        let interface = |slot: u8, name: &str| Interface { slot, ifindex: 0, name: Arc::from(name) };
+        let rule = Rule { iface: vec!["eth*".into()], ..rule(Action::Exclude) };
+        let mut user = UserRules::new(&[rule]).unwrap().unwrap();
+        let keys = [udp([1; 4], [2; 4], 0), udp([1; 4], [2; 4], 1)];
+        assert_eq!(keys.each_ref().map(|k| user.admits(k)), [true, true]);
+        user.set_interfaces(&[interface(0, "lo"), interface(1, "eth0")]);
+        assert_eq!(keys.each_ref().map(|k| user.admits(k)), [true, false]);
+    }
+
+    #[test]
+    fn too_many_networks_are_refused() {
+        let many = (0..=MAX_RULE_NETS as u32).map(|n| format!("10.{}.{}.0/24", n >> 8, n & 255).parse().unwrap());
+        let error = CompiledRules::new(&[Rule { net: many.collect(), ..rule(Action::Exclude) }], &[]).unwrap_err();
+        assert!(error.to_string().contains("networks, expected at most 4096"), "{error}");
     }
 }

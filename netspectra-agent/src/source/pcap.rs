@@ -3,6 +3,7 @@
 use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
 use super::{Source, SourceError};
 use crate::generation::Generation;
+use crate::rules::{Rule, RuleError, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
 use netspectra_common::model::{Interface, Nanos};
@@ -103,6 +104,15 @@ impl PcapSource {
         })
     }
 
+    /// Which packets get a flow record; names of interfaces are those of the files.
+    ///
+    /// # Errors
+    /// Rules that cannot be kept.
+    pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), RuleError> {
+        self.table.set_rules(UserRules::new(rules)?);
+        Ok(())
+    }
+
     /// Bytes read of all files and, where all sizes are known, their sum.
     pub fn progress(&self) -> (u64, Option<u64>) {
         let read = self.inputs.iter().map(|i| i.file.bytes_read()).sum();
@@ -152,6 +162,7 @@ impl PcapSource {
                     }
                     widen(&mut self.span, frame.ts);
                     let obs = observation_point(
+                        &mut self.table,
                         &mut input.slots,
                         &mut self.interfaces,
                         &input.path,
@@ -248,7 +259,7 @@ fn keep(frame: &Frame<'_>, data: &mut Vec<u8>) -> Head {
 
 fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Interface>) {
     if let Some(h) = input.head.take() {
-        let obs = observation_point(&mut input.slots, interfaces, &input.path, h.iface, h.direction);
+        let obs = observation_point(table, &mut input.slots, interfaces, &input.path, h.iface, h.direction);
         table.count(h.link, &input.data, h.orig_len, obs, h.ts.0);
     }
 }
@@ -256,6 +267,7 @@ fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Int
 /// The observation point of interface `iface` of the file at `path`. Slots are given in the order of first frames; when
 /// they are used up the rest share the last one.
 fn observation_point(
+    table: &mut FlowTable,
     slots: &mut HashMap<u32, u8>,
     interfaces: &mut Vec<Interface>,
     path: &std::path::Path,
@@ -268,6 +280,9 @@ fn observation_point(
             let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let name = if iface == 0 { file.into_owned() } else { format!("{file}#{iface}") };
             interfaces.push(Interface { slot, ifindex: 0, name: Arc::from(name) });
+            if let Some(rules) = table.rules_mut() {
+                rules.set_interfaces(interfaces);
+            }
         }
         slot
     });

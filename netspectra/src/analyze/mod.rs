@@ -5,6 +5,7 @@ mod report;
 mod summary;
 
 use crate::cli::{AnalyzeArgs, Format, TunnelIdentity};
+use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,7 +39,9 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         },
         ..PcapConfig::default()
     };
-    let source = PcapSource::open(&args.files, &config)?;
+    let rules = args.config.as_deref().map(Config::rules_of).transpose().map_err(Failure::misuse)?;
+    let mut source = PcapSource::open(&args.files, &config)?;
+    source.set_rules(&rules.unwrap_or_default()).map_err(Failure::misuse)?;
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
         let read = drive(source, args, |batch| writer.write(&batch.flows))?;

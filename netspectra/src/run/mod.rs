@@ -6,6 +6,7 @@
 mod health;
 mod live;
 mod metrics;
+mod reload;
 mod token;
 
 use crate::cli::RunArgs;
@@ -57,7 +58,7 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     let live_view = !args.no_live && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     init_log(live_view);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(serve(config, live_view));
+    let result = runtime.block_on(serve(config, args, live_view));
     // What still blocks (a query that was cut off) must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
@@ -97,7 +98,7 @@ impl Clock for SystemClock {
     }
 }
 
-async fn serve(config: Config, live_view: bool) -> Outcome {
+async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
     // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
     let object = object::bytes().map_err(Failure::misuse)?;
     std::fs::create_dir_all(&config.store.data_dir)
@@ -115,7 +116,9 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let token = token::load_or_make(&token_file).map_err(Failure::misuse)?;
     let auth =
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
+    let hangups = reload::signals()?;
     let source = open_source(&object, &config)?;
+    let reloads = tokio::spawn(reload::on_signals(hangups, args, config.clone(), source.rules_handle()));
     for a in source.attached() {
         tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
     }
@@ -169,6 +172,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     engine.await.context("the engine task was lost")?.context("the engine did not end well")?;
     let _ = upkeep.await;
     sampler.abort();
+    reloads.abort();
     let ledger = ledger_since(&*store, epoch).await?;
     let _ = close_api.send(true);
     api.await.context("the API task was lost")?.context("the API did not end well")?;
@@ -197,6 +201,7 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: config.capture.max_flows,
         identity: if config.capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer },
+        rules: config.capture.rules.clone(),
     };
     XdpSource::open(object, &settings).map_err(|e| match e {
         XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
@@ -205,6 +210,7 @@ fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
         | XdpError::NoBtf
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => Failure::misuse(e),
     })
 }
