@@ -61,7 +61,7 @@ fn ledger(generation: &Generation) -> Ledger {
         reasons: t.reasons,
         orphan_fragments: t.orphan_fragments,
         events_lost: t.events_lost,
-        overflow: generation.overflow.clone(),
+        overflow: generation.overflow.clone().map(Box::new),
         ..Ledger::default()
     };
     for FlowDelta { key, stats } in &generation.flows {

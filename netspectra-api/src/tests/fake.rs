@@ -117,7 +117,7 @@ pub(crate) fn ledger() -> Ledger {
     netspectra_common::flow::spill(&mut table, &key, Counter::new(6, 600));
     let mut sum = OverflowSum::default();
     sum.add(&table);
-    ledger.overflow = Some(sum.finish());
+    ledger.overflow = Some(Box::new(sum.finish()));
     ledger
 }
 

@@ -21,7 +21,7 @@ pub struct Ledger {
     pub events_lost: u64,
     /// What is known of the frames under [`LossReason::TableFull`], where there were any.
     #[serde(default)]
-    pub overflow: Option<OverflowSummary>,
+    pub overflow: Option<Box<OverflowSummary>>,
 }
 
 impl Ledger {

@@ -301,7 +301,7 @@ fn report(ledger: &Ledger) {
             ));
         }
     }
-    for line in ledger.overflow.iter().flat_map(overflow::lines) {
+    for line in ledger.overflow.iter().flat_map(|o| overflow::lines(o)) {
         output::error(&format!("ledger: without room in the flow table, {line}"));
     }
 }

@@ -62,7 +62,7 @@ impl Record for LedgerEntry {
         columns
             .u64("orphan_fragments", |r| r.ledger.orphan_fragments)
             .u64("events_lost", |r| r.ledger.events_lost)
-            .opt_bytes("overflow", |r| r.ledger.overflow.as_ref().map(OverflowSummary::to_bytes))
+            .opt_bytes("overflow", |r| r.ledger.overflow.as_ref().map(|o| o.to_bytes()))
             .finish()
     }
 
@@ -89,7 +89,7 @@ impl Record for LedgerEntry {
                 non_ip: non_ip.at(i),
                 orphan_fragments: orphan_fragments.or_zero(i),
                 events_lost: events_lost.or_zero(i),
-                overflow: overflow.at(i).map(overflow_of).transpose()?,
+                overflow: overflow.at(i).map(overflow_of).transpose()?.map(Box::new),
                 ..Ledger::default()
             };
             for (cell, counters) in ledger.reasons.iter_mut().zip(&reasons) {

@@ -198,7 +198,7 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
         }
         let mut sum = OverflowSum::default();
         sum.add(&table);
-        ledger.overflow = Some(sum.finish());
+        ledger.overflow = Some(Box::new(sum.finish()));
     }
     let end = at.plus(Duration::from_secs(1));
     LedgerEntry { node: "alpha".into(), epoch: rng.next(), generation, start: at, end, ledger }
