@@ -34,8 +34,11 @@ impl Drain {
             messages.push(BusMessage::Chunk(Arc::new(Chunk { id, deltas: deltas.to_vec() })));
         }
         let chunks = messages.len() as u32;
-        if !generation.dns.is_empty() {
-            messages.push(BusMessage::Dns(Arc::new(generation.dns)));
+        if !generation.payloads.is_empty() {
+            messages.push(BusMessage::Payload { of: id.clone(), seen: Arc::new(generation.payloads) });
+        }
+        if !generation.observed.is_empty() {
+            messages.push(BusMessage::Observed { of: id.clone(), said: Arc::new(generation.observed) });
         }
         let manifest = Manifest {
             id,
@@ -101,7 +104,8 @@ mod tests {
             flows,
             totals,
             overflow: table.drain_overflow(),
-            dns: Vec::new(),
+            payloads: Vec::new(),
+            observed: Vec::new(),
             interfaces: Vec::new(),
             last: false,
         }
@@ -126,7 +130,7 @@ mod tests {
                     assert_eq!(m.ledger.non_ip, Counter::new(1, 60));
                     assert_eq!(m.ledger.residual(), (0, 0));
                 }
-                BusMessage::Dns(_) => unreachable!("no events here"),
+                BusMessage::Payload { .. } | BusMessage::Observed { .. } => unreachable!("no events here"),
             }
         }
         assert_eq!(ports, (0..10).collect::<Vec<_>>());

@@ -1,16 +1,14 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
+use crate::payload::{PayloadStats, Payloads};
 use crate::rules::UserRules;
-use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, PREFIX_LEN, size_bin};
-use netspectra_common::flow::{self, FragmentKey, FragmentValue, Fragments, Weight};
-use netspectra_common::model::{DnsSeen, FlowDelta, Nanos};
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, size_bin};
+use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
+use netspectra_common::model::{FlowDelta, Observed};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
-
-/// DNS prefixes kept between two drains.
-const MAX_DNS: usize = 16_384;
 
 /// Whose five-tuple a tunnelled packet is booked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +29,9 @@ pub struct FlowTable {
     totals: Box<GenTotals>,
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
-    dns: Vec<DnsSeen>,
+    payloads: Option<Payloads>,
+    /// Dropped messages that are in earlier totals.
+    dropped_before: u64,
     fragments: FragmentTable,
     identity: Identity,
     rules: Option<UserRules>,
@@ -46,7 +46,8 @@ impl FlowTable {
             flows: Vec::new(),
             totals: empty_totals(),
             overflow: None,
-            dns: Vec::new(),
+            payloads: None,
+            dropped_before: 0,
             fragments: FragmentTable::new(16_384),
             identity,
             rules: None,
@@ -92,16 +93,23 @@ impl FlowTable {
         if self.identity == Identity::Inner {
             wire::innermost(&data, wire_len, &mut packet);
         }
+        wire::measure(&data, &mut packet);
         packet.key.obs = obs;
-        if flow::resolve_fragment(&mut packet, &mut self.fragments, at) {
+        let as_parsed = packet.key;
+        if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
         if self.rules.as_ref().is_some_and(|rules| !rules.admits(&packet.key)) {
             return Err(LossReason::Excluded);
         }
-        self.keep_dns(&packet, data, at);
+        if let Some(payloads) = &mut self.payloads {
+            // Fragments are put together there by the key that they came with.
+            let resolved = std::mem::replace(&mut packet.key, as_parsed);
+            payloads.packet(&packet, data, wire_len, at);
+            packet.key = resolved;
+        }
         if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, at);
+            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
         }
         if self.flows.len() >= self.capacity {
@@ -114,27 +122,28 @@ impl FlowTable {
         Ok(())
     }
 
-    /// Keeps the first bytes of a DNS payload, as the kernel programs do; beyond [`MAX_DNS`] they count as lost.
-    #[inline]
-    fn keep_dns(&mut self, packet: &Packet, data: &[u8], at: u64) {
-        let key = &packet.key;
-        if key.proto != wire::proto::UDP || packet.l4_offset == 0 || (key.src_port != 53 && key.dst_port != 53) {
-            return;
-        }
-        if self.dns.len() >= MAX_DNS {
-            self.totals.events_lost += 1;
-            return;
-        }
-        let from = packet.l4_offset + 8;
-        let len = packet.l3_end.saturating_sub(from);
-        let there = data.get(from as usize..).unwrap_or_default();
-        let prefix = there[..there.len().min(len as usize).min(PREFIX_LEN)].to_vec();
-        self.dns.push(DnsSeen { at: Nanos(at), key: *key, prefix, len });
+    /// Has `payloads` read what packets carry from now on.
+    pub fn read_payloads(&mut self, payloads: Payloads) {
+        self.payloads = Some(payloads);
     }
 
-    /// Takes the first bytes of DNS payloads that were seen.
-    pub fn drain_dns(&mut self) -> Vec<DnsSeen> {
-        std::mem::take(&mut self.dns)
+    /// Takes what dissectors said since the last call; with `last` also what they say when nothing follows.
+    ///
+    /// What was dropped for want of room counts as lost events, so this comes before [`FlowTable::drain`].
+    pub fn drain_observed(&mut self, last: bool) -> Vec<Observed> {
+        let Some(payloads) = &mut self.payloads else { return Vec::new() };
+        if last {
+            payloads.finish();
+        }
+        let dropped = payloads.stats().dropped_messages;
+        self.totals.events_lost += dropped.saturating_sub(self.dropped_before);
+        self.dropped_before = dropped;
+        payloads.drain()
+    }
+
+    /// What happened to payloads, when they are read.
+    pub fn payload_stats(&self) -> Option<PayloadStats> {
+        self.payloads.as_ref().map(Payloads::stats)
     }
 
     /// Takes what is known of packets that found no room, if there were any.

@@ -6,17 +6,18 @@
 use netspectra_agent::drain::Drain;
 use netspectra_agent::generation::Generation;
 use netspectra_agent::source::Source;
-use netspectra_agent::source::xdp::{TestRunner, XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{LEAST_FLOWS, TestRunner, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
 use netspectra_common::abi::{Counter, LossReason};
 use netspectra_common::model::{BusMessage, Ledger};
 use std::collections::HashSet;
 
-fn source(max_flows: u32) -> XdpSource {
+/// With the smallest tables: [`LEAST_FLOWS`] for each CPU.
+fn source() -> XdpSource {
     let path = std::env::var("NETSPECTRA_BPF_OBJECT")
         .expect("NETSPECTRA_BPF_OBJECT names the eBPF object: `cargo xtask test` builds it and sets this");
     let object = std::fs::read(&path).unwrap_or_else(|e| panic!("`{path}`: {e}"));
-    XdpSource::load(&object, &XdpConfig { max_flows, ..XdpConfig::default() }).unwrap_or_else(|e| panic!("{e}"))
+    XdpSource::load(&object, &XdpConfig { max_flows: 1, ..XdpConfig::default() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// An Ethernet frame with a UDP packet from `src` and `padding` bytes of payload.
@@ -65,7 +66,7 @@ fn run(runner: &TestRunner, frame: &[u8]) {
 fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect() {
     const FLOOD: u32 = 40_000;
     pin_to_one_cpu();
-    let mut source = source(1024);
+    let mut source = source();
     let runner = source.test_runner().unwrap();
     let mut seen = Counter::default();
     let mut send = |frame: Vec<u8>| {
@@ -131,16 +132,16 @@ fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect(
 
 #[test]
 fn the_kernel_and_user_space_count_overflow_the_same() {
-    let mut source = source(1024);
+    let mut source = source();
     let runner = source.test_runner().unwrap();
-    // One CPU, hence one table of 1024 places, as in user space.
+    // One CPU, hence one table, as in user space.
     pin_to_one_cpu();
-    for n in 0..6000u32 {
+    for n in 0..20_000u32 {
         run(&runner, &udp(spoofed(n), 5000, (n % 90) as usize));
     }
     let kernel = source.generation().unwrap().unwrap();
-    let mut table = FlowTable::new(1024, Identity::Outer);
-    for n in 0..6000u32 {
+    let mut table = FlowTable::new(LEAST_FLOWS as usize, Identity::Outer);
+    for n in 0..20_000u32 {
         let frame = udp(spoofed(n), 5000, (n % 90) as usize);
         table.count(1, &frame, frame.len() as u32, 0, 1);
     }

@@ -7,9 +7,9 @@
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::capture_file::CaptureFile;
-use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{LEAST_FLOWS, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
-use netspectra_common::abi::{Counter, Direction, FlowKey, GenTotals, LossReason, Obs};
+use netspectra_common::abi::{Counter, Direction, FLAG_OPENS, FlowKey, FlowStats, GenTotals, LossReason, Obs};
 use netspectra_common::model::FlowDelta;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +25,20 @@ fn object() -> Vec<u8> {
 }
 
 fn source() -> XdpSource {
+    stay_on_this_cpu();
     XdpSource::load(&object(), &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Keeps the calling thread on one CPU: each CPU follows sequence numbers by itself, as a NIC keeps a flow on one.
+fn stay_on_this_cpu() {
+    // SAFETY: the call has no preconditions.
+    let cpu = unsafe { libc::sched_getcpu() };
+    // SAFETY: all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a live set and the macro's function checks `cpu` against its size.
+    unsafe { libc::CPU_SET(usize::try_from(cpu).unwrap(), &mut set) };
+    // SAFETY: `set` is a live set of the stated size; 0 is the calling thread.
+    assert_eq!(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }, 0);
 }
 
 fn kernel_count(program: &Xdp, frame: &[u8]) {
@@ -35,14 +48,19 @@ fn kernel_count(program: &Xdp, frame: &[u8]) {
 }
 
 /// What was counted, without times and without the observation point of the test run.
-type Counted = (BTreeMap<FlowKey, (u64, u64, u64, u16)>, Counter, [Counter; LossReason::COUNT], u64, Vec<u64>);
+type Counted = (BTreeMap<FlowKey, FlowStats>, Counter, [Counter; LossReason::COUNT], u64, Vec<u64>);
 
 fn comparable(flows: &[FlowDelta], totals: &GenTotals) -> Counted {
     let flows = flows
         .iter()
         .map(|d| {
             let key = FlowKey { obs: 0, ..d.key };
-            (key, (d.stats.packets, d.stats.bytes, d.stats.l3_bytes, d.stats.tcp_flags))
+            // The delay of an ACK is a time; whether there was one is not.
+            let mark = if d.stats.tcp_flags & FLAG_OPENS != 0 { u32::from(d.stats.mark != 0) } else { d.stats.mark };
+            // Whether a segment is out of order or sent again is told by the time since the gap.
+            let retransmitted = d.stats.retransmitted.saturating_add(d.stats.out_of_order);
+            let times = FlowStats { first_seen: 0, last_seen: 0, gap_at: 0, out_of_order: 0, ..d.stats };
+            (key, FlowStats { retransmitted, mark, ..times })
         })
         .collect();
     (flows, totals.seen, totals.reasons, totals.orphan_fragments, totals.sizes.to_vec())
@@ -85,7 +103,7 @@ fn assert_equal<'a>(
     }
     assert_eq!((kernel.1, kernel.2, kernel.3), (user.1, user.2, user.3), "{what}: totals");
     assert_eq!(kernel.4, user.4, "{what}: sizes");
-    let flows: u64 = kernel.0.values().map(|c| c.0).sum();
+    let flows: u64 = kernel.0.values().map(|c| c.packets).sum();
     let reasons: u64 = kernel.2.iter().map(|c| c.packets).sum();
     assert_eq!(flows + reasons, kernel.1.packets, "{what}: the ledger adds up");
     assert_eq!(kernel.1.packets, n);
@@ -235,6 +253,52 @@ fn every_kind_of_frame_counts_the_same_in_the_kernel() {
     assert_equal(&mut source(), &mut user_table(), "samples", samples.iter().map(Vec::as_slice));
 }
 
+/// An IPv4 TCP segment from port 12,345 to port 80, or the other way.
+fn segment(forward: bool, flags: u8, seq: u32, window: u16, payload: usize) -> Vec<u8> {
+    let mut t = if forward { vec![0x30, 0x39, 0, 80] } else { vec![0, 80, 0x30, 0x39] };
+    t.extend(seq.to_be_bytes());
+    t.extend([0, 0, 0, 1, 0x50, flags]);
+    t.extend(window.to_be_bytes());
+    t.extend([0; 4]);
+    t.extend(vec![7; payload]);
+    ethernet(&[], 0x0800, &ipv4(6, 0, 0, &t))
+}
+
+#[test]
+fn tcp_measurements_are_the_same_in_the_kernel() {
+    let (there, back) = (|f, seq, w, n| segment(true, f, seq, w, n), |f, seq, w, n| segment(false, f, seq, w, n));
+    let start = u32::MAX - 300;
+    let at = |n: u32| start.wrapping_add(n);
+    let frames = [
+        there(0x02, start, 9, 0),
+        there(0x02, start, 9, 0),
+        back(0x12, 77, 9, 0),
+        there(0x10, at(1), 9, 0),
+        there(0x18, at(1), 9, 200),
+        there(0x18, at(1), 9, 200),
+        there(0x18, at(401), 9, 200),
+        there(0x18, at(201), 9, 200),
+        there(0x10, at(600), 9, 1),
+        there(0x10, at(600), 9, 0),
+        back(0x10, 78, 0, 0),
+        back(0x10, 78, 0, 0),
+        back(0x04, 0, 0, 0),
+        there(0x11, at(601), 9, 0),
+        there(0x11, at(601), 9, 0),
+    ];
+    let (mut source, mut table) = (source(), user_table());
+    assert_equal(&mut source, &mut table, "tcp", frames.iter().map(Vec::as_slice));
+    let program = source.ingress_program().unwrap();
+    frames.iter().for_each(|f| kernel_count(program, f));
+    let g = source.generation().unwrap().unwrap();
+    let of = |port| g.flows.iter().find(|d| d.key.src_port == port).unwrap().stats;
+    let (there, back) = (of(12_345), of(80));
+    // The SYN, the data sent twice, the segment behind the gap (at once or late, as the machine was), the FIN.
+    assert_eq!(there.retransmitted + there.out_of_order, 4);
+    assert_eq!((there.next_seq(), back.next_seq(), back.zero_windows), (Some(at(602)), Some(78), 2));
+    assert!(there.acked_at().is_some_and(|at| at > there.first_seen && at <= there.last_seen + 20_000_000));
+}
+
 #[test]
 fn every_truncation_of_every_kind_of_frame_counts_the_same() {
     let samples = samples();
@@ -293,24 +357,38 @@ fn the_insides_of_tunnels_count_the_same() {
 }
 
 #[test]
-fn a_full_table_counts_what_it_cannot_hold() {
-    let config = XdpConfig { max_flows: 1024, ..XdpConfig::default() };
+fn a_full_table_counts_what_it_cannot_hold_and_says_so_before() {
+    // The least that each CPU has.
+    let config = XdpConfig { max_flows: 1, ..XdpConfig::default() };
     let mut source = XdpSource::load(&object(), &config).unwrap_or_else(|e| panic!("{e}"));
-    let program = source.ingress_program().unwrap();
+    let cpus = aya::util::nr_cpus().unwrap() as u32;
+    let frames = (cpus + 1) * LEAST_FLOWS;
     let mut bytes = 0;
-    for port in 0..5000u16 {
-        let [hi, lo] = port.to_be_bytes();
-        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[hi, lo, 0, 53, 0, 8, 0, 0]));
+    let mut asked_at = None;
+    for flow in 0..frames {
+        let [a, b, c, d] = flow.to_be_bytes();
+        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[a, b, c, d, 0, 8, 0, 0]));
         bytes += frame.len() as u64;
-        kernel_count(program, &frame);
+        kernel_count(source.ingress_program().unwrap(), &frame);
+        if asked_at.is_none() && source.is_filling() {
+            asked_at = Some(flow + 1);
+        }
     }
+    let asked_at = asked_at.expect("no CPU asked for the end of the generation");
+    assert!((LEAST_FLOWS / 2..cpus * LEAST_FLOWS / 2 + 1).contains(&asked_at), "asked after {asked_at} flows");
+    // Each CPU asks once at most.
+    while source.is_filling() {}
+    kernel_count(source.ingress_program().unwrap(), &ethernet(&[], 0x0800, &ipv4(17, 0, 0, &[9; 8])));
+    bytes += 42;
+    assert!(!source.is_filling());
     let g = source.generation().unwrap().unwrap();
     let in_flows: u64 = g.flows.iter().map(|f| f.stats.packets).sum();
     let full = g.totals.reasons[LossReason::TableFull as usize];
     // Test runs move between CPUs, each with a table of its own.
-    assert!(in_flows >= 1024 && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
-    assert_eq!(in_flows + full.packets, 5000);
-    assert_eq!(g.totals.seen, Counter::new(5000, bytes));
+    assert!(in_flows >= u64::from(LEAST_FLOWS) && full.packets > 0, "{in_flows} in flows, {full:?} beyond");
+    assert_eq!(in_flows + full.packets, u64::from(frames) + 1);
+    assert_eq!(g.totals.seen, Counter::new(u64::from(frames) + 1, bytes));
+    assert_eq!(g.totals.entries, g.flows.len() as u64);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The seams: traits that single-host and cluster mode hand different implementations to.
 
-use crate::model::{BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use crate::model::{
+    BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
+};
 use crate::query::{Partial, Plan};
 use std::future::Future;
 use std::pin::Pin;
@@ -65,12 +67,18 @@ pub struct StoreBatch {
     pub windows: Vec<WindowState>,
     /// Ledgers of the generations.
     pub ledger: Vec<LedgerEntry>,
+    /// Messages of application protocols. Hints: flows and ledger do not depend on them.
+    pub observed: Vec<Observed>,
 }
 
 impl StoreBatch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty() && self.rollups.is_empty() && self.windows.is_empty() && self.ledger.is_empty()
+        self.flows.is_empty()
+            && self.rollups.is_empty()
+            && self.windows.is_empty()
+            && self.ledger.is_empty()
+            && self.observed.is_empty()
     }
 }
 
@@ -90,24 +98,4 @@ pub trait Store: Send + Sync {
 pub trait LiveState: Send + Sync {
     /// Runs `plan` over the live state. What it sees is disjoint from what [`Store`] holds.
     fn query<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Partial, PortError>>;
-}
-
-/// What a payload's first bytes say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Observation {
-    /// A DNS query.
-    DnsQuery,
-    /// A DNS response with its code (RFC 1035 section 4.1.1).
-    DnsResponse {
-        /// 0 for no error, 3 for a name that does not exist.
-        rcode: u8,
-    },
-}
-
-/// Reads the first bytes of payloads of one protocol. A plug-in, see [`crate::registry`].
-pub trait Dissector: Send + Sync {
-    /// What `prefix`, the first bytes of a payload of `len` bytes, says; `None` when it is not of this protocol.
-    ///
-    /// The bytes come from the network: any are possible. Cost: bounded by the prefix.
-    fn dissect(&self, prefix: &[u8], len: u32) -> Option<Observation>;
 }

@@ -47,6 +47,16 @@ impl<T: ?Sized> Registry<T> {
         })
     }
 
+    /// All plug-ins, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.entries.iter().map(|(_, plugin)| &**plugin)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.entries.iter().map(|(name, _)| *name)

@@ -265,15 +265,15 @@ const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field 
 }
 
 /// The fields of a flow record, in the order in which they are written.
-pub const FLOW_FIELDS: [Field; 29] = [
+pub const FLOW_FIELDS: [Field; 37] = [
     field("src_ip", FieldKind::TextOrNull, "initiator's address; null for non-IP"),
     field("dst_ip", FieldKind::TextOrNull, "responder's address; null for non-IP"),
     field("src_port", FieldKind::Integer, "initiator's port, 0 where there is none"),
     field("dst_port", FieldKind::Integer, "responder's port, 0 where there is none"),
     field("proto", FieldKind::IntegerOrNull, "IANA protocol number after extension headers; null for non-IP"),
     field("ether_type", FieldKind::Integer, "EtherType, 2048 for IPv4; 0 for LLC"),
-    field("icmp_type", FieldKind::IntegerOrNull, "ICMP type of the initiator's packets"),
-    field("icmp_code", FieldKind::IntegerOrNull, "ICMP code of the initiator's packets"),
+    field("icmp_type", FieldKind::IntegerOrNull, "ICMP type of the initiator's packets; null where it is not known"),
+    field("icmp_code", FieldKind::IntegerOrNull, "ICMP code of the initiator's packets; null where it is not known"),
     field("vlan", FieldKind::IntegerOrNull, "outer VLAN identifier"),
     field("inner_vlan", FieldKind::IntegerOrNull, "second VLAN identifier"),
     field("tunnel", FieldKind::TextOrNull, "tunnel that the five-tuple was taken from inside of"),
@@ -286,6 +286,22 @@ pub const FLOW_FIELDS: [Field; 29] = [
     field("reverse_l3_bytes", FieldKind::Integer, "responder's bytes by the IP header"),
     field("tcp_flags", FieldKind::Integer, "OR of the initiator's TCP flags (FIN 1, SYN 2, RST 4, PSH 8, ACK 16 ...)"),
     field("reverse_tcp_flags", FieldKind::Integer, "OR of the responder's TCP flags"),
+    field("retransmitted", FieldKind::Integer, "initiator's TCP segments that repeat what was seen before"),
+    field("reverse_retransmitted", FieldKind::Integer, "responder's TCP segments that repeat what was seen before"),
+    field("out_of_order", FieldKind::Integer, "initiator's TCP segments that fill a gap within 3 ms"),
+    field("reverse_out_of_order", FieldKind::Integer, "responder's TCP segments that fill a gap within 3 ms"),
+    field("zero_windows", FieldKind::Integer, "initiator's TCP segments that announce a window of 0"),
+    field("reverse_zero_windows", FieldKind::Integer, "responder's TCP segments that announce a window of 0"),
+    field(
+        "server_rtt_us",
+        FieldKind::IntegerOrNull,
+        "microseconds from SYN to SYN+ACK; null where one was not seen or the SYN came twice",
+    ),
+    field(
+        "client_rtt_us",
+        FieldKind::IntegerOrNull,
+        "microseconds from SYN+ACK to the initiator's ACK; null where one was not seen or the SYN+ACK came twice",
+    ),
     field("first_seen", FieldKind::Time, "first packet of this record, RFC 3339"),
     field("last_seen", FieldKind::Time, "last packet of this record, RFC 3339"),
     field("flow_start", FieldKind::Time, "first packet of the flow, earlier where the active timeout cut it"),

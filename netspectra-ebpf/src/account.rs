@@ -1,20 +1,21 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
-use crate::maps::{CONTROL, EVENTS, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
 use crate::overflow;
-use crate::packet::Linear;
+use crate::packet::{Linear, fresh};
 use crate::rules;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP};
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_log_ebpf::warn;
+use core::mem::MaybeUninit;
 use netspectra_common::abi::{
     Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
-use netspectra_common::flow::{self, Weight};
-use netspectra_common::wire::{Packet, parse_ethernet, proto};
+use netspectra_common::flow::{self, Clock, Weight};
+use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain, proto};
 
 const DNS_PORT: u16 = 53;
 const UDP_HEADER: u32 = 8;
@@ -63,8 +64,28 @@ impl Seen {
     }
 
     #[inline(always)]
-    pub fn counter(&self) -> Counter {
+    fn counter(&self) -> Counter {
         Counter::new(self.weight.packets, self.weight.bytes)
+    }
+}
+
+/// `CLOCK_MONOTONIC`.
+struct Monotonic;
+
+impl Clock for Monotonic {
+    const COARSE_IS_EARLY: bool = true;
+
+    #[inline(always)]
+    fn exact(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    /// The time of the last tick: half the cost.
+    #[inline(always)]
+    fn coarse(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
     }
 }
 
@@ -86,7 +107,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(ctx, frame, seen, table, rules, control.events != 0, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, rules, control, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -100,14 +121,16 @@ fn count_flow<C: Tunnels>(
     seen: &Seen,
     table: u32,
     rules: u32,
-    events: bool,
+    control: &Control,
     totals: &mut GenTotals,
 ) -> Result<(), LossReason> {
-    let mut packet = Packet::default();
-    parse_ethernet(frame, seen.len, &mut packet)?;
-    tunnel::innermost(ctx, seen.len, &mut packet);
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let mut packet = MaybeUninit::uninit();
+    let packet = fresh(&mut packet);
+    if !parse_plain(frame, packet) {
+        parse_ethernet(frame, seen.len, packet)?;
+    }
+    tunnel::innermost(ctx, seen.len, packet);
+    measure(frame, packet);
     if seen.vlan != 0 {
         packet.key.inner_vlan = packet.key.vlan;
         packet.key.vlan = seen.vlan;
@@ -117,29 +140,49 @@ fn count_flow<C: Tunnels>(
         None => Obs::MAX_IFACE,
     };
     packet.key.obs = Obs::new(slot, seen.direction).0;
-    if flow::resolve_fragment(&mut packet, &mut FragmentMap, now) {
+    if flow::resolve_fragment(packet, &mut FragmentMap, &Monotonic) {
         totals.orphan_fragments += 1;
     }
     if rules != 0 {
         rules::admit(rules, &packet.key)?;
     }
-    if events && is_dns(&packet) {
-        emit_dns(frame, &packet, now, totals);
+    if control.events != 0 && is_dns(packet) {
+        emit_dns(frame, packet, totals);
     }
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => fold(flows, &key, &packet, seen.weight, now),
+            Some(flows) => fold(flows, &key, packet, seen.weight),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => fold(flows, &packet.key, &packet, seen.weight, now),
+            Some(flows) => fold(flows, &packet.key, packet, seen.weight),
             None => Err(LossReason::NoTable),
         },
     };
-    if booked == Err(LossReason::TableFull) {
-        overflow::spill(table, &packet.key, seen.counter());
+    match booked {
+        Ok(true) => count_entry(control, totals),
+        Ok(false) => {}
+        Err(reason) => {
+            if reason == LossReason::TableFull {
+                overflow::spill(table, &packet.key, seen.counter());
+            }
+            return Err(reason);
+        }
     }
-    booked
+    Ok(())
+}
+
+/// Counts a flow entry; at the one where the tables begin to fill, the agent is woken.
+#[inline(always)]
+fn count_entry(control: &Control, totals: &mut GenTotals) {
+    totals.entries += 1;
+    if totals.entries == u64::from(control.early)
+        && let Some(mut entry) = FILLING.reserve(0)
+    {
+        // SAFETY: the helper has no preconditions.
+        entry.write(unsafe { bpf_get_smp_processor_id() });
+        entry.submit(BPF_RB_FORCE_WAKEUP.into());
+    }
 }
 
 /// A UDP packet, or the first fragment of one, from or to port 53.
@@ -152,7 +195,7 @@ fn is_dns(packet: &Packet) -> bool {
 
 /// Sends the first bytes of the payload through the ring buffer.
 #[inline(always)]
-fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
+fn emit_dns(frame: &Linear, packet: &Packet, totals: &mut GenTotals) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         totals.events_lost += 1;
         return;
@@ -164,7 +207,7 @@ fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
     // the event is larger than a program's stack.
     unsafe {
         (*event).key = packet.key;
-        (*event).seen_at = now;
+        (*event).seen_at = Monotonic.exact();
         (*event).payload_len = payload_len;
         (*event).kind = EventKind::Dns as u8;
         (*event).reserved = 0;
@@ -173,21 +216,21 @@ fn emit_dns(frame: &Linear, packet: &Packet, now: u64, totals: &mut GenTotals) {
     entry.submit(0);
 }
 
+/// Returns whether the flow is new.
 #[inline(always)]
 fn fold<K, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
     key: &K,
     packet: &Packet,
     weight: Weight,
-    now: u64,
-) -> Result<(), LossReason> {
+) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
-        flow::fold(unsafe { &mut *stats }, packet, weight, now);
-        return Ok(());
+        flow::fold(unsafe { &mut *stats }, packet, weight, &Monotonic);
+        return Ok(false);
     }
-    let stats = flow::first(packet, weight, now);
-    flows.insert(key, stats, BPF_NOEXIST as u64).map_err(|_| LossReason::TableFull)
+    let stats = flow::first(packet, weight, Monotonic.exact());
+    flows.insert(key, stats, BPF_NOEXIST as u64).map(|()| true).map_err(|_| LossReason::TableFull)
 }
 
 #[inline(always)]

@@ -18,6 +18,8 @@ const OUTER: usize = 2;
 const FIRST_FRAGMENTS: usize = 16_384;
 /// Room for about 13,000 events between two drains.
 const EVENT_BYTES: usize = 4 << 20;
+/// Room for 4,096 CPUs.
+const FILLING_BYTES: usize = 64 << 10;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
 pub type Flows4 = HashMap<FlowKey4, FlowStats, TEMPLATE, NO_PREALLOC>;
@@ -63,6 +65,10 @@ pub static TUNNELLED: PerCpuArray<Tunnelled, 1> = PerCpuArray::new();
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]
 pub static EVENTS: RingBuf<PrefixEvent, EVENT_BYTES> = RingBuf::new();
+
+/// Wakes the agent before a table is full. Of the generation's every CPU one entry at most, so that it never is full.
+#[btf_map]
+pub static FILLING: RingBuf<u32, FILLING_BYTES> = RingBuf::new();
 
 #[btf_map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, FIRST_FRAGMENTS> = LruHashMap::new();

@@ -2,7 +2,9 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TcContext;
-use netspectra_common::wire::{Bytes, MAX_OFFSET};
+use core::mem::MaybeUninit;
+use netspectra_common::abi::FlowKey;
+use netspectra_common::wire::{Bytes, Fragment, MAX_OFFSET, Packet, Segment};
 
 /// Header bytes that an skb's linear part should hold.
 const HEADERS: u32 = 128;
@@ -77,6 +79,50 @@ impl Bytes for Linear {
         // SAFETY: `from..from + N` lies inside `data..end` by the comparison above; any bytes are a valid array.
         Some(unsafe { core::ptr::read_unaligned(from as *const [u8; N]) })
     }
+
+    #[inline(always)]
+    fn pairs<const N: usize>(&self, at: u32) -> Option<[u16; N]> {
+        let from = self.data + at as usize;
+        if at > MAX_OFFSET || at & 1 != 0 || from + 2 * N > self.end {
+            return None;
+        }
+        // SAFETY: `from..from + 2 * N` lies inside `data..end` by the comparison above. A frame begins at an even address:
+        // drivers align the IP header behind the 14 bytes of Ethernet (NET_IP_ALIGN), or the frame itself.
+        Some(unsafe { core::ptr::read(from as *const [u16; N]) })
+    }
+}
+
+/// A fresh packet in `place`.
+///
+/// The key's zeros are written word by word. The compiler makes calls of `memset` of them, which sets one byte at a time.
+#[inline(always)]
+pub fn fresh(place: &mut MaybeUninit<Packet>) -> &mut Packet {
+    const WORDS: usize = size_of::<FlowKey>() / size_of::<u32>();
+    let packet = place.as_mut_ptr();
+    // SAFETY: `packet` is aligned memory for a packet, so its key is inside it.
+    let key = unsafe { &raw mut (*packet).key }.cast::<u32>();
+    for word in 0..WORDS {
+        // SAFETY: the key has this many words and their alignment.
+        let word = unsafe { key.add(word) };
+        // SAFETY: as above.
+        unsafe { word.write_volatile(0) };
+    }
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).l3_len).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).l4_offset).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).l3_end).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).tcp_flags).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).is_segment).write_volatile(false) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).segment).write_volatile(Segment::default()) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).fragment).write(Fragment::No) };
+    // SAFETY: every field is initialised, the key by zeros, which its type allows.
+    unsafe { place.assume_init_mut() }
 }
 
 /// Pulls the headers of an skb into its linear part when they are not there.

@@ -79,10 +79,10 @@ pub fn innermost<C: Tunnels>(ctx: &C, wire_len: u32, packet: &mut Packet) {
     while entered < MAX_TUNNELS && ctx.find() != 0 && ctx.enter() != 0 {
         entered += 1;
     }
-    if entered > 0 {
-        // SAFETY: as above.
-        packet.copy_from(unsafe { &(*tunnelled).packet });
-    }
+    // Also when no tunnel was entered: the verifier then knows nothing more of the packet, and follows what comes next once
+    // and not for every way that leads here.
+    // SAFETY: as above.
+    packet.copy_from(unsafe { &(*tunnelled).packet });
 }
 
 #[unsafe(no_mangle)]

@@ -105,6 +105,7 @@ pub(crate) enum TunnelIdentity {
 #[command(after_help = "Examples:
   netspectra analyze capture.pcap
   netspectra analyze --format json capture.pcapng.gz | jq .ledger
+  netspectra analyze --format json capture.pcap | jq '.dns.rcodes, .http.hosts, .tls.sni'
   netspectra analyze --flows --format csv a.pcap b.pcap > flows.csv      # merged by time
   zcat capture.pcap.gz | netspectra analyze --flows --unidirectional --format ndjson -
   netspectra analyze --tunnel inner overlay.pcap
@@ -141,6 +142,9 @@ pub(crate) struct AnalyzeArgs {
     /// Flows that are tracked at the same time; beyond it the longest silent one is reported early.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) max_flows: u64,
+    /// Do not read payloads: no DNS, HTTP and TLS in the report.
+    #[arg(long)]
+    pub(crate) no_l7: bool,
     /// No progress bar.
     #[arg(long)]
     pub(crate) no_progress: bool,

@@ -31,8 +31,9 @@ pub(crate) struct Capture {
     pub(crate) egress: String,
     /// Whose five-tuple a tunnelled packet is booked to: `outer` or `inner`.
     pub(crate) tunnel: String,
-    /// Flow table entries of each CPU and address family in each generation, 1024 to 16,777,216. Packets of further
-    /// flows are counted without their five-tuple (`table_full`). Kernel memory follows the flows that are there.
+    /// Flow table entries in a generation, shared out to the CPUs (16,384 each at least), 1024 to 16,777,216. A generation
+    /// ends early when a CPU has used half of its share; packets of flows beyond the whole are counted without their
+    /// five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
     /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
     /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`). Read again on SIGHUP.

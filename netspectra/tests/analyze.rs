@@ -254,3 +254,52 @@ fn every_command_has_help_with_examples() {
         assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains("Examples:"), "{command}");
     }
 }
+
+/// An Ethernet frame with an IPv4 UDP datagram between 10.0.0.`src` and 10.0.0.`dst`.
+fn udp(src: (u8, u16), dst: (u8, u16), payload: &[u8]) -> Vec<u8> {
+    let mut f = vec![0u8; 12];
+    f.extend([8, 0, 0x45, 0]);
+    f.extend((28 + payload.len() as u16).to_be_bytes());
+    f.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, src.0, 10, 0, 0, dst.0]);
+    f.extend([src.1, dst.1, 8 + payload.len() as u16, 0].iter().flat_map(|w| w.to_be_bytes()));
+    f.extend(payload);
+    f
+}
+
+#[test]
+fn dns_is_reported_with_its_latency_and_can_be_left_out() {
+    let folder = Folder::new();
+    let message = |id: u8, flags: [u8; 2]| {
+        [&[0, id][..], &flags, &[0, 1, 0, 0, 0, 0, 0, 0], b"\x07example\x03org\0", &[0, 1, 0, 1]].concat()
+    };
+    let (client, server) = ((1, 5000), (2, 53));
+    let frames = vec![
+        (100, 0, udp(client, server, &message(1, [1, 0]))),
+        (100, 5000, udp(client, server, &message(1, [1, 0]))),
+        (100, 20_000, udp(server, client, &message(1, [0x81, 0x83]))),
+        (101, 0, udp(client, server, &message(2, [1, 0]))),
+        (102, 0, udp((1, 5353), (251, 5353), &message(0, [0, 0]))),
+    ];
+    let file = folder.file("dns.pcap", &pcap(1, &frames));
+    let out = analyze(&["--format", "json"], &[&file]);
+    let r: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let dns = &r["dns"];
+    for (field, value) in [
+        ("queries", 3),
+        ("responses", 1),
+        ("repeated_queries", 1),
+        ("answered_queries", 1),
+        ("unanswered_queries", 1),
+        ("distinct_names", 1),
+    ] {
+        assert_eq!(dns[field], value, "{field}");
+    }
+    assert_eq!((&dns["rcodes"]["3"], &dns["names"]["example.org"]), (&1.into(), &3.into()));
+    assert_eq!((&r["mdns"]["queries"], &dns["latency_seconds"]["count"]), (&1.into(), &1.into()));
+    let slowest = &dns["latency_seconds"]["items"][3]["value"];
+    assert!(slowest["low"].as_f64().unwrap() <= 0.02 && slowest["high"].as_f64().unwrap() >= 0.02, "{slowest}");
+    assert!(String::from_utf8(analyze(&[], &[&file]).stdout).unwrap().contains("example.org"));
+    let off = analyze(&["--format", "json", "--no-l7"], &[&file]);
+    let off: Value = serde_json::from_slice(&off.stdout).unwrap();
+    assert_eq!((off.get("dns"), &off["packets"]), (None, &5.into()));
+}

@@ -151,3 +151,98 @@ fn malformed_captures_give_the_frames_that_could_be_read() {
         totals_are_equal(&file, &truth, false);
     }
 }
+
+/// The dissector reports a response when all of its body was captured; in these the capture ends first.
+const RESPONSES_WITHOUT_THEIR_END: [&str; 2] =
+    ["PcapPlusPlus-many-protocols.pcap", "zeek-gtp1_gn_normal_incl_fragmentation.pcap"];
+
+/// The truth's rows of a section as columns by name; a row that has no value there is left out.
+fn tally(
+    truth: &Value,
+    section: &str,
+    column: &str,
+    keep: impl Fn(&dyn Fn(&str) -> String) -> bool,
+) -> BTreeMap<String, u64> {
+    let columns: Vec<&str> =
+        truth[format!("{section}_columns")].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut counts = BTreeMap::new();
+    for row in truth[section].as_array().into_iter().flatten() {
+        let cell = |name: &str| {
+            let at = columns.iter().position(|c| *c == name).unwrap();
+            row[at].as_str().unwrap_or_default().to_owned()
+        };
+        if keep(&cell) {
+            // Several messages of one frame are in one row.
+            for value in cell(column).split(',').filter(|v| !v.is_empty()) {
+                *counts.entry(value.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn ours(report: &Value, pointer: &str) -> BTreeMap<String, u64> {
+    serde_json::from_value(report.pointer(pointer).unwrap().clone()).unwrap()
+}
+
+fn applications_are_equal(folder_name: &str) {
+    let Some(folder) = folder(folder_name) else { return };
+    for (file, truth) in with_truth(&folder) {
+        let out = analyze(&["--format", "json"], &file);
+        let Ok(report) = serde_json::from_slice::<Value>(&out.stdout) else { continue };
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let expected = |field: &str| truth["dns_summary"][field].as_u64().unwrap_or(0);
+        assert_eq!(report["dns"]["queries"], expected("queries"), "{name}: queries");
+        assert_eq!(report["dns"]["responses"], expected("responses"), "{name}: responses");
+        let rcodes = truth["dns_summary"]["rcodes"].as_object().cloned().unwrap_or_default();
+        let rcodes: BTreeMap<String, u64> = serde_json::from_value(Value::Object(rcodes)).unwrap();
+        assert_eq!(ours(&report, "/dns/rcodes"), rcodes, "{name}: response codes");
+        let is_query = |cell: &dyn Fn(&str) -> String| cell("column_protocol") == "DNS" && cell("is_response") == "0";
+        assert_eq!(ours(&report, "/dns/names"), tally(&truth, "dns", "qname", is_query), "{name}: names");
+        // What is no TCP is SSDP.
+        let is_http = |cell: &dyn Fn(&str) -> String| !cell("tcp_stream").is_empty();
+        for (pointer, column) in
+            [("/http/methods", "method"), ("/http/hosts", "host"), ("/http/status_codes", "status")]
+        {
+            let (ours, expected) = (ours(&report, pointer), tally(&truth, "http", column, is_http));
+            if column == "status" && RESPONSES_WITHOUT_THEIR_END.contains(&name) {
+                assert!(expected.iter().all(|(code, n)| ours.get(code) >= Some(n)), "{name}: {ours:?} {expected:?}");
+            } else {
+                assert_eq!(ours, expected, "{name}: {pointer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dns_and_http_of_basic_captures_equal_an_independent_dissector() {
+    applications_are_equal("basic");
+}
+
+#[test]
+fn dns_and_http_of_deep_captures_equal_an_independent_dissector() {
+    applications_are_equal("deep");
+}
+
+#[test]
+fn dns_and_http_of_pcapng_captures_equal_an_independent_dissector() {
+    applications_are_equal("pcapng");
+}
+
+/// No truth says what TLS says; these were counted by hand, from the bytes of the captures.
+#[test]
+fn tls_and_quic_hellos_of_captures_are_read() {
+    let Some(folder) = folder("basic") else { return };
+    let find = |name: &str| {
+        let place = ["basic", "deep", "pcapng", "malformed"].map(|f| folder.with_file_name(f).join(name));
+        let file = place.into_iter().find(|p| p.exists()).unwrap_or_else(|| panic!("no capture `{name}`"));
+        serde_json::from_slice::<Value>(&analyze(&["--format", "json"], &file).stdout).unwrap()["tls"].clone()
+    };
+    let tls = find("PcapPlusPlus-tls2.pcap");
+    assert_eq!((&tls["client_hellos"], &tls["server_hellos"]), (&323.into(), &294.into()));
+    let tls = find("zeek-curl-8.1.2-dev-http3-www-google-de.pcap");
+    assert_eq!((&tls["quic_client_hellos"], &tls["sni"]["www.google.de"]), (&1.into(), &1.into()));
+    assert_eq!(tls["versions"]["TLS 1.3"], 1);
+    let tls = find("tcpdump-quic_vn.pcap");
+    assert_eq!((&tls["sni"]["localhost"], &tls["alpn"]["h3"]), (&1.into(), &1.into()));
+}

@@ -5,6 +5,7 @@ pub mod pcap;
 pub mod xdp;
 
 use crate::generation::Generation;
+use std::os::fd::OwnedFd;
 
 /// Why a source ended early.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,11 @@ pub trait Source: Send {
     /// # Errors
     /// What was counted before stays valid; a later call may return it.
     fn generation(&mut self) -> Result<Option<Generation>, SourceError>;
+
+    /// A descriptor that becomes readable when the current generation should end at once; `None`: it never should.
+    fn wake(&self) -> Option<OwnedFd> {
+        None
+    }
 
     /// The last generation returned is safe elsewhere: its memory may be used again.
     ///

@@ -3,6 +3,7 @@
 use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
 use super::{Source, SourceError};
 use crate::generation::Generation;
+use crate::payload::{PayloadStats, Payloads};
 use crate::rules::{Rule, RuleError, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
@@ -111,6 +112,18 @@ impl PcapSource {
     pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), RuleError> {
         self.table.set_rules(UserRules::new(rules)?);
         Ok(())
+    }
+
+    /// Has `payloads` read what packets carry.
+    #[must_use]
+    pub fn reading_payloads(mut self, payloads: Payloads) -> Self {
+        self.table.read_payloads(payloads);
+        self
+    }
+
+    /// What happened to payloads, when they are read.
+    pub fn payload_stats(&self) -> Option<PayloadStats> {
+        self.table.payload_stats()
     }
 
     /// Bytes read of all files and, where all sizes are known, their sum.
@@ -231,16 +244,17 @@ impl Source for PcapSource {
         let start = self.start.unwrap_or_default();
         self.start = next;
         self.ended = next.is_none();
+        let observed = self.table.drain_observed(self.ended);
         let (flows, totals) = self.table.drain();
         let overflow = self.table.drain_overflow();
-        let dns = self.table.drain_dns();
         Ok(Some(Generation {
             start,
             end: start.plus(GENERATION),
             flows,
             totals,
             overflow,
-            dns,
+            payloads: Vec::new(),
+            observed,
             interfaces: self.interfaces.clone(),
             last: self.ended,
         }))

@@ -32,6 +32,8 @@ async fn flows_as_json() {
         "ether_type": 0x86dd, "icmp_type": null, "icmp_code": null, "vlan": 7, "inner_vlan": null, "tunnel": null,
         "tunnel_id": null, "packets": 10, "bytes": 1_000, "l3_bytes": 860, "reverse_packets": 8,
         "reverse_bytes": 9_000, "reverse_l3_bytes": 8_888, "tcp_flags": 0x1b, "reverse_tcp_flags": 0x12,
+        "retransmitted": 1, "reverse_retransmitted": 2, "out_of_order": 3, "reverse_out_of_order": 4,
+        "zero_windows": 5, "reverse_zero_windows": 6, "server_rtt_us": 700, "client_rtt_us": null,
         "first_seen": "2026-01-31T12:00:00.000000000Z", "last_seen": "2026-01-31T12:00:01.000000005Z",
         "flow_start": "2026-01-31T12:00:00.000000000Z", "state": "closed", "end_reason": "fin",
         "initiator_by": "syn", "node": "edge,1", "iface": "eth0", "flow_id": "0000000000000abc",
@@ -50,8 +52,9 @@ async fn flows_as_csv() {
     assert_eq!(reply.header("netspectra-next-cursor").map(str::len), Some(106));
     let expected = "src_ip,dst_ip,src_port,dst_port,proto,ether_type,icmp_type,icmp_code,vlan,inner_vlan,tunnel,\
         tunnel_id,packets,bytes,l3_bytes,reverse_packets,reverse_bytes,reverse_l3_bytes,tcp_flags,reverse_tcp_flags,\
-        first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id\r\n\
-        10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,2026-01-31T12:00:00.000000000Z,\
+        retransmitted,reverse_retransmitted,out_of_order,reverse_out_of_order,zero_windows,reverse_zero_windows,\
+        server_rtt_us,client_rtt_us,first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id\r\n\
+        10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,1,2,3,4,5,6,700,,2026-01-31T12:00:00.000000000Z,\
         2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc\r\n";
     assert_eq!(reply.text(), expected);
 }

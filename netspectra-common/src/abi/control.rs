@@ -14,8 +14,8 @@ pub struct Control {
     pub cpus: u32,
     /// 1: emit [`super::PrefixEvent`]s; 0: none.
     pub events: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// When a CPU has made this many flow entries in a generation it asks for the generation's end; 0: never.
+    pub early: u32,
 }
 
 const _: () = assert!(size_of::<Control>() == 16);

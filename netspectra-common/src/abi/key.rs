@@ -51,10 +51,13 @@ impl Obs {
     }
 }
 
+/// `src_port` of an ICMP or ICMPv6 key whose type and code are not known: not captured, or in a fragment that was not seen.
+pub const ICMP_UNKNOWN: u16 = 0xffff;
+
 /// One direction of a flow: the packet's five-tuple, where it was seen, and its tags.
 ///
-/// Ports are in host order. For ICMP and ICMPv6 `src_port` is 0 and `dst_port` is `type << 8 | code`. For protocols
-/// without ports both are 0.
+/// Ports are in host order. For ICMP and ICMPv6 `src_port` is 0 and `dst_port` is `type << 8 | code`, or `src_port` is
+/// [`ICMP_UNKNOWN`] and `dst_port` 0. For protocols without ports both are 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowKey {

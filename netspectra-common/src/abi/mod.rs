@@ -9,18 +9,24 @@ mod key;
 mod overflow;
 mod reason;
 mod rules;
+mod sequence;
 mod stats;
 mod totals;
 
 pub use control::{Control, SLOTS};
 pub use event::{EventKind, PREFIX_LEN, PrefixEvent};
-pub use key::{Direction, Family, FlowKey, FlowKey4, Obs, VLAN_PRESENT};
+pub use key::{Direction, Family, FlowKey, FlowKey4, ICMP_UNKNOWN, Obs, VLAN_PRESENT};
 pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
 };
 pub use reason::LossReason;
 pub use rules::{MAX_RULE_NETS, MAX_RULES, NetMasks, RULE_NET_HEAD, RULE_NET_KEY, RULE_SETS, RuleSet};
-pub use stats::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, FlowStats, TCP_FLAGS_MASK};
+pub(crate) use sequence::micros_up;
+pub use sequence::{Continuation, MAX_WINDOW, seq_ahead};
+pub use stats::{
+    FLAG_FIRST_SEQ, FLAG_FOLLOWED, FLAG_GAP, FLAG_OPENS, FLAG_SYN_ACK_SEEN, FLAG_SYN_AGAIN, FLAG_SYN_SEEN, FlowStats,
+    TCP_FLAGS_MASK,
+};
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
@@ -48,6 +54,8 @@ pub mod maps {
     pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] entries.
+    pub const FILLING: &str = "FILLING";
     /// Ring buffer of [`super::PrefixEvent`].
     pub const EVENTS: &str = "EVENTS";
 }

@@ -2,12 +2,25 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The TCP flag bits of [`FlowStats::tcp_flags`]: FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE.
 pub const TCP_FLAGS_MASK: u16 = 0x01ff;
+/// In [`FlowStats::tcp_flags`]: [`FlowStats::mark`] is the sequence number of the first segment that takes any.
+pub const FLAG_FIRST_SEQ: u16 = 0x0200;
+/// In [`FlowStats::tcp_flags`]: sequence numbers jumped forward, last at [`FlowStats::gap_at`].
+pub const FLAG_GAP: u16 = 0x0400;
+/// In [`FlowStats::tcp_flags`]: [`FlowStats::next_seq`] is known.
+pub const FLAG_FOLLOWED: u16 = 0x0800;
+/// In [`FlowStats::tcp_flags`]: the first packet was a SYN, with or without ACK; [`FlowStats::mark`] is the ACK delay.
+pub const FLAG_OPENS: u16 = 0x1000;
+/// In [`FlowStats::tcp_flags`]: a SYN came more than once.
+pub const FLAG_SYN_AGAIN: u16 = 0x2000;
 /// In [`FlowStats::tcp_flags`]: a SYN without ACK was among the packets.
 pub const FLAG_SYN_SEEN: u16 = 0x4000;
 /// In [`FlowStats::tcp_flags`]: a SYN with ACK was among the packets.
 pub const FLAG_SYN_ACK_SEEN: u16 = 0x8000;
 
 /// What is counted of one [`super::FlowKey`] in one generation on one CPU.
+///
+/// 56 bytes: with the 48-byte header of a hash element and a 16-byte key the kernel's allocation stays in its 128-byte
+/// class.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowStats {
@@ -17,26 +30,44 @@ pub struct FlowStats {
     pub bytes: u64,
     /// L3 bytes: as the outermost IP header states them.
     pub l3_bytes: u64,
-    /// First packet; nanoseconds. `CLOCK_MONOTONIC` in the kernel, Unix time once the agent has converted it.
+    /// First packet, exact; nanoseconds. `CLOCK_MONOTONIC` in the kernel, Unix time once the agent has converted it.
     pub first_seen: u64,
-    /// Last packet; same clock.
+    /// Last packet; same clock. In the kernel up to one tick (1 to 10 ms) early, never before `first_seen`.
     pub last_seen: u64,
-    /// OR of TCP flags, [`FLAG_SYN_SEEN`], [`FLAG_SYN_ACK_SEEN`].
+    /// OR of TCP flags and of this module's `FLAG_` bits.
     pub tcp_flags: u16,
-    /// Zero.
-    pub reserved: [u8; 6],
+    /// TCP segments that repeat sequence numbers already seen. Stays at its highest value.
+    pub retransmitted: u16,
+    /// TCP segments that fill a gap in the sequence right after it appeared. Stays at its highest value.
+    pub out_of_order: u16,
+    /// TCP segments, without SYN, FIN, RST, that announce a window of 0. Stays at its highest value.
+    pub zero_windows: u8,
+    /// When the sequence last jumped forward, if [`FLAG_GAP`]: the clock in units of 2^20 ns, modulo 2^8.
+    pub gap_at: u8,
+    /// The sequence number after the highest one seen, if [`FLAG_FOLLOWED`].
+    pub next_seq: u32,
+    /// If [`FLAG_OPENS`]: microseconds, rounded up, from the SYN to the first ACK without SYN; 0 while there was none. If
+    /// [`FLAG_FIRST_SEQ`]: the sequence number of the first segment that takes any. Else 0.
+    pub mark: u32,
 }
 
-const _: () = assert!(size_of::<FlowStats>() == 48);
+const _: () = assert!(size_of::<FlowStats>() == 56);
 
 impl FlowStats {
-    /// Adds `other`, the same key counted elsewhere (another CPU, another generation).
+    /// Adds `other`, the same key counted on another CPU in the same generation. Commutative.
     pub fn merge(&mut self, other: &Self) {
-        self.packets = self.packets.wrapping_add(other.packets);
-        self.bytes = self.bytes.wrapping_add(other.bytes);
-        self.l3_bytes = self.l3_bytes.wrapping_add(other.l3_bytes);
-        self.first_seen = self.first_seen.min(other.first_seen);
-        self.last_seen = self.last_seen.max(other.last_seen);
-        self.tcp_flags |= other.tcp_flags;
+        let order = |s: &Self| (s.first_seen, s.last_seen, s.next_seq, s.mark, s.tcp_flags);
+        let (early, late) = if order(other) < order(self) { (*other, *self) } else { (*self, *other) };
+        *self = Self {
+            packets: early.packets.wrapping_add(late.packets),
+            bytes: early.bytes.wrapping_add(late.bytes),
+            l3_bytes: early.l3_bytes.wrapping_add(late.l3_bytes),
+            last_seen: early.last_seen.max(late.last_seen),
+            retransmitted: early.retransmitted.saturating_add(late.retransmitted),
+            out_of_order: early.out_of_order.saturating_add(late.out_of_order),
+            zero_windows: early.zero_windows.saturating_add(late.zero_windows),
+            ..early
+        };
+        self.follow_on(&late, late.first_seen >= early.last_seen);
     }
 }

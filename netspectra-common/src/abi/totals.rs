@@ -75,11 +75,13 @@ pub struct GenTotals {
     pub events_lost: u64,
     /// Later fragments whose first fragment was not seen: booked to their addresses with ports 0.
     pub orphan_fragments: u64,
+    /// Entries made in this CPU's flow tables.
+    pub entries: u64,
     /// Frame sizes, see [`size_bin`].
     pub sizes: [u64; SIZE_BINS],
 }
 
-const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 16 + 8 * SIZE_BINS);
+const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 24 + 8 * SIZE_BINS);
 
 #[cfg(test)]
 mod tests {

@@ -1,28 +1,21 @@
 //! Folds parsed packets into flow counters, the same way in the kernel and in user space.
 
+mod clock;
 mod fragment;
 mod overflow;
 mod rules;
+mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use fragment::{FRAGMENT_TIMEOUT_NS, FragmentKey, FragmentValue, Fragments};
 pub use overflow::{cell, mix64, prefix_hash, prefix_of, register, source_hash, spill};
 pub use rules::{RuleNets, admits, net_key};
 
-use crate::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, FlowKey, FlowKey4, FlowStats};
-use crate::wire::{Fragment, Packet};
+pub use clock::{At, Clock};
 
-const SYN: u16 = 0x02;
-const ACK: u16 = 0x10;
-
-/// The TCP part of [`FlowStats::tcp_flags`] that one packet with these flags contributes.
-#[inline(always)]
-pub fn flag_bits(tcp_flags: u16) -> u16 {
-    match tcp_flags & (SYN | ACK) {
-        SYN => tcp_flags | FLAG_SYN_SEEN,
-        both if both == SYN | ACK => tcp_flags | FLAG_SYN_ACK_SEEN,
-        _ => tcp_flags,
-    }
-}
+use crate::abi::{Family, FlowKey, FlowKey4, FlowStats, ICMP_UNKNOWN};
+use crate::wire::{Fragment, Packet, proto};
 
 /// What one frame, or one segmentation-offload super-packet, amounts to on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +33,7 @@ impl Weight {
         Self { packets: 1, bytes: wire_len as u64 }
     }
 
-    /// L3 bytes of `packet`: as its header states them, or, for a super-packet, the wire bytes less the link headers.
+    /// L3 bytes of a packet: as its header states them, or, for a super-packet, the wire bytes less the link headers.
     #[inline(always)]
     fn l3_bytes(self, packet: &Packet) -> u64 {
         if self.packets == 1 {
@@ -54,54 +47,63 @@ impl Weight {
 /// The counters of a flow's first packet; `now` is in nanoseconds of the table's clock.
 #[inline(always)]
 pub fn first(packet: &Packet, weight: Weight, now: u64) -> FlowStats {
-    FlowStats {
+    let mut stats = FlowStats {
         packets: weight.packets,
         bytes: weight.bytes,
         l3_bytes: weight.l3_bytes(packet),
         first_seen: now,
         last_seen: now,
-        tcp_flags: flag_bits(packet.tcp_flags),
-        reserved: [0; 6],
-    }
+        ..FlowStats::default()
+    };
+    tcp::open(&mut stats, packet);
+    stats
 }
 
 /// Folds one more packet into `stats`.
 ///
-/// Captures may be out of order, so both ends of the interval move. Counters wrap at 2^64. Cost: no allocation.
+/// The exact clock is read only for a packet whose time is part of a measurement. Captures may be out of order, so both
+/// ends of the interval move. Counters wrap at 2^64. Cost: no allocation.
 #[inline(always)]
-pub fn fold(stats: &mut FlowStats, packet: &Packet, weight: Weight, now: u64) {
+pub fn fold<C: Clock>(stats: &mut FlowStats, packet: &Packet, weight: Weight, clock: &C) {
     stats.packets = stats.packets.wrapping_add(weight.packets);
     stats.bytes = stats.bytes.wrapping_add(weight.bytes);
     stats.l3_bytes = stats.l3_bytes.wrapping_add(weight.l3_bytes(packet));
+    let now = tcp::fold(stats, packet, clock);
     if now > stats.last_seen {
         stats.last_seen = now;
     }
-    if now < stats.first_seen {
+    if now < stats.first_seen && !C::COARSE_IS_EARLY {
+        tcp::not_first(stats);
         stats.first_seen = now;
     }
-    stats.tcp_flags |= flag_bits(packet.tcp_flags);
 }
 
 /// Books a fragment to its datagram's flow: a first one is remembered, a later one gets the first one's ports.
 ///
-/// Returns true for a later fragment whose first one is not known: it keeps ports 0 and is counted as an orphan.
+/// Returns true for a later fragment whose first one is not known: it keeps ports 0 (an ICMP
+/// one an unknown type) and is counted as an orphan.
 #[inline(always)]
-pub fn resolve_fragment<F: Fragments>(packet: &mut Packet, fragments: &mut F, now: u64) -> bool {
+pub fn resolve_fragment<F: Fragments, C: Clock>(packet: &mut Packet, fragments: &mut F, clock: &C) -> bool {
     match packet.fragment {
         Fragment::No => false,
         Fragment::First(id) => {
-            let value = FragmentValue::of(&packet.key, now);
+            let value = FragmentValue::of(&packet.key, clock.exact());
             fragments.remember(&FragmentKey::of(&packet.key, id), &value);
             false
         }
         Fragment::Later(id) => match fragments.recall(&FragmentKey::of(&packet.key, id)) {
-            Some(first) if now.saturating_sub(first.seen_at) <= FRAGMENT_TIMEOUT_NS => {
+            Some(first) if clock.exact().saturating_sub(first.seen_at) <= FRAGMENT_TIMEOUT_NS => {
                 packet.key.proto = first.proto;
                 packet.key.src_port = first.src_port;
                 packet.key.dst_port = first.dst_port;
                 false
             }
-            _ => true,
+            _ => {
+                if matches!(packet.key.proto, proto::ICMP | proto::ICMPV6) {
+                    packet.key.src_port = ICMP_UNKNOWN;
+                }
+                true
+            }
         },
     }
 }

@@ -1,4 +1,4 @@
-use super::{FlowKey, FlowStats, Ledger, Nanos};
+use super::{FlowKey, FlowStats, Ledger, Nanos, Observed};
 use crate::abi::{SIZE_BINS, size_bin_range};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -93,14 +93,14 @@ pub struct Manifest {
     pub last: bool,
 }
 
-/// A DNS message whose prefix was seen.
+/// A datagram whose first bytes were seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsSeen {
+pub struct PayloadSeen {
     /// When.
     pub at: Nanos,
     /// The packet's flow.
     pub key: FlowKey,
-    /// The message, as far as it was captured.
+    /// The payload, as far as it was captured.
     pub prefix: Vec<u8>,
     /// Its length in the packet, bytes.
     pub len: u32,
@@ -111,8 +111,20 @@ pub struct DnsSeen {
 pub enum BusMessage {
     /// Flows.
     Chunk(Arc<Chunk>),
-    /// Hints, never counts.
-    Dns(Arc<Vec<DnsSeen>>),
+    /// First bytes of datagrams, to be dissected: hints, never counts.
+    Payload {
+        /// The generation.
+        of: GenerationId,
+        /// What was seen.
+        seen: Arc<Vec<PayloadSeen>>,
+    },
+    /// What was dissected where the packets were; hints as well.
+    Observed {
+        /// The generation.
+        of: GenerationId,
+        /// What was said.
+        said: Arc<Vec<Observed>>,
+    },
     /// End of a generation.
     Manifest(Arc<Manifest>),
 }

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod message;
+mod observation;
 mod record;
 mod rollup;
 mod time;
@@ -9,7 +10,13 @@ mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
 pub use ledger::{Ledger, LedgerEntry};
-pub use message::{BusMessage, Chunk, ChunkId, DnsSeen, FlowDelta, GenerationId, Interface, Manifest, SizeHistogram};
+pub use message::{
+    BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+};
+pub use observation::{
+    DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
+    TlsServer, tls_version_name,
+};
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
 pub use time::{Nanos, TimeParseError, TimeRange, parse_duration};

@@ -152,6 +152,24 @@ pub struct FlowRecord {
     pub tcp_flags: u16,
     /// OR of the responder's TCP flags.
     pub reverse_tcp_flags: u16,
+    /// Initiator's TCP segments that repeat sequence numbers already seen.
+    pub retransmitted: u64,
+    /// Responder's.
+    pub reverse_retransmitted: u64,
+    /// Initiator's TCP segments that fill a gap in the sequence right after it appeared.
+    pub out_of_order: u64,
+    /// Responder's.
+    pub reverse_out_of_order: u64,
+    /// Initiator's TCP segments that announce a window of 0.
+    pub zero_windows: u64,
+    /// Responder's.
+    pub reverse_zero_windows: u64,
+    /// Microseconds from the SYN to the SYN+ACK: the network between observation point and responder, and its answering.
+    /// `None` where one of them was not seen, or the SYN came twice (Karn). The flow's, in each of its records.
+    pub server_rtt_us: Option<u32>,
+    /// Microseconds from the SYN+ACK to the initiator's ACK. `None` where one of them was not seen, or the SYN+ACK came
+    /// twice. The flow's, in each of its records.
+    pub client_rtt_us: Option<u32>,
     /// First packet of this record.
     pub first_seen: Nanos,
     /// Last packet of this record.
@@ -174,8 +192,16 @@ impl FlowRecord {
     /// Times are the whole record's, because a record does not keep them by direction.
     /// What only the initiator's packets say (ICMP type and code) the responder's record does not have.
     pub fn unidirectional(&self) -> impl Iterator<Item = Self> {
-        let forward =
-            Self { reverse_packets: 0, reverse_bytes: 0, reverse_l3_bytes: 0, reverse_tcp_flags: 0, ..self.clone() };
+        let forward = Self {
+            reverse_packets: 0,
+            reverse_bytes: 0,
+            reverse_l3_bytes: 0,
+            reverse_tcp_flags: 0,
+            reverse_retransmitted: 0,
+            reverse_out_of_order: 0,
+            reverse_zero_windows: 0,
+            ..self.clone()
+        };
         let backward = Self {
             src_ip: self.dst_ip,
             dst_ip: self.src_ip,
@@ -187,6 +213,9 @@ impl FlowRecord {
             bytes: self.reverse_bytes,
             l3_bytes: self.reverse_l3_bytes,
             tcp_flags: self.reverse_tcp_flags,
+            retransmitted: self.reverse_retransmitted,
+            out_of_order: self.reverse_out_of_order,
+            zero_windows: self.reverse_zero_windows,
             ..forward.clone()
         };
         [forward, backward].into_iter().filter(|r| r.packets > 0)
@@ -218,6 +247,14 @@ impl Serialize for FlowRecord {
         s.serialize_field("reverse_l3_bytes", &self.reverse_l3_bytes)?;
         s.serialize_field("tcp_flags", &self.tcp_flags)?;
         s.serialize_field("reverse_tcp_flags", &self.reverse_tcp_flags)?;
+        s.serialize_field("retransmitted", &self.retransmitted)?;
+        s.serialize_field("reverse_retransmitted", &self.reverse_retransmitted)?;
+        s.serialize_field("out_of_order", &self.out_of_order)?;
+        s.serialize_field("reverse_out_of_order", &self.reverse_out_of_order)?;
+        s.serialize_field("zero_windows", &self.zero_windows)?;
+        s.serialize_field("reverse_zero_windows", &self.reverse_zero_windows)?;
+        s.serialize_field("server_rtt_us", &self.server_rtt_us)?;
+        s.serialize_field("client_rtt_us", &self.client_rtt_us)?;
         s.serialize_field("first_seen", &self.first_seen.to_string())?;
         s.serialize_field("last_seen", &self.last_seen.to_string())?;
         s.serialize_field("flow_start", &self.flow_start.to_string())?;
@@ -261,6 +298,14 @@ mod tests {
             reverse_l3_bytes: 172,
             tcp_flags: 0x1b,
             reverse_tcp_flags: 0x12,
+            retransmitted: 1,
+            reverse_retransmitted: 2,
+            out_of_order: 3,
+            reverse_out_of_order: 4,
+            zero_windows: 5,
+            reverse_zero_windows: 6,
+            server_rtt_us: Some(700),
+            client_rtt_us: None,
             first_seen: Nanos(1_709_164_800_000_000_001),
             last_seen: Nanos(1_709_164_801_500_000_000),
             flow_start: Nanos(1_709_164_800_000_000_000),
@@ -280,7 +325,9 @@ mod tests {
              \"ether_type\":2048,\"icmp_type\":8,\"icmp_code\":null,\"vlan\":7,\"inner_vlan\":null,\
              \"tunnel\":\"vxlan\",\"tunnel_id\":5,\"packets\":3,\"bytes\":300,\"l3_bytes\":258,\
              \"reverse_packets\":2,\"reverse_bytes\":200,\"reverse_l3_bytes\":172,\"tcp_flags\":27,\
-             \"reverse_tcp_flags\":18,\"first_seen\":\"2024-02-29T00:00:00.000000001Z\",\
+             \"reverse_tcp_flags\":18,\"retransmitted\":1,\"reverse_retransmitted\":2,\"out_of_order\":3,\
+             \"reverse_out_of_order\":4,\"zero_windows\":5,\"reverse_zero_windows\":6,\"server_rtt_us\":700,\
+             \"client_rtt_us\":null,\"first_seen\":\"2024-02-29T00:00:00.000000001Z\",\
              \"last_seen\":\"2024-02-29T00:00:01.500000000Z\",\"flow_start\":\"2024-02-29T00:00:00.000000000Z\",\
              \"state\":\"timed_out\",\"end_reason\":\"idle_timeout\",\"initiator_by\":\"first_packet\",\
              \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\"}"
@@ -302,6 +349,9 @@ mod tests {
         assert_eq!((back.src_ip, back.dst_ip), (both.dst_ip, both.src_ip));
         assert_eq!((back.src_port, back.dst_port), (443, 50_000));
         assert_eq!((back.packets, back.bytes, back.l3_bytes, back.tcp_flags), (2, 200, 172, 0x12));
+        assert_eq!((there.retransmitted, there.reverse_retransmitted, there.reverse_out_of_order), (1, 0, 0));
+        assert_eq!((back.retransmitted, back.out_of_order, back.zero_windows), (2, 4, 6));
+        assert_eq!((back.reverse_zero_windows, back.server_rtt_us), (0, Some(700)));
         assert_eq!((back.reverse_packets, back.reverse_l3_bytes, back.icmp_type), (0, 0, None));
         assert_eq!((back.flow_id, back.first_seen, back.state), (both.flow_id, both.first_seen, both.state));
     }

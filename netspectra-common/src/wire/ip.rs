@@ -60,6 +60,8 @@ pub(super) fn parse_v6<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
     // 0 with more bytes behind it: a jumbogram (RFC 2675) or segmentation offload.
     let l3_len = if payload == 0 { wire_len.saturating_sub(at).max(40) } else { 40 + payload };
     let end = at + l3_len;
+    packet.l3_len = l3_len;
+    packet.l3_end = end;
 
     let mut next = h[6];
     let mut offset = at + 40;

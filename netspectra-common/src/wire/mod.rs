@@ -10,6 +10,7 @@ mod ip;
 mod l2;
 mod l4;
 pub mod link;
+mod plain;
 mod tunnel;
 
 #[cfg(test)]
@@ -17,7 +18,8 @@ mod tests;
 
 pub use bytes::{Bytes, MAX_OFFSET};
 pub use l2::ethertype;
-pub use l4::proto;
+pub use l4::{measure, proto};
+pub use plain::parse_plain;
 pub use tunnel::{Inside, MAX_TUNNELS, Tunnel, enter, innermost, inside};
 
 use crate::abi::{FlowKey, LossReason};
@@ -34,6 +36,17 @@ pub enum Fragment {
     Later(u32),
 }
 
+/// A TCP segment whose whole fixed header was captured, in a packet that is no fragment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number.
+    pub seq: u32,
+    /// Payload as the IP header states it, bytes.
+    pub payload: u32,
+    /// Window field, not scaled.
+    pub window: u16,
+}
+
 /// What the headers of a frame say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -47,11 +60,22 @@ pub struct Packet {
     pub l3_end: u32,
     /// TCP flags (nine bits), 0 otherwise.
     pub tcp_flags: u16,
+    /// Whether [`measure`] found a segment.
+    pub is_segment: bool,
+    /// The TCP segment, zeros when it cannot be measured. No `Option`: its empty case has bytes of no value, which the
+    /// kernel's verifier takes for whatever is in the register.
+    pub segment: Segment,
     /// Fragmentation.
     pub fragment: Fragment,
 }
 
 impl Packet {
+    /// The TCP segment, when it can be measured.
+    #[inline(always)]
+    pub fn measured(&self) -> Option<&Segment> {
+        if self.is_segment { Some(&self.segment) } else { None }
+    }
+
     /// Makes it a packet of which nothing is known yet, as [`Packet::default`] is.
     ///
     /// Word by word and hidden from the compiler, which for the kernel makes byte-wise loops of copies and zeros. The same
@@ -64,6 +88,10 @@ impl Packet {
         self.l4_offset = core::hint::black_box(0);
         self.l3_end = core::hint::black_box(0);
         self.tcp_flags = core::hint::black_box(0);
+        self.is_segment = core::hint::black_box(false);
+        self.segment.seq = core::hint::black_box(0);
+        self.segment.payload = core::hint::black_box(0);
+        self.segment.window = core::hint::black_box(0);
         self.fragment = Fragment::No;
     }
 
@@ -76,6 +104,10 @@ impl Packet {
         self.l4_offset = core::hint::black_box(from.l4_offset);
         self.l3_end = core::hint::black_box(from.l3_end);
         self.tcp_flags = core::hint::black_box(from.tcp_flags);
+        self.is_segment = core::hint::black_box(from.is_segment);
+        self.segment.seq = core::hint::black_box(from.segment.seq);
+        self.segment.payload = core::hint::black_box(from.segment.payload);
+        self.segment.window = core::hint::black_box(from.segment.window);
         self.fragment = from.fragment;
     }
 }

@@ -57,7 +57,9 @@ fn l4(flags: u8) -> Vec<u8> {
 
 fn parse(data: &[u8]) -> Result<Packet, LossReason> {
     let mut packet = Packet::default();
-    parse_ethernet(&data, data.len() as u32, &mut packet).map(|()| packet)
+    parse_ethernet(&data, data.len() as u32, &mut packet)?;
+    measure(&data, &mut packet);
+    Ok(packet)
 }
 
 fn ports(p: &Packet) -> (u8, u16, u16) {
@@ -72,6 +74,35 @@ fn ipv4_gives_addresses_ports_and_flags() {
     assert_eq!(p.key.src[4..], [0; 12]);
     assert_eq!(ports(&p), (6, 1000, 2000));
     assert_eq!((p.tcp_flags, p.l3_len, p.l4_offset, p.l3_end), (0x12, 40, 34, 54));
+}
+
+#[test]
+fn a_tcp_segment_is_measured_as_far_as_its_header_is_there_and_never_guessed() {
+    let mut t = l4(0x18);
+    t[4..8].copy_from_slice(&0xdead_beef_u32.to_be_bytes());
+    t[12] = 0x60;
+    t[14..16].copy_from_slice(&513u16.to_be_bytes());
+    t.extend([0; 4 + 11]);
+    let whole = frame(0x0800, &ipv4(6, &t));
+    let segment = Some(Segment { seq: 0xdead_beef, payload: 11, window: 513 });
+    let measured = |data: &[u8]| parse(data).unwrap().measured().copied();
+    assert_eq!(measured(&whole), segment);
+    assert_eq!(measured(&frame(0x86dd, &ipv6(6, &t))), segment);
+    let padded = [&whole[..], &[0; 9]].concat();
+    assert_eq!(measured(&padded), segment, "padding is no payload");
+    for captured in 34..whole.len() {
+        let p = parse(&whole[..captured]).unwrap();
+        // Sequence number, offset, flags and window are in the header's first 16 bytes.
+        assert_eq!(p.measured().copied(), segment.filter(|_| captured >= 34 + 16), "{captured} bytes");
+        assert_eq!(p.tcp_flags, if captured >= 34 + 14 { 0x18 } else { 0 }, "{captured} bytes");
+    }
+    for (offset, name) in [(0x40, "shorter than a header"), (0xf0, "longer than the packet")] {
+        t[12] = offset;
+        assert_eq!(measured(&frame(0x0800, &ipv4(6, &t))), None, "{name}");
+    }
+    t[12] = 0x50;
+    assert_eq!(measured(&frame(0x0800, &ipv4_with(6, 5, 0x2000, &t))), None, "a first fragment");
+    assert_eq!(measured(&frame(0x0800, &ipv4(17, &t))), None, "not TCP");
 }
 
 #[test]
@@ -250,6 +281,33 @@ fn the_inside_of_tunnels_is_found() {
 }
 
 proptest! {
+    #[test]
+    fn the_short_way_says_what_the_long_one_says(
+        changes in prop::collection::vec((12usize..60, any::<u8>()), 0..4),
+        tcp in any::<bool>(),
+        payload in 0usize..30,
+        cut in 0usize..90,
+    ) {
+        let mut data = frame(0x0800, &ipv4(if tcp { 6 } else { 17 }, &[l4(0x18), vec![5; payload]].concat()));
+        let short = |data: &[u8]| {
+            let mut packet = Packet::default();
+            let is_plain = parse_plain(&data, &mut packet);
+            measure(&data, &mut packet);
+            assert!(is_plain || packet == Packet::default(), "another frame leaves the packet fresh");
+            is_plain.then_some(packet)
+        };
+        prop_assert_eq!(short(&data).map(Ok), Some(parse(&data)), "the frame it is made for");
+        for (at, value) in changes {
+            if let Some(b) = data.get_mut(at) {
+                *b = value;
+            }
+        }
+        data.truncate(cut.max(1));
+        if let Some(plain) = short(&data) {
+            prop_assert_eq!(parse(&data), Ok(plain));
+        }
+    }
+
     #[test]
     fn no_bytes_panic(data in prop::collection::vec(any::<u8>(), 0..300), number in 0u16..300, wire_len in any::<u32>()) {
         let mut packet = Packet::default();

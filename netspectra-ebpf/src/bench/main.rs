@@ -3,13 +3,13 @@
 #![no_main]
 
 use aya_ebpf::bindings::{
-    BPF_NOEXIST,
+    BPF_NOEXIST, TC_ACT_UNSPEC,
     xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
 };
-use aya_ebpf::btf_maps::{PerCpuArray, PerCpuHashMap};
+use aya_ebpf::btf_maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
-use aya_ebpf::macros::{btf_map, xdp};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{btf_map, classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Packets and bytes.
 #[btf_map]
@@ -37,17 +37,63 @@ pub fn bench_array(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// The same in a map that forgets what was not used for long.
+#[btf_map]
+static RECENT: LruPerCpuHashMap<[u32; 4], [u64; 3], 262_144> = LruPerCpuHashMap::new();
+
+/// Counts in a map of flows what [`least`] found.
+macro_rules! count {
+    ($flows:expr, $ctx:expr) => {
+        if let Some((key, bytes)) = least($ctx) {
+            // SAFETY: the helper has no preconditions.
+            let now = unsafe { bpf_ktime_get_coarse_ns() };
+            match $flows.get_ptr_mut(key) {
+                Some(flow) => {
+                    // SAFETY: a per-CPU value, touched by one program at a time.
+                    let flow = unsafe { &mut *flow };
+                    flow[0] += 1;
+                    flow[1] += bytes;
+                    flow[2] = now;
+                }
+                None => {
+                    let _ = $flows.insert(key, [1, bytes, now], BPF_NOEXIST as u64);
+                }
+            }
+        }
+    };
+}
+
 /// IPv4 without options, TCP or UDP, a per-CPU hash: no tags, no IPv6, no fragments, no reasons, no sizes.
 #[xdp]
 pub fn bench_hash(ctx: XdpContext) -> u32 {
+    count!(FLOWS, &ctx);
+    XDP_PASS
+}
+
+/// The same with a per-CPU LRU hash.
+#[xdp]
+pub fn bench_lru(ctx: XdpContext) -> u32 {
+    count!(RECENT, &ctx);
+    XDP_PASS
+}
+
+/// The floor at TC.
+#[classifier]
+pub fn bench_tc_empty(_ctx: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
+/// The five-tuple of an IPv4 packet, and its frame's length.
+#[inline(always)]
+fn least(ctx: &XdpContext) -> Option<([u32; 4], u64)> {
     let (data, end) = (ctx.data(), ctx.data_end());
     if data + 38 > end {
-        return XDP_PASS;
+        return None;
     }
     // SAFETY: 38 bytes are there by the comparison above.
     let ether_type = unsafe { core::ptr::read_unaligned((data + 12) as *const u16) };
     if ether_type != 0x0008 {
-        return XDP_PASS;
+        return None;
     }
     // SAFETY: as above.
     let (proto, src, dst, ports) = unsafe {
@@ -58,23 +104,7 @@ pub fn bench_hash(ctx: XdpContext) -> u32 {
             core::ptr::read_unaligned((data + 34) as *const u32),
         )
     };
-    let key = [src, dst, ports, u32::from(proto)];
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let bytes = (end - data) as u64;
-    match FLOWS.get_ptr_mut(key) {
-        Some(flow) => {
-            // SAFETY: a per-CPU value, touched by one program at a time.
-            let flow = unsafe { &mut *flow };
-            flow[0] += 1;
-            flow[1] += bytes;
-            flow[2] = now;
-        }
-        None => {
-            let _ = FLOWS.insert(key, [1, bytes, now], BPF_NOEXIST as u64);
-        }
-    }
-    XDP_PASS
+    Some(([src, dst, ports, u32::from(proto)], (end - data) as u64))
 }
 
 /// Flows that [`bench_send`] makes; the loader sets it.

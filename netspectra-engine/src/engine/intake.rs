@@ -60,6 +60,7 @@ impl Engine {
             time: Nanos(0),
             last_start: Nanos(0),
             inbox: Inbox::default(),
+            payload: Default::default(),
             windows: Windows::default(),
             slots: None,
             counted: (0, 0),

@@ -3,6 +3,7 @@
 mod config;
 mod inbox;
 mod intake;
+mod payload;
 mod points;
 mod stats;
 #[cfg(test)]
@@ -12,23 +13,26 @@ pub use config::EngineConfig;
 pub(crate) use points::{Points, direction_of};
 pub use stats::EngineStats;
 
-use crate::dissect;
+use crate::dissect::{self, Dissectors, Prefixes};
 use crate::lifecycle::{Events, FlowTable, normalise};
 use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
 use inbox::{Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
+use netspectra_common::dissect::Dissector;
 use netspectra_common::model::{
-    BusMessage, Counter, DnsSeen, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
+    BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
     SizeHistogram, TimeRange,
 };
-use netspectra_common::ports::{Dissector, Observation, StoreBatch};
+use netspectra_common::ports::StoreBatch;
 use netspectra_common::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Interface slots that [`Obs`] can name.
 const SLOTS: usize = Obs::MAX_IFACE as usize + 1;
+/// Flows of which first bytes were seen whose sessions are kept.
+const PREFIX_FLOWS: usize = 65_536;
 /// A slot that the manifest does not name.
 const UNNAMED: u32 = u32::MAX;
 /// More lateness would keep an unbounded number of one-second windows open.
@@ -49,6 +53,7 @@ pub(crate) struct Node {
     /// Begin of the last generation: what ends without one is booked there.
     last_start: Nanos,
     inbox: Inbox,
+    payload: payload::Events,
     pub(crate) windows: Windows,
     slots: Option<Slots>,
     /// Rows and open windows, as they are in the engine's totals.
@@ -65,7 +70,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: EngineConfig,
-    dissectors: Registry<dyn Dissector>,
+    prefixes: Prefixes,
     pub(crate) nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
     pub(crate) points: Points,
@@ -88,7 +93,7 @@ impl Engine {
     /// An engine that has seen nothing, with dissectors of the caller's choice.
     pub fn with_dissectors(config: EngineConfig, dissectors: Registry<dyn Dissector>) -> Self {
         Self {
-            dissectors,
+            prefixes: Prefixes::new(Dissectors::new(dissectors), PREFIX_FLOWS),
             config,
             nodes: Vec::new(),
             by_name: HashMap::new(),
@@ -115,8 +120,12 @@ impl Engine {
                 self.keep(chunk);
                 None
             }
-            BusMessage::Dns(seen) => {
-                self.dissect(seen);
+            BusMessage::Payload { of, seen } => {
+                self.keep_payloads(of, seen);
+                None
+            }
+            BusMessage::Observed { of, said } => {
+                self.keep_observed(of, said);
                 None
             }
             BusMessage::Manifest(manifest) => self.close_generation(manifest),
@@ -135,20 +144,6 @@ impl Engine {
         }
         sort(&mut batch.flows);
         batch
-    }
-
-    /// Counts what prefixes say; without a DNS dissector nothing is said.
-    fn dissect(&mut self, seen: &[DnsSeen]) {
-        let Ok(dns) = self.dissectors.find(dissect::DNS) else { return };
-        for message in seen {
-            let count = match dns.dissect(&message.prefix, message.len) {
-                Some(Observation::DnsQuery) => &mut self.stats.dns_queries,
-                Some(Observation::DnsResponse { rcode: 0 }) => &mut self.stats.dns_answers,
-                Some(Observation::DnsResponse { .. }) => &mut self.stats.dns_errors,
-                None => &mut self.stats.not_dns,
-            };
-            *count += 1;
-        }
     }
 
     /// Counters and sizes.
@@ -178,6 +173,7 @@ impl Engine {
         self.drop_pending(&dropped);
         let Some(complete) = complete else {
             self.stats.duplicate_generations += 1;
+            self.nodes[at as usize].payload = payload::Events::default();
             return None;
         };
         self.stats.generations += 1;
@@ -205,6 +201,8 @@ impl Engine {
         let node = &mut self.nodes[at as usize];
         let until = node.time.minus(self.config.lateness.min(MOST_LATENESS));
         node.windows.close(&node.name, until, &self.points, &mut batch);
+        batch.observed = self.take_observed(at, &manifest.id);
+        let node = &mut self.nodes[at as usize];
         batch.ledger.push(LedgerEntry {
             node: node.name.clone(),
             epoch: manifest.id.epoch,

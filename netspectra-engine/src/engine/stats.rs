@@ -47,6 +47,16 @@ pub struct EngineStats {
     pub dns_errors: u64,
     /// Payloads at the DNS port that are no DNS.
     pub not_dns: u64,
+    /// Heads of HTTP requests.
+    pub http_requests: u64,
+    /// Heads of HTTP responses.
+    pub http_responses: u64,
+    /// TLS ClientHellos, over TCP or QUIC.
+    pub tls_client_hellos: u64,
+    /// TLS ServerHellos.
+    pub tls_server_hellos: u64,
+    /// Messages of other protocols.
+    pub other_messages: u64,
 }
 
 impl EngineStats {

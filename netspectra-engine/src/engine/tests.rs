@@ -5,7 +5,8 @@ use crate::testing::*;
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, Resolution, WindowState,
+    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, PayloadSeen, Resolution,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};
@@ -114,7 +115,12 @@ fn hostile_manifests_and_deltas_neither_panic_nor_allocate_without_bound() {
         first_seen: u64::MAX,
         last_seen: 0,
         tcp_flags: 0xffff,
-        reserved: [0xff; 6],
+        retransmitted: u16::MAX,
+        out_of_order: u16::MAX,
+        zero_windows: u8::MAX,
+        gap_at: u8::MAX,
+        next_seq: u32::MAX,
+        mark: u32::MAX,
     };
     worst.key.obs = 0xff;
     worst.key.family = 77;
@@ -170,9 +176,20 @@ fn the_last_generation_of_a_source_ends_its_flows_and_windows() {
 #[test]
 fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
     let mut b = Bench::new(EngineConfig::default());
-    let seen = netspectra_common::model::DnsSeen { at: Nanos(1), key: FlowKey::default(), prefix: vec![], len: 0 };
-    assert!(b.engine.apply(&BusMessage::Dns(Arc::new(vec![seen.clone(), seen]))).is_none());
-    assert_eq!(b.engine.stats().not_dns, 2);
+    let key = FlowKey { proto: 17, dst_port: 53, ..FlowKey::default() };
+    let seen = |prefix: &[u8]| PayloadSeen { at: Nanos(1), key, prefix: prefix.to_vec(), len: 40 };
+    let query = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let mut agent = Agent::new("n");
+    let generation = agent.generation((0.0, 1.0), &[]);
+    let BusMessage::Manifest(manifest) = &generation[0] else { unreachable!("nothing else in it") };
+    let payload = BusMessage::Payload { of: manifest.id.clone(), seen: Arc::new(vec![seen(&query), seen(&[])]) };
+    for expected in [1, 0] {
+        // The second time it is a duplicate.
+        assert!(b.engine.apply(&payload).is_none());
+        let observed = b.engine.apply(&generation[0]).map_or(0, |batch| batch.observed.len());
+        assert_eq!(observed, expected);
+        assert_eq!((b.engine.stats().dns_queries, b.engine.stats().not_dns), (1, 1));
+    }
 }
 
 #[test]

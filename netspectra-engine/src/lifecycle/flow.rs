@@ -2,9 +2,10 @@
 
 use super::BiKey;
 use super::key::{ICMP, ICMPV6};
+use super::tcp::TcpSide;
 use crate::engine::{EngineConfig, Points};
 use crate::window::RowKey;
-use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, TCP_FLAGS_MASK, VLAN_PRESENT};
+use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, ICMP_UNKNOWN, TCP_FLAGS_MASK, VLAN_PRESENT};
 use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos};
 use netspectra_common::wire::Tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,10 +34,19 @@ struct Side {
     all_flags: u16,
     /// A [`Direction`] of its packets; the last one when it is not always the same.
     direction: u8,
+    tcp: TcpSide,
 }
 
-const SILENT: Side =
-    Side { packets: 0, bytes: 0, l3_bytes: 0, first_seen: NEVER, flags: 0, all_flags: 0, direction: 0 };
+const SILENT: Side = Side {
+    packets: 0,
+    bytes: 0,
+    l3_bytes: 0,
+    first_seen: NEVER,
+    flags: 0,
+    all_flags: 0,
+    direction: 0,
+    tcp: TcpSide::NOTHING,
+};
 
 /// A flow being watched. Times are Unix nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +92,7 @@ impl Flow {
         s.first_seen = s.first_seen.min(stats.first_seen);
         s.flags |= stats.tcp_flags;
         s.all_flags |= stats.tcp_flags;
+        s.tcp.add(direction, stats);
         self.part_start = self.part_start.min(stats.first_seen);
         self.last_seen = self.last_seen.max(stats.last_seen).max(stats.first_seen);
         if self.settled.is_none() {
@@ -203,7 +214,7 @@ impl Flow {
         let (there, back) = (&self.sides[from], &self.sides[1 - from]);
         let is_ip = key.family != Family::NonIp as u8;
         let is_icmp = is_ip && matches!(key.proto, ICMP | ICMPV6);
-        let [kind, code] = key.ports[1].to_be_bytes();
+        let message = (is_icmp && key.ports[0] != ICMP_UNKNOWN).then(|| key.ports[1].to_be_bytes());
         let has_ports = is_ip && !is_icmp;
         let (node, iface) = points.names(key.point);
         let (first_seen, last_seen) = self.part();
@@ -216,8 +227,8 @@ impl Flow {
             dst_port: if has_ports { key.ports[1 - from] } else { 0 },
             proto: key.proto,
             ether_type: ether_type(key.family, key.ports[0]),
-            icmp_type: is_icmp.then_some(kind),
-            icmp_code: is_icmp.then_some(code),
+            icmp_type: message.map(|[kind, _]| kind),
+            icmp_code: message.map(|[_, code]| code),
             vlan: vlan(key.vlan),
             inner_vlan: vlan(key.inner_vlan),
             tunnel: Tunnel::from_raw(key.tunnel).map(|t| t.name().into()),
@@ -230,6 +241,14 @@ impl Flow {
             reverse_l3_bytes: back.l3_bytes,
             tcp_flags: there.flags & TCP_FLAGS_MASK,
             reverse_tcp_flags: back.flags & TCP_FLAGS_MASK,
+            retransmitted: there.tcp.retransmitted,
+            reverse_retransmitted: back.tcp.retransmitted,
+            out_of_order: there.tcp.out_of_order,
+            reverse_out_of_order: back.tcp.out_of_order,
+            zero_windows: there.tcp.zero_windows,
+            reverse_zero_windows: back.tcp.zero_windows,
+            server_rtt_us: there.tcp.server_rtt_us(&back.tcp),
+            client_rtt_us: there.tcp.client_rtt_us(&back.tcp),
             first_seen,
             last_seen,
             flow_start: Nanos(self.start),
@@ -257,6 +276,7 @@ impl Flow {
         self.settled = Some((u8::from(end == 1), by));
         for side in &mut self.sides {
             *side = Side { packets: 0, bytes: 0, l3_bytes: 0, flags: 0, ..*side };
+            side.tcp.cut();
         }
         self.part_start = NEVER;
     }

@@ -1,5 +1,6 @@
 //! Which two directions are one flow.
 
+use netspectra_common::abi::ICMP_UNKNOWN;
 use netspectra_common::model::{Family, FlowKey};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -18,7 +19,7 @@ const PAIRS: [(u8, u8, u8); 5] = [(ICMP, 8, 0), (ICMP, 13, 14), (ICMP, 15, 16), 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
 pub(crate) struct BiKey {
     pub(crate) addresses: [[u8; 16]; 2],
-    /// ICMP: `[0, type << 8 | code]` of end 0's messages. Non-IP: `[EtherType, 0]`.
+    /// ICMP: `[0, type << 8 | code]` of end 0's messages, or `[ICMP_UNKNOWN, 0]`. Non-IP: `[EtherType, 0]`.
     pub(crate) ports: [u16; 2],
     pub(crate) vlan: u16,
     pub(crate) inner_vlan: u16,
@@ -44,6 +45,8 @@ impl BiKey {
 pub(crate) fn normalise(key: &FlowKey, point: u32) -> (BiKey, usize) {
     let (swap, fixed, ports) = if key.family == Family::NonIp as u8 {
         (false, true, [key.src_port, key.dst_port])
+    } else if matches!(key.proto, ICMP | ICMPV6) && key.src_port == ICMP_UNKNOWN {
+        (false, true, [ICMP_UNKNOWN, 0])
     } else if matches!(key.proto, ICMP | ICMPV6) {
         let (swap, message) = icmp(key.proto, key.dst_port);
         (swap, true, [0, message])
@@ -122,6 +125,13 @@ mod tests {
         let unreachable = normalise(&key(ICMP, 9, 1, 0, 0x0301), 0);
         assert_ne!(unreachable.0, normalise(&key(ICMP, 1, 9, 0, 0x0301), 0).0);
         assert_eq!(unreachable.1, 0);
+    }
+
+    #[test]
+    fn an_icmp_message_of_unknown_type_is_a_flow_of_its_sender_and_no_reply() {
+        let (unknown, side) = normalise(&key(ICMP, 9, 1, ICMP_UNKNOWN, 0), 0);
+        assert_eq!((unknown.ports, side), ([ICMP_UNKNOWN, 0], 0));
+        assert_ne!(unknown, normalise(&key(ICMP, 9, 1, 0, 0), 0).0);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod agenda;
 mod flow;
 mod key;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,7 @@ pub(crate) struct Events {
     pub(crate) began: Vec<RowKey>,
 }
 
-/// Flows being watched, at most [`EngineConfig::max_flows`]. About 300 bytes a flow, none of it allocated per flow.
+/// Flows being watched, at most [`EngineConfig::max_flows`]. About 450 bytes a flow, none of it allocated per flow.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
     flows: Vec<Option<Flow>>,

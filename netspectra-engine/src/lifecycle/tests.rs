@@ -3,6 +3,7 @@
 
 use crate::EngineConfig;
 use crate::testing::*;
+use netspectra_common::abi::{FLAG_FIRST_SEQ, FLAG_FOLLOWED, FLAG_OPENS, FLAG_SYN_AGAIN, ICMP_UNKNOWN};
 use netspectra_common::model::{EndReason, Family, FlowDelta, FlowKey, FlowRecord, FlowState, InitiatorBy, Nanos};
 use std::time::Duration;
 
@@ -184,6 +185,95 @@ fn a_full_table_writes_the_flow_that_was_silent_longest() {
     assert_eq!(gone, [(1002, EndReason::LackOfResources), (1003, EndReason::LackOfResources)]);
     assert_eq!(b.engine.stats().active_flows, 3);
     assert_eq!(b.engine.stats().exported_for(EndReason::LackOfResources), 2);
+}
+
+/// A delta whose first packet was a SYN: its ACK came `ack_us` later, 0 for not yet.
+fn opens(src: (u8, u16), dst: (u8, u16), flags: u16, seen: (f64, f64), ack_us: u32) -> FlowDelta {
+    let mut delta = tcp(src, dst, flags | FLAG_OPENS | FLAG_FOLLOWED, seen);
+    (delta.stats.next_seq, delta.stats.mark) = (101, ack_us);
+    delta
+}
+
+/// A delta of segments that begin with number `first` and end before `next`.
+fn segments(src: (u8, u16), dst: (u8, u16), (first, next): (u32, u32), seen: (f64, f64)) -> FlowDelta {
+    let mut delta = tcp(src, dst, ACK | FLAG_FIRST_SEQ | FLAG_FOLLOWED, seen);
+    (delta.stats.next_seq, delta.stats.mark) = (next, first);
+    delta
+}
+
+#[test]
+fn a_handshake_gives_the_times_of_both_sides_unless_a_syn_came_twice() {
+    let cases = [
+        ("in one generation", 0, 0, 7_000, Some(2_000), Some(5_000)),
+        ("no ACK", 0, 0, 0, Some(2_000), None),
+        ("SYN twice", FLAG_SYN_AGAIN, 0, 7_000, None, Some(5_000)),
+        ("SYN+ACK twice", 0, FLAG_SYN_AGAIN, 7_000, Some(2_000), None),
+        ("an ACK before the SYN+ACK", 0, 0, 1_000, Some(2_000), None),
+    ];
+    for (name, syn, syn_ack, ack_us, server, client) in cases {
+        let there = opens(CLIENT, SERVER, SYN | ACK | syn, (0.1, 0.5), ack_us);
+        let r = record(&[there, opens(SERVER, CLIENT, SYN_ACK | syn_ack, (0.102, 0.5), 0)]);
+        assert_eq!((r.server_rtt_us, r.client_rtt_us), (server, client), "{name}");
+    }
+    let r = record(&[opens(CLIENT, SERVER, SYN | ACK, (0.1, 0.5), 7_000)]);
+    assert_eq!((r.server_rtt_us, r.client_rtt_us), (None, None), "one side seen");
+    let r = record(&[tcp(CLIENT, SERVER, SYN, (0.1, 0.5)), opens(SERVER, CLIENT, SYN_ACK, (0.102, 0.5), 0)]);
+    assert_eq!((r.server_rtt_us, r.client_rtt_us), (None, None), "the SYN was not the first packet");
+}
+
+#[test]
+fn a_handshake_is_put_together_across_generations() {
+    let mut b = bench();
+    b.feed((0.0, 1.0), &[opens(CLIENT, SERVER, SYN, (0.5, 0.5), 0)]);
+    b.feed((1.0, 2.0), &[opens(SERVER, CLIENT, SYN_ACK, (1.25, 1.25), 0)]);
+    b.feed((2.0, 3.0), &[segments(CLIENT, SERVER, (101, 201), (2.5, 2.75))]);
+    let r = b.live_flows().remove(0);
+    assert_eq!((r.server_rtt_us, r.client_rtt_us, r.retransmitted), (Some(750_000), Some(1_250_000), 0));
+    b.feed((3.0, 4.0), &[opens(SERVER, CLIENT, SYN_ACK, (3.5, 3.5), 0)]);
+    let r = b.live_flows().remove(0);
+    assert_eq!((r.server_rtt_us, r.client_rtt_us), (Some(750_000), None), "the SYN+ACK came again");
+    assert_eq!((r.retransmitted, r.reverse_retransmitted), (0, 1));
+}
+
+#[test]
+fn a_segment_sent_again_in_a_later_generation_is_counted_once_in_the_record_of_its_time() {
+    let mut b = bench();
+    b.feed((0.0, 1.0), &[segments(CLIENT, SERVER, (u32::MAX - 99, 100), (0.1, 0.2))]);
+    b.feed((1.0, 2.0), &[segments(CLIENT, SERVER, (100, 300), (1.1, 1.2))]);
+    assert_eq!(b.live_flows()[0].retransmitted, 0, "it follows");
+    b.feed((2.0, 3.0), &[segments(CLIENT, SERVER, (200, 300), (2.1, 2.2))]);
+    assert_eq!(b.live_flows()[0].retransmitted, 1);
+    b.feed((3.0, 4.0), &[segments(CLIENT, SERVER, (299, 300), (3.1, 3.2))]);
+    assert_eq!(b.live_flows()[0].retransmitted, 1, "a keep-alive");
+    let mut counted = segments(SERVER, CLIENT, (5, 6), (4.1, 4.2));
+    (counted.stats.retransmitted, counted.stats.out_of_order, counted.stats.zero_windows) = (3, 2, 1);
+    b.feed((4.0, 5.0), &[counted]);
+    let cut = b.feed((61.0, 62.0), &[segments(CLIENT, SERVER, (100, 200), (61.1, 61.2))]).flows.remove(0);
+    assert_eq!((cut.end_reason, cut.retransmitted), (EndReason::IdleTimeout, 1));
+    assert_eq!((cut.reverse_retransmitted, cut.reverse_out_of_order, cut.reverse_zero_windows), (3, 2, 1));
+    assert_eq!(b.finish().flows[0].retransmitted, 0, "another flow begins with its first segment");
+}
+
+#[test]
+fn each_direction_of_observation_follows_the_numbers_by_itself() {
+    let mut b = bench();
+    let seen_by = |obs: u8, d: FlowDelta| FlowDelta { key: FlowKey { obs, ..d.key }, ..d };
+    let syn = opens(CLIENT, SERVER, SYN | ACK, (0.1, 0.2), 50);
+    b.feed((0.0, 1.0), &[seen_by(0, syn), seen_by(1, syn)]);
+    let data = segments(CLIENT, SERVER, (101, 500), (1.1, 1.2));
+    b.feed((1.0, 2.0), &[seen_by(1, data), seen_by(0, data)]);
+    b.feed((1.0, 2.0), &[opens(SERVER, CLIENT, SYN_ACK, (0.10001, 0.2), 0)]);
+    let r = b.live_flows().remove(0);
+    assert_eq!((r.packets, r.retransmitted, r.server_rtt_us), (40, 0, Some(0)));
+}
+
+#[test]
+fn a_message_of_unknown_type_has_neither_type_nor_code() {
+    let mut unknown = delta(1, (9, 0), (1, 0), (0.1, 0.2));
+    unknown.key.src_port = ICMP_UNKNOWN;
+    let r = record(&[unknown]);
+    assert_eq!((r.icmp_type, r.icmp_code, r.src_port, r.dst_port), (None, None, 0, 0));
+    assert_eq!((r.src_ip.unwrap().to_string(), r.packets), ("10.0.0.9".to_owned(), 10));
 }
 
 #[test]

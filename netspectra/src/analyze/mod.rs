@@ -1,5 +1,6 @@
 //! `netspectra analyze`: capture files through the same agent and engine as live traffic.
 
+mod applications;
 mod flows;
 mod report;
 mod summary;
@@ -10,15 +11,18 @@ use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use netspectra_agent::drain::Drain;
+use netspectra_agent::payload::{PayloadLimits, PayloadStats, Payloads};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
 use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::StoreBatch;
+use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::{Engine, EngineConfig};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use summary::Summary;
 
@@ -42,13 +46,17 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let rules = args.config.as_deref().map(Config::rules_of).transpose().map_err(Failure::misuse)?;
     let mut source = PcapSource::open(&args.files, &config)?;
     source.set_rules(&rules.unwrap_or_default()).map_err(Failure::misuse)?;
+    if !args.flows && !args.no_l7 {
+        let dissectors = Dissectors::new(dissect::builtin());
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
+    }
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
         let read = drive(source, args, |batch| writer.write(&batch.flows))?;
         writer.finish()?;
         return ended(&read);
     }
-    let mut summary = Summary::new(usize::from(args.top))?;
+    let mut summary = Summary::new(usize::from(args.top), !args.no_l7)?;
     let read = drive(source, args, |batch| summary.fold(batch))?;
     let summary = summary.finish(&read)?;
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
@@ -63,6 +71,8 @@ pub(crate) struct Read {
     span: Option<(Nanos, Nanos)>,
     /// Frames whose link type has no parser.
     unsupported: u64,
+    /// What happened to payloads, when they were read.
+    payloads: Option<PayloadStats>,
 }
 
 /// Reads all input through the engine and hands each batch that it closes to `each`.
@@ -101,7 +111,8 @@ fn drive(
         bar.finish_and_clear();
     }
     let span = source.span();
-    Ok(Read { files: source.reports(), elapsed: started.elapsed(), span, unsupported })
+    let payloads = source.payload_stats();
+    Ok(Read { files: source.reports(), elapsed: started.elapsed(), span, unsupported, payloads })
 }
 
 fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {

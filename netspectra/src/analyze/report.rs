@@ -52,7 +52,7 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
         .iter()
         .map(|(path, format, frames, error)| json!({"path": path, "format": format, "frames": frames, "error": error}))
         .collect();
-    let object = json!({
+    let mut object = json!({
         "packets": ledger.seen.packets,
         "bytes": ledger.seen.bytes,
         "time_range": {"first": f.first.map(|t| t.to_string()), "last": f.last.map(|t| t.to_string())},
@@ -75,6 +75,18 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
         "quantiles": quantiles,
         "files": files,
     });
+    if let (Some(applications), Value::Object(object)) = (&f.applications, &mut object) {
+        applications.json(object);
+    }
+    if let (Some(p), Value::Object(object)) = (f.payloads, &mut object) {
+        let said = json!({
+            "dropped_messages": p.dropped_messages,
+            "evicted_flows": p.evicted_flows,
+            "missing_stream_bytes": p.missing_bytes,
+            "repeated_stream_bytes": p.repeated_bytes,
+        });
+        object.insert("payloads".into(), said);
+    }
     Ok(serde_json::to_string_pretty(&object)? + "\n")
 }
 
@@ -105,6 +117,9 @@ pub(super) fn text(f: &Finished) -> String {
             quantiles(&mut t, name, q);
         }
     }
+    if let Some(applications) = &f.applications {
+        applications.text(&mut t, f.top);
+    }
     flow_states(&mut t, f);
     ledger(&mut t, f);
     t
@@ -112,7 +127,7 @@ pub(super) fn text(f: &Finished) -> String {
 
 // Writing to a string cannot fail, so the results of `writeln!` are dropped below.
 
-fn heading(t: &mut String, title: &str) {
+pub(super) fn heading(t: &mut String, title: &str) {
     let _ = writeln!(t, "\n{title}");
 }
 

@@ -1,7 +1,9 @@
 //! Folds the engine's batches into the answers of the report, in bounded memory.
 
 use super::Read;
+use super::applications::Applications;
 use anyhow::anyhow;
+use netspectra_agent::payload::PayloadStats;
 use netspectra_common::model::{Counter, EndReason, FlowState, Ledger, Nanos, Resolution, TimeRange};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::query::{Answer, Filter, Metric, Partial, Plan, Quantity, Query, Source, answer};
@@ -27,6 +29,8 @@ pub(super) struct Summary {
     end_reasons: BTreeMap<EndReason, u64>,
     records: u64,
     flows: u64,
+    applications: Option<Applications>,
+    top: usize,
 }
 
 /// Everything that the report says.
@@ -43,10 +47,15 @@ pub(super) struct Finished {
     pub(super) end_reasons: BTreeMap<EndReason, u64>,
     pub(super) records: u64,
     pub(super) flows: u64,
+    /// `None` when payloads were not read.
+    pub(super) applications: Option<Applications>,
+    pub(super) payloads: Option<PayloadStats>,
+    /// Rows of a list.
+    pub(super) top: usize,
 }
 
 impl Summary {
-    pub(super) fn new(top: usize) -> anyhow::Result<Self> {
+    pub(super) fn new(top: usize, read_payloads: bool) -> anyhow::Result<Self> {
         let list = |by: Vec<Dimension>, metric| Query::Top { by, metric, limit: top, exact: false };
         let count = |of: Vec<Dimension>| Query::Cardinality { of };
         let quantiles = |of| Query::Quantiles { of, q: QUANTILES.to_vec() };
@@ -78,6 +87,8 @@ impl Summary {
             end_reasons: BTreeMap::new(),
             records: 0,
             flows: 0,
+            applications: read_payloads.then(Applications::default),
+            top,
         })
     }
 
@@ -99,6 +110,9 @@ impl Summary {
             for (proto, counter) in &window.protocols {
                 self.protocols.entry(*proto).or_default().add(*counter);
             }
+        }
+        if let Some(applications) = &mut self.applications {
+            applications.fold(&batch.observed);
         }
         for r in &batch.flows {
             self.records += 1;
@@ -153,6 +167,9 @@ impl Summary {
             end_reasons: self.end_reasons,
             records: self.records,
             flows: self.flows,
+            applications: self.applications,
+            payloads: read.payloads,
+            top: self.top,
         })
     }
 }

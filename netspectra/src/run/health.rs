@@ -78,7 +78,7 @@ impl Publisher for WatchedBus {
                 .iter()
                 .filter_map(|m| match m {
                     BusMessage::Manifest(manifest) => Some(manifest.ledger.clone()),
-                    BusMessage::Chunk(_) | BusMessage::Dns(_) => None,
+                    BusMessage::Chunk(_) | BusMessage::Payload { .. } | BusMessage::Observed { .. } => None,
                 })
                 .collect();
             self.bus.publish(messages).await?;

@@ -5,7 +5,7 @@ use super::source::{Source, Word};
 
 /// A module may use its own layer and the layers before it. A new module needs its place here.
 const LAYERS: [&[&str]; 6] =
-    [&["abi"], &["wire"], &["flow"], &["model", "sketch", "schema"], &["query"], &["ports", "registry"]];
+    [&["abi"], &["wire"], &["flow"], &["model", "sketch", "schema"], &["query"], &["ports", "registry", "dissect"]];
 
 /// Layers that the eBPF programs compile: no `std` in them.
 const KERNEL_LAYERS: usize = 3;

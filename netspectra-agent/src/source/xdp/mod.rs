@@ -10,6 +10,7 @@ mod interfaces;
 mod overflow;
 mod rules;
 mod sys;
+mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
@@ -26,17 +27,24 @@ use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{DnsSeen, FlowDelta, FlowStats, Interface, Nanos};
+use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos, PayloadSeen};
 use netspectra_common::sketch::OverflowSum;
 use rules::RuleMaps;
-use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use tables::{Pod, Tables};
 use zerocopy::FromBytes;
 
+/// Flow table entries of a CPU at least.
+pub const LEAST_FLOWS: u32 = 16_384;
+/// Flows that memory is reserved for at once; more make it grow.
+const MOST_RESERVED: usize = 1 << 20;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
@@ -57,8 +65,9 @@ pub struct XdpConfig {
     pub mode: AttachMode,
     /// Where on the egress ladder to begin.
     pub egress: EgressChoice,
-    /// Flow table entries of each CPU and address family, in each of the two generation slots. Memory follows the flows
-    /// that are there, up to this.
+    /// Flow table entries of all CPUs in a generation, of each address family. Each CPU has its share, and at least
+    /// [`LEAST_FLOWS`]. A generation ends early when a CPU has used half of its share, so that memory stays bounded and
+    /// tables do not become full. Memory follows the flows that are there, beside 64 bytes for each possible one.
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
@@ -168,6 +177,10 @@ pub struct XdpSource {
     no_table_before: Counter,
     log: Option<RingBuf<MapData>>,
     events: RingBuf<MapData>,
+    /// Says that a CPU's tables are filling.
+    filling: RingBuf<MapData>,
+    /// Entries at which a CPU says so.
+    early: u32,
     /// Whether programs emit prefix events: not in test runs.
     emit: u32,
     attachments: Attachments,
@@ -248,12 +261,15 @@ impl XdpSource {
         let mut control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
         let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
         let events: RingBuf<_> = take_map(&mut bpf, maps::EVENTS)?;
-        let mut tables = Tables::new(&mut bpf, cpus, config.max_flows)?;
+        let filling: RingBuf<_> = take_map(&mut bpf, maps::FILLING)?;
+        let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
+        let early = flows / 2;
+        let mut tables = Tables::new(&mut bpf, cpus, flows)?;
         for slot in 0..SLOTS {
             tables.refresh(slot)?;
         }
         control
-            .set(0, Pod(Control { slot: 0, cpus, events: 0, reserved: 0 }), 0)
+            .set(0, Pod(Control { slot: 0, cpus, events: 0, early }), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
         let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
@@ -267,6 +283,8 @@ impl XdpSource {
             no_table_before: Counter::default(),
             log,
             events,
+            filling,
+            early,
             emit: 0,
             attachments: Attachments::default(),
             interfaces: Vec::new(),
@@ -307,16 +325,35 @@ impl XdpSource {
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
+    /// The same for the egress program.
+    ///
+    /// # Errors
+    /// As for [`XdpSource::test_runner`].
+    pub fn egress_test_runner(&mut self) -> Result<TestRunner, XdpError> {
+        let program: &mut SchedClassifier = program(&mut self.bpf, EGRESS)?;
+        let fd = program.fd().and_then(|fd| fd.try_clone().map_err(Into::into));
+        fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
+    }
+
     /// Detaches; the next generation is the last.
     pub fn detach(&mut self) {
         self.attachments = Attachments::default();
         self.ended = true;
     }
 
+    /// Whether a CPU's tables are filling, since this was asked or a generation ended.
+    pub fn is_filling(&mut self) -> bool {
+        let mut is = false;
+        while self.filling.next().is_some() {
+            is = true;
+        }
+        is
+    }
+
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
-        let control =
-            Control { slot: Control::word(slot, self.rules), cpus: self.cpus, events: self.emit, reserved: 0 };
+        let slot = Control::word(slot, self.rules);
+        let control = Control { slot, cpus: self.cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
@@ -354,12 +391,12 @@ impl XdpSource {
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
-    fn drain_events(&mut self, offset: u64) -> Vec<DnsSeen> {
-        let mut dns = Vec::new();
+    fn drain_events(&mut self, offset: u64) -> Vec<PayloadSeen> {
+        let mut payloads = Vec::new();
         while let Some(item) = self.events.next() {
             let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
             match EventKind::from_raw(event.kind) {
-                Some(EventKind::Dns) => dns.push(DnsSeen {
+                Some(EventKind::Dns) => payloads.push(PayloadSeen {
                     at: Nanos(event.seen_at.wrapping_add(offset)),
                     key: event.key,
                     prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
@@ -368,11 +405,11 @@ impl XdpSource {
                 // The ABI version is checked at load time, so there is no such kind.
                 None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
             }
-            if dns.len() >= MAX_EVENTS {
+            if payloads.len() >= MAX_EVENTS {
                 break;
             }
         }
-        dns
+        payloads
     }
 
     /// Ends the filling of the current slot and returns its number.
@@ -414,8 +451,6 @@ impl XdpSource {
 
     fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
         let offset = sys::wall_minus_monotonic();
-        let mut index: HashMap<FlowKey, u32, foldhash::fast::RandomState> = HashMap::default();
-        let mut flows: Vec<FlowDelta> = Vec::new();
         let mut totals = crate::generation::empty_totals();
         let mut overflow: Option<OverflowSum> = None;
         for cpu in 0..self.cpus {
@@ -424,13 +459,26 @@ impl XdpSource {
             if let Some(table) = self.tables.overflow(slot, cpu, &counted)? {
                 overflow.get_or_insert_with(OverflowSum::default).add(&table);
             }
+        }
+        let hasher = foldhash::fast::RandomState::default();
+        // The sum of the CPUs' entries, at most that many keys.
+        let most = usize::try_from(totals.entries).unwrap_or(usize::MAX).min(MOST_RESERVED);
+        let mut flows: Vec<FlowDelta> = Vec::with_capacity(most);
+        // Holds places only: the keys are in `flows`.
+        let mut index: HashTable<u32> = HashTable::with_capacity(most);
+        for cpu in 0..self.cpus {
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
-                match index.entry(key) {
-                    std::collections::hash_map::Entry::Occupied(at) => flows[*at.get() as usize].stats.merge(&stats),
-                    std::collections::hash_map::Entry::Vacant(at) => {
-                        at.insert(flows.len() as u32);
+                let same = |at: &u32| flows[*at as usize].key == key;
+                let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
+                match index.entry(hasher.hash_one(key), same, hash_of) {
+                    Entry::Occupied(at) => {
+                        let at = *at.get() as usize;
+                        flows[at].stats.merge(&stats);
+                    }
+                    Entry::Vacant(free) => {
+                        free.insert(flows.len() as u32);
                         flows.push(FlowDelta { key, stats });
                     }
                 }
@@ -440,24 +488,26 @@ impl XdpSource {
         totals.seen.add(missed);
         totals.reasons[LossReason::NoTable as usize].add(missed);
         self.drain_log();
-        let dns = self.drain_events(offset);
+        let payloads = self.drain_events(offset);
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
+        let interfaces = self.interfaces.clone();
         Ok(Generation {
             start,
             end,
             flows,
             totals,
             overflow: overflow.map(OverflowSum::finish),
-            dns,
-            interfaces: self.interfaces.clone(),
+            payloads,
+            observed: Vec::new(),
+            interfaces,
             last: self.ended,
         })
     }
 }
 
-/// Runs the ingress program by `BPF_PROG_TEST_RUN`.
+/// Runs a program by `BPF_PROG_TEST_RUN`.
 #[derive(Debug)]
 pub struct TestRunner {
     fd: aya::programs::ProgramFd,
@@ -479,6 +529,8 @@ impl Source for XdpSource {
         if self.frozen {
             self.recycle()?;
         }
+        // What filled until now is in the generation that ends here.
+        let _ = self.is_filling();
         let slot = self.freeze()?;
         self.frozen = true;
         if let Some(rules) = self.new_rules.take() {
@@ -488,6 +540,11 @@ impl Source for XdpSource {
             }
         }
         Ok(Some(self.read(slot)?))
+    }
+
+    fn wake(&self) -> Option<OwnedFd> {
+        let wake = self.filling.as_fd().try_clone_to_owned();
+        wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
     }
 
     fn recycle(&mut self) -> Result<(), SourceError> {

@@ -1,14 +1,108 @@
-//! System calls that no library offers: batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
+//! System calls that no library offers: maps with given types, batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
 
+use super::table_types::Types;
 use netspectra_common::model::Nanos;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// `union bpf_attr` for `BPF_MAP_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+    map_ifindex: u32,
+    btf_fd: u32,
+    btf_key_type_id: u32,
+    btf_value_type_id: u32,
+}
+
+/// What a new map is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapShape {
+    pub(super) kind: u32,
+    pub(super) key: usize,
+    pub(super) value: usize,
+    pub(super) entries: u32,
+    pub(super) flags: u32,
+}
+
+/// Makes a map with `types` as its BTF.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn create_map(shape: MapShape, types: Types<'_>) -> io::Result<OwnedFd> {
+    let attr = CreateAttr {
+        map_type: shape.kind,
+        key_size: shape.key as u32,
+        value_size: shape.value as u32,
+        max_entries: shape.entries,
+        map_flags: shape.flags,
+        map_name: *b"netspectra\0\0\0\0\0\0",
+        btf_fd: types.btf.as_raw_fd() as u32,
+        btf_key_type_id: types.key,
+        btf_value_type_id: types.value,
+        ..CreateAttr::default()
+    };
+    // SAFETY: the attribute is a whole `bpf_attr` for this command and holds no pointers.
+    unsafe { new_fd(BPF_MAP_CREATE, &attr) }
+}
+
+/// `union bpf_attr` for `BPF_BTF_LOAD`.
+#[repr(C)]
+struct BtfAttr {
+    btf: u64,
+    log_buf: u64,
+    btf_size: u32,
+    log_size: u32,
+    log_level: u32,
+    reserved: u32,
+}
+
+/// Loads a BTF object.
+///
+/// # Errors
+/// The kernel's: `EINVAL` when it is malformed.
+pub(super) fn load_btf(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let attr = BtfAttr {
+        btf: bytes.as_ptr() as u64,
+        log_buf: 0,
+        btf_size: bytes.len() as u32,
+        log_size: 0,
+        log_level: 0,
+        reserved: 0,
+    };
+    // SAFETY: the attribute is a whole `bpf_attr` for this command; `bytes` outlives the call.
+    unsafe { new_fd(BPF_BTF_LOAD, &attr) }
+}
+
+/// A command that returns a new descriptor.
+///
+/// # Safety
+/// `attr` is what `command` reads, and its pointers are good for the call.
+unsafe fn new_fd<T>(command: libc::c_long, attr: &T) -> io::Result<OwnedFd> {
+    // SAFETY: by the contract of this function.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attr, size_of::<T>()) };
+    match i32::try_from(rc) {
+        // SAFETY: the kernel just made this descriptor for us (closed on exec, as all of `bpf`).
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// `union bpf_attr` for batch commands (`include/uapi/linux/bpf.h`).
 #[repr(C)]

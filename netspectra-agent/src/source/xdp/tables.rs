@@ -1,7 +1,9 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
 use super::overflow::Overflows;
-use super::{XdpError, sys, take_map};
+use super::sys::{self, MapShape};
+use super::table_types::TableTypes;
+use super::{XdpError, take_map};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, MapData};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
@@ -34,6 +36,7 @@ pub(super) struct Tables {
     outer_totals: ArrayOfMaps<MapData, MapData>,
     overflow: Overflows,
     inner: Vec<Option<CpuTables>>,
+    types: TableTypes,
     cpus: u32,
     max_flows: u32,
     keys: Vec<u8>,
@@ -42,7 +45,14 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn new(bpf: &mut Ebpf, cpus: u32, max_flows: u32) -> Result<Self, XdpError> {
+        let sizes = [
+            (size_of::<FlowKey4>(), size_of::<FlowStats>()),
+            (size_of::<FlowKey>(), size_of::<FlowStats>()),
+            (size_of::<u32>(), size_of::<GenTotals>()),
+        ];
+        let types = TableTypes::load(&sizes).map_err(|e| super::load_error("the types of the tables", &e))?;
         Ok(Self {
+            types,
             outer4: take_map(bpf, maps::FLOWS4)?,
             outer: take_map(bpf, maps::FLOWS)?,
             outer_totals: take_map(bpf, maps::TOTALS)?,
@@ -60,9 +70,9 @@ impl Tables {
         for cpu in 0..self.cpus {
             let at = slot * self.cpus + cpu;
             let tables = CpuTables {
-                flows4: flow_map::<FlowKey4>(self.max_flows)?,
-                flows: flow_map::<FlowKey>(self.max_flows)?,
-                totals: create(BPF_MAP_TYPE_ARRAY as u32, size_of::<u32>(), size_of::<GenTotals>(), 1, 0)?,
+                flows4: self.flow_map::<FlowKey4>(0)?,
+                flows: self.flow_map::<FlowKey>(1)?,
+                totals: self.totals_map()?,
             };
             self.outer4.set(at, &tables.flows4, 0).map_err(|e| new_map(&e))?;
             self.outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
@@ -71,6 +81,35 @@ impl Tables {
             self.overflow.clear(at)?;
         }
         Ok(())
+    }
+
+    fn flow_map<K>(&self, table: u32) -> Result<MapData, XdpError> {
+        let shape = MapShape {
+            kind: BPF_MAP_TYPE_HASH as u32,
+            key: size_of::<K>(),
+            value: size_of::<FlowStats>(),
+            entries: self.max_flows,
+            flags: BPF_F_NO_PREALLOC,
+        };
+        self.create(table, shape)
+    }
+
+    fn totals_map(&self) -> Result<MapData, XdpError> {
+        let shape = MapShape {
+            kind: BPF_MAP_TYPE_ARRAY as u32,
+            key: size_of::<u32>(),
+            value: size_of::<GenTotals>(),
+            entries: 1,
+            flags: 0,
+        };
+        self.create(2, shape)
+    }
+
+    fn create(&self, table: u32, shape: MapShape) -> Result<MapData, XdpError> {
+        let is_array = shape.kind == BPF_MAP_TYPE_ARRAY as u32;
+        let fd = sys::create_map(shape, self.types.of(table, is_array))
+            .map_err(|e| super::load_error("a counting table", &e))?;
+        MapData::from_fd(fd).map_err(|e| new_map(&e))
     }
 
     /// Returns when no program can still use a table of another slot than `current`.
@@ -162,15 +201,6 @@ fn read_all<K: FromBytes + IntoBytes + Immutable + Copy + 'static>(
             return Ok(());
         }
     }
-}
-
-fn flow_map<K>(max_flows: u32) -> Result<MapData, XdpError> {
-    create(BPF_MAP_TYPE_HASH as u32, size_of::<K>(), size_of::<FlowStats>(), max_flows, BPF_F_NO_PREALLOC)
-}
-
-fn create(kind: u32, key: usize, value: usize, entries: u32, flags: u32) -> Result<MapData, XdpError> {
-    let map = aya_obj::Map::new_from_params(kind, key as u32, value as u32, entries, flags);
-    MapData::create(map, "netspectra", None).map_err(|e| new_map(&e))
 }
 
 fn new_map(e: &aya::maps::MapError) -> XdpError {

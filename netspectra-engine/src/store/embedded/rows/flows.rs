@@ -70,6 +70,14 @@ impl Record for FlowRecord {
             .u64("reverse_l3_bytes", |r| r.reverse_l3_bytes)
             .u16("tcp_flags", |r| r.tcp_flags)
             .u16("reverse_tcp_flags", |r| r.reverse_tcp_flags)
+            .u64("retransmitted", |r| r.retransmitted)
+            .u64("reverse_retransmitted", |r| r.reverse_retransmitted)
+            .u64("out_of_order", |r| r.out_of_order)
+            .u64("reverse_out_of_order", |r| r.reverse_out_of_order)
+            .u64("zero_windows", |r| r.zero_windows)
+            .u64("reverse_zero_windows", |r| r.reverse_zero_windows)
+            .opt_u32("server_rtt_us", |r| r.server_rtt_us)
+            .opt_u32("client_rtt_us", |r| r.client_rtt_us)
             .time("first_seen", |r| r.first_seen)
             .time("last_seen", |r| r.last_seen)
             // Nothing where the record begins the flow, as most do: a time of its own would take 5 bytes a row.
@@ -104,6 +112,14 @@ impl Record for FlowRecord {
         let reverse_l3_bytes = Numbers::<UInt64Type>::bind(batch, "reverse_l3_bytes")?;
         let tcp_flags = Numbers::<UInt16Type>::bind(batch, "tcp_flags")?;
         let reverse_tcp_flags = Numbers::<UInt16Type>::bind(batch, "reverse_tcp_flags")?;
+        let retransmitted = Numbers::<UInt64Type>::bind(batch, "retransmitted")?;
+        let reverse_retransmitted = Numbers::<UInt64Type>::bind(batch, "reverse_retransmitted")?;
+        let out_of_order = Numbers::<UInt64Type>::bind(batch, "out_of_order")?;
+        let reverse_out_of_order = Numbers::<UInt64Type>::bind(batch, "reverse_out_of_order")?;
+        let zero_windows = Numbers::<UInt64Type>::bind(batch, "zero_windows")?;
+        let reverse_zero_windows = Numbers::<UInt64Type>::bind(batch, "reverse_zero_windows")?;
+        let server_rtt_us = Numbers::<UInt32Type>::bind(batch, "server_rtt_us")?;
+        let client_rtt_us = Numbers::<UInt32Type>::bind(batch, "client_rtt_us")?;
         let first_seen = Times::bind(batch, "first_seen")?;
         let last_seen = Times::bind(batch, "last_seen")?;
         let flow_start = Times::bind_opt(batch, "flow_start")?;
@@ -135,6 +151,14 @@ impl Record for FlowRecord {
                 reverse_l3_bytes: reverse_l3_bytes.or_zero(i),
                 tcp_flags: tcp_flags.or_zero(i),
                 reverse_tcp_flags: reverse_tcp_flags.or_zero(i),
+                retransmitted: retransmitted.or_zero(i),
+                reverse_retransmitted: reverse_retransmitted.or_zero(i),
+                out_of_order: out_of_order.or_zero(i),
+                reverse_out_of_order: reverse_out_of_order.or_zero(i),
+                zero_windows: zero_windows.or_zero(i),
+                reverse_zero_windows: reverse_zero_windows.or_zero(i),
+                server_rtt_us: server_rtt_us.at(i),
+                client_rtt_us: client_rtt_us.at(i),
                 first_seen: first_seen.at(i),
                 last_seen: last_seen.at(i),
                 flow_start: flow_start.as_ref().and_then(|t| t.opt(i)).unwrap_or_else(|| first_seen.at(i)),

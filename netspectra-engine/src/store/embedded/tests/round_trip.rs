@@ -1,6 +1,7 @@
 use super::sample::{BATCH_ROWS, T0, batch, exact, joined};
 use super::{append, quiet, rows, rows_in, run, segments};
 use crate::store::embedded::dataset::Dataset;
+use crate::store::embedded::rows::Record;
 use crate::store::embedded::{Config, EmbeddedStore};
 use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState};
 use netspectra_common::ports::{Store, StoreBatch};
@@ -42,6 +43,31 @@ fn every_field_survives_memory_log_segment_and_merge() {
     let store = EmbeddedStore::open(dir.path(), Config::default()).unwrap();
     assert_holds(&store, &all, "after another start");
     assert!(!run(store.seal()).unwrap(), "there is nothing to seal");
+}
+
+#[test]
+fn rows_written_before_tcp_was_measured_read_as_if_nothing_was_seen() {
+    let all = batch(1).flows;
+    let whole = FlowRecord::encode(&all.iter().collect::<Vec<_>>()).unwrap();
+    let new = |name: &str| {
+        ["retransmitted", "out_of_order", "zero_windows"].iter().any(|n| name.ends_with(n)) || name.ends_with("_rtt_us")
+    };
+    let old: Vec<usize> = (0..whole.num_columns()).filter(|i| !new(whole.schema().field(*i).name())).collect();
+    assert_eq!(old.len() + 8, whole.num_columns());
+    let mut read = Vec::new();
+    FlowRecord::decode(&mut Default::default(), &whole.project(&old).unwrap(), &mut |r| read.push(r)).unwrap();
+    let expected = all.into_iter().map(|r| FlowRecord {
+        retransmitted: 0,
+        reverse_retransmitted: 0,
+        out_of_order: 0,
+        reverse_out_of_order: 0,
+        zero_windows: 0,
+        reverse_zero_windows: 0,
+        server_rtt_us: None,
+        client_rtt_us: None,
+        ..r
+    });
+    assert_eq!(read, expected.collect::<Vec<_>>());
 }
 
 #[test]

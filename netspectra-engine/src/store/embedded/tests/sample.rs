@@ -95,6 +95,14 @@ pub(super) fn flow(rng: &mut Rng, at: Nanos) -> FlowRecord {
         reverse_l3_bytes: rng.number(),
         tcp_flags: rng.next() as u16,
         reverse_tcp_flags: rng.next() as u16,
+        retransmitted: rng.next() % 9,
+        reverse_retransmitted: rng.next() % 9,
+        out_of_order: rng.next() % 9,
+        reverse_out_of_order: rng.next() % 9,
+        zero_windows: rng.next() % 9,
+        reverse_zero_windows: rng.next() % 9,
+        server_rtt_us: rng.next().is_multiple_of(2).then_some(rng.next() as u32),
+        client_rtt_us: rng.next().is_multiple_of(2).then_some(rng.next() as u32),
         first_seen,
         last_seen: Nanos(first_seen.0 + rng.below(60_000_000_000)),
         flow_start: Nanos(first_seen.0 - rng.below(1_000_000_000_000)),
@@ -214,6 +222,7 @@ pub(super) fn batch(number: u64) -> StoreBatch {
         rollups: (0..4).map(|_| rollup(&mut rng, at)).collect(),
         windows: Resolution::ALL.into_iter().map(|r| window(&mut rng, at, r)).collect(),
         ledger: vec![ledger(&mut rng, at, number)],
+        observed: Vec::new(),
     }
 }
 

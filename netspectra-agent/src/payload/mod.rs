@@ -1,0 +1,223 @@
+//! Payloads of packets in user space, put in order for dissectors: streams of TCP, datagrams of UDP, also from
+//! fragments and from inside tunnels.
+//!
+//! What dissectors say is collected until it is drained: hints, on which no count of packets depends. Memory is bounded
+//! by [`PayloadLimits`]; what does not fit is counted in [`PayloadStats`].
+
+mod connection;
+mod defrag;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use connection::{Connection, Tcp};
+use defrag::Defrag;
+use netspectra_common::dissect::{Opener, Recent, flow_of, reversed};
+use netspectra_common::model::{FlowKey, Nanos, Observation, Observed};
+use netspectra_common::wire::{self, Fragment, Packet, proto};
+use std::sync::Arc;
+
+/// Fragmented tunnels in fragmented tunnels that are put together.
+const MAX_DEPTH: u32 = 3;
+
+/// Bounds on what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadLimits {
+    /// Flows with a session at the same time, TCP and UDP together; beyond it one that was silent for long is ended.
+    pub flows: usize,
+    /// Bytes of one TCP direction that came early and wait for what is missing before them.
+    pub held_per_direction: usize,
+    /// The same of all directions together.
+    pub held: usize,
+    /// Messages kept between two drains; beyond it they are counted and dropped.
+    pub observed: usize,
+}
+
+impl Default for PayloadLimits {
+    fn default() -> Self {
+        Self { flows: 65_536, held_per_direction: 1 << 20, held: 64 << 20, observed: 500_000 }
+    }
+}
+
+/// What happened to payloads so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PayloadStats {
+    /// TCP payload bytes that came again.
+    pub repeated_bytes: u64,
+    /// TCP payload bytes that were missing in a stream that a dissector read.
+    pub missing_bytes: u64,
+    /// Flows whose session was ended for want of room.
+    pub evicted_flows: u64,
+    /// Messages dropped because too many waited for the drain.
+    pub dropped_messages: u64,
+}
+
+/// Puts payloads in order and feeds them to sessions.
+pub struct Payloads {
+    opener: Arc<dyn Opener>,
+    limits: PayloadLimits,
+    flows: Recent<FlowKey, Connection>,
+    defrag: Defrag,
+    /// Bytes that wait in all streams.
+    held: usize,
+    sink: Sink,
+    stats: PayloadStats,
+}
+
+/// Where messages are collected.
+struct Sink {
+    observed: Vec<Observed>,
+    most: usize,
+    dropped: u64,
+}
+
+impl Sink {
+    /// Keeps what was said at `at` by the sender of `key`.
+    fn say(&mut self, at: Nanos, key: &FlowKey, what: Observation) {
+        if self.observed.len() >= self.most {
+            self.dropped += 1;
+        } else {
+            self.observed.push(Observed { at, key: *key, what });
+        }
+    }
+}
+
+impl Payloads {
+    /// Nothing seen yet; `opener` gives the sessions.
+    pub fn new(opener: Arc<dyn Opener>, limits: PayloadLimits) -> Self {
+        Self {
+            opener,
+            limits,
+            flows: Recent::new(limits.flows),
+            defrag: Defrag::new(),
+            held: 0,
+            sink: Sink { observed: Vec::new(), most: limits.observed, dropped: 0 },
+            stats: PayloadStats::default(),
+        }
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> PayloadStats {
+        PayloadStats { dropped_messages: self.sink.dropped, ..self.stats }
+    }
+
+    /// Takes what was said since the last call.
+    pub fn drain(&mut self) -> Vec<Observed> {
+        std::mem::take(&mut self.sink.observed)
+    }
+
+    /// Ends all sessions: nothing follows.
+    pub fn finish(&mut self) {
+        while let Some((_, connection)) = self.flows.evict() {
+            self.close(connection);
+        }
+    }
+
+    /// Takes a parsed frame: `data` is what was captured of it, `wire_len` its length, `at` Unix nanoseconds.
+    ///
+    /// Cost: one hash look-up for a packet with payload, none for a bare acknowledgement.
+    pub fn packet(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64) {
+        self.packet_at_depth(packet, data, wire_len, at, 0);
+    }
+
+    fn packet_at_depth(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, depth: u32) {
+        let mut inner = *packet;
+        if packet.fragment == Fragment::No {
+            wire::innermost(&data, wire_len, &mut inner);
+        }
+        let packet = &inner;
+        if packet.fragment != Fragment::No {
+            if depth < MAX_DEPTH
+                && let Some(ip) = self.defrag.add(packet, data, at)
+            {
+                self.assembled(packet, &ip, at, depth + 1);
+            }
+            return;
+        }
+        match packet.key.proto {
+            proto::TCP => self.tcp(packet, data, Nanos(at)),
+            proto::UDP => self.udp(packet, data, Nanos(at)),
+            _ => {}
+        }
+    }
+
+    /// Takes a packet that was put together from fragments, the last of which was `fragment`.
+    fn assembled(&mut self, fragment: &Packet, ip: &[u8], at: u64, depth: u32) {
+        let (mut packet, len) = (Packet::default(), ip.len() as u32);
+        if wire::link::parse(wire::link::RAW, &ip, len, &mut packet).is_ok() {
+            let outer = &fragment.key;
+            let (vlan, inner_vlan, obs) = (outer.vlan, outer.inner_vlan, outer.obs);
+            packet.key =
+                FlowKey { vlan, inner_vlan, obs, tunnel: outer.tunnel, tunnel_id: outer.tunnel_id, ..packet.key };
+            self.packet_at_depth(&packet, ip, len, at, depth);
+        }
+    }
+
+    fn udp(&mut self, packet: &Packet, data: &[u8], at: Nanos) {
+        let header = packet.l4_offset as usize;
+        let Some(&[hi, lo]) = data.get(header + 4..).and_then(|d| d.first_chunk::<2>()) else { return };
+        let from = header + 8;
+        let room = (packet.l3_end as usize).saturating_sub(from);
+        // 0 stands for a length that does not fit (RFC 2675) or that the sender leaves to its card.
+        let len = match usize::from(u16::from_be_bytes([hi, lo])) {
+            0 => room,
+            stated => stated.saturating_sub(8).min(room),
+        };
+        let there = data.get(from..).unwrap_or_default();
+        let bytes = there.get(..len).unwrap_or(there);
+        let (flow, own) = flow_of(&packet.key);
+        if self.flows.use_mut(&flow).is_none() {
+            let session = self.opener.open(&packet.key);
+            self.insert(flow, Connection::udp(session, packet.key, own));
+        }
+        let Some(connection) = self.flows.use_mut(&flow) else { return };
+        let sink = &mut self.sink;
+        connection.datagram(own, bytes, len as u32, at, &mut |key, at, what| sink.say(at, key, what));
+    }
+
+    fn tcp(&mut self, packet: &Packet, data: &[u8], at: Nanos) {
+        let Some(segment) = Tcp::parse(packet, data, at) else { return };
+        if !segment.changes_anything() && self.held == 0 {
+            return;
+        }
+        let (flow, own) = flow_of(&packet.key);
+        if self.flows.use_mut(&flow).is_some_and(|c| c.is_replaced_by(own, &segment))
+            && let Some(before) = self.flows.remove(&flow)
+        {
+            self.close(before);
+        }
+        if self.flows.use_mut(&flow).is_none() {
+            if !segment.changes_anything() || segment.is_reset() {
+                return;
+            }
+            // The answer to a SYN that was not seen still says who asked.
+            let from_responder = segment.is_syn_ack();
+            let asker = if from_responder { reversed(&packet.key) } else { packet.key };
+            let session = self.opener.open(&asker);
+            self.insert(flow, Connection::tcp(session, asker, own != from_responder));
+        }
+        let Some(connection) = self.flows.use_mut(&flow) else { return };
+        let room = self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction);
+        let before = connection.held_bytes();
+        let sink = &mut self.sink;
+        let pushed = connection.segment(own, &segment, room, &mut |key, at, what| sink.say(at, key, what));
+        self.held = (self.held + connection.held_bytes()).saturating_sub(before);
+        self.stats.repeated_bytes += pushed.repeated;
+        self.stats.missing_bytes += pushed.missing;
+    }
+
+    fn insert(&mut self, flow: FlowKey, connection: Connection) {
+        if let Some((_, old)) = self.flows.insert(flow, connection) {
+            self.stats.evicted_flows += u64::from(old.session.is_some());
+            self.close(old);
+        }
+    }
+
+    /// Gives out what waits in a connection that is over, and ends its session.
+    fn close(&mut self, mut connection: Connection) {
+        self.held = self.held.saturating_sub(connection.held_bytes());
+        let sink = &mut self.sink;
+        let pushed = connection.flush(&mut |key, at, what| sink.say(at, key, what));
+        self.stats.missing_bytes += pushed.missing;
+    }
+}

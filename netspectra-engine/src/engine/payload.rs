@@ -1,0 +1,82 @@
+//! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
+
+use super::{Engine, EngineStats};
+use netspectra_common::model::{DnsMessage, GenerationId, Observation, Observed, PayloadSeen};
+use std::sync::Arc;
+
+/// What came of a generation's payloads before its manifest.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    of: Option<GenerationId>,
+    payloads: Vec<Arc<Vec<PayloadSeen>>>,
+    observed: Vec<Arc<Vec<Observed>>>,
+}
+
+impl Events {
+    /// The events of generation `of`; those of an earlier one, whose manifest did not come, are given up.
+    fn of(&mut self, of: &GenerationId) -> &mut Self {
+        if self.of.as_ref() != Some(of) {
+            *self = Self { of: Some(of.clone()), ..Self::default() };
+        }
+        self
+    }
+}
+
+impl Engine {
+    /// Keeps first bytes until the manifest comes.
+    pub(super) fn keep_payloads(&mut self, of: &GenerationId, seen: &Arc<Vec<PayloadSeen>>) {
+        if let Some(node) = self.node(&of.node) {
+            self.nodes[node as usize].payload.of(of).payloads.push(seen.clone());
+        }
+    }
+
+    /// Keeps messages until the manifest comes.
+    pub(super) fn keep_observed(&mut self, of: &GenerationId, said: &Arc<Vec<Observed>>) {
+        if let Some(node) = self.node(&of.node) {
+            self.nodes[node as usize].payload.of(of).observed.push(said.clone());
+        }
+    }
+
+    /// The messages of generation `of` of node `at`, counted.
+    pub(super) fn take_observed(&mut self, at: u32, of: &GenerationId) -> Vec<Observed> {
+        let events = std::mem::take(&mut self.nodes[at as usize].payload);
+        if events.of.as_ref() != Some(of) {
+            return Vec::new();
+        }
+        let mut all: Vec<Observed> = Vec::new();
+        for said in events.observed {
+            all.extend(Arc::unwrap_or_clone(said));
+        }
+        for seen in events.payloads.iter().flat_map(|p| p.iter()) {
+            let before = all.len();
+            self.prefixes.dissect(seen, &mut all);
+            self.stats.not_dns += u64::from(all.len() == before);
+        }
+        for observed in &all {
+            self.stats.count_observation(&observed.what);
+        }
+        all
+    }
+}
+
+impl EngineStats {
+    fn count_observation(&mut self, what: &Observation) {
+        let count = match what {
+            Observation::Dns(message) => self.dns_count(message),
+            Observation::HttpRequest(_) => &mut self.http_requests,
+            Observation::HttpResponse(_) => &mut self.http_responses,
+            Observation::TlsClient(_) => &mut self.tls_client_hellos,
+            Observation::TlsServer(_) => &mut self.tls_server_hellos,
+            Observation::Other { .. } => &mut self.other_messages,
+        };
+        *count += 1;
+    }
+
+    fn dns_count(&mut self, message: &DnsMessage) -> &mut u64 {
+        match (message.response, message.rcode) {
+            (false, _) => &mut self.dns_queries,
+            (true, 0) => &mut self.dns_answers,
+            (true, _) => &mut self.dns_errors,
+        }
+    }
+}
