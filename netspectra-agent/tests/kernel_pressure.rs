@@ -154,14 +154,15 @@ fn the_kernel_and_user_space_count_overflow_the_same() {
 
 /// Keeps the calling thread on one of the CPUs that it may use.
 fn pin_to_one_cpu() {
-    // SAFETY: an all-zero set is an empty one, the calls read and write it only, and it outlives them.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        let size = size_of::<libc::cpu_set_t>();
-        assert_eq!(libc::sched_getaffinity(0, size, &raw mut set), 0);
-        let cpu = (0..libc::CPU_SETSIZE as usize).find(|cpu| libc::CPU_ISSET(*cpu, &set)).unwrap();
-        libc::CPU_ZERO(&mut set);
-        libc::CPU_SET(cpu, &mut set);
-        assert_eq!(libc::sched_setaffinity(0, size, &raw const set), 0);
-    }
+    let mut set = [0u64; 16];
+    let size = size_of_val(&set);
+    // SAFETY: the kernel writes at most `size` bytes to a buffer of that size, which outlives the call.
+    let rc = unsafe { libc::sched_getaffinity(0, size, set.as_mut_ptr().cast()) };
+    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+    let word = set.iter().position(|w| *w != 0).unwrap();
+    let mut one = [0u64; 16];
+    one[word] = set[word] & set[word].wrapping_neg();
+    // SAFETY: the kernel reads `size` bytes of a buffer of that size, which outlives the call.
+    let rc = unsafe { libc::sched_setaffinity(0, size, one.as_ptr().cast()) };
+    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
 }

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn source_and_destination_are_told_apart_and_all_conditions_must_hold() {
         let both = Rule { src: nets(&["10.0.0.0/8"]), dst: nets(&["9.0.0.0/8"]), ..rule(Action::Exclude) };
-        let user = UserRules::new(&[both.clone()]).unwrap().unwrap();
+        let user = UserRules::new(std::slice::from_ref(&both)).unwrap().unwrap();
         assert!(!user.admits(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)));
         assert!(user.admits(&udp([9, 0, 0, 1], [10, 0, 0, 1], 0)));
         let port = UserRules::new(&[Rule { port: vec!["53-60".into()], proto: vec!["tcp".into()], ..both }]);
