@@ -7,7 +7,9 @@
 
 mod account;
 mod maps;
+mod overflow;
 mod packet;
+mod rules;
 mod tunnel;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};

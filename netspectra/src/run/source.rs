@@ -5,7 +5,7 @@ use crate::{Failure, object};
 use anyhow::anyhow;
 use netspectra_agent::generation::Generation;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, RulesHandle, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use std::os::fd::OwnedFd;
@@ -71,6 +71,14 @@ impl LiveSource {
         }
     }
 
+    /// Puts other rules in force while it runs; packet sockets keep those that they began with.
+    pub(super) fn rules_handle(&self) -> Option<RulesHandle> {
+        match self {
+            Self::Xdp(source) => Some(source.rules_handle()),
+            Self::AfPacket(..) => None,
+        }
+    }
+
     /// Lets nothing more in; the next generation is the last.
     pub(super) fn detach(&mut self) {
         match self {
@@ -123,6 +131,7 @@ fn xdp_config(capture: &Capture) -> XdpConfig {
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: capture.max_flows,
         identity: identity(capture),
+        rules: capture.rules.clone(),
     }
 }
 
@@ -132,6 +141,7 @@ fn open_af_packet(capture: &Capture) -> Result<AfPacketSource, AfPacketError> {
         ring_bytes: capture.ring_mib << 20,
         max_flows: capture.max_flows as usize,
         identity: identity(capture),
+        rules: capture.rules.clone(),
         ..AfPacketConfig::default()
     })
 }
@@ -144,6 +154,7 @@ fn refuses_ebpf(e: &XdpError) -> bool {
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
         | XdpError::Object { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => false,
     }
 }
@@ -156,6 +167,7 @@ fn xdp_failure(e: XdpError) -> Failure {
         | XdpError::NoBtf
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => Failure::misuse(e),
     }
 }
@@ -163,7 +175,10 @@ fn xdp_failure(e: XdpError) -> Failure {
 fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
-        AfPacketError::Privilege { .. } | AfPacketError::Ring { .. } | AfPacketError::Thread { .. } => {
+        AfPacketError::Privilege { .. }
+        | AfPacketError::Rules(_)
+        | AfPacketError::Ring { .. }
+        | AfPacketError::Thread { .. } => {
             Failure::misuse(e)
         }
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),

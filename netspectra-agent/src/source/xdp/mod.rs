@@ -8,17 +8,22 @@ mod attach;
 mod default_route;
 mod interfaces;
 mod sizes;
+mod overflow;
+mod rules;
 mod sys;
 mod table_types;
 mod tables;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
+pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use sizes::ProgramSize;
+pub use rules::RulesHandle;
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
+use crate::rules::{Rule, RuleError};
 use crate::table::Identity;
 use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
@@ -30,6 +35,8 @@ use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
 use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos, PayloadSeen};
+use netspectra_common::sketch::OverflowSum;
+use rules::RuleMaps;
 use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -66,6 +73,8 @@ pub struct XdpConfig {
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for XdpConfig {
@@ -76,6 +85,7 @@ impl Default for XdpConfig {
             egress: EgressChoice::Auto,
             max_flows: 262_144,
             identity: Identity::Outer,
+            rules: Vec::new(),
         }
     }
 }
@@ -138,6 +148,9 @@ pub enum XdpError {
         /// Its word.
         why: String,
     },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -176,6 +189,10 @@ pub struct XdpSource {
     interfaces: Vec<Interface>,
     cpus: u32,
     slot: u32,
+    rule_maps: RuleMaps,
+    /// 0: no rules in force, else the number of their set plus one.
+    rules: u32,
+    new_rules: RulesHandle,
     /// The frozen slot still holds a generation that was not recycled.
     frozen: bool,
     started: Nanos,
@@ -209,6 +226,8 @@ impl XdpSource {
         }
         source.emit = 1;
         source.set_slot(0)?;
+        // With the interfaces that conditions may name.
+        source.apply_rules(&config.rules)?;
         source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode, config.egress)?;
         source.started = sys::wall_clock();
         Ok(source)
@@ -230,6 +249,7 @@ impl XdpSource {
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
+            .map_max_entries(maps::OVERFLOW, outer)
             .load(object)
             .map_err(|e| load_error("the maps", &e))?;
         let version = format!("ABI_{ABI_VERSION}");
@@ -253,11 +273,12 @@ impl XdpSource {
         control
             .set(0, Pod(Control { slot: 0, cpus, events: 0, early }), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
         let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
         egress.load().map_err(|e| load_error("the egress program", &e))?;
-        Ok(Self {
+        let mut source = Self {
             tables,
             control,
             no_table,
@@ -271,11 +292,16 @@ impl XdpSource {
             interfaces: Vec::new(),
             cpus,
             slot: 0,
+            rule_maps,
+            rules: 0,
+            new_rules: RulesHandle::default(),
             frozen: false,
             started: sys::wall_clock(),
             ended: false,
             bpf,
-        })
+        };
+        source.apply_rules(&config.rules)?;
+        Ok(source)
     }
 
     /// Where and how the programs are attached.
@@ -328,10 +354,42 @@ impl XdpSource {
 
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
+        let slot = Control::word(slot, self.rules);
         let control = Control { slot, cpus: self.cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
+    }
+
+    /// Puts `rules` in force in place of all before. No packet meets a part of them: they are written to the set that is
+    /// not in use, and one word switches.
+    ///
+    /// # Errors
+    /// What is wrong with the rules, or the kernel's; the rules before stay in force.
+    pub fn apply_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        let before = self.rules;
+        self.rules = if rules.is_empty() {
+            0
+        } else {
+            let compiled = rules::compile(rules, &self.interfaces)?;
+            let number = u32::from(before == 1);
+            self.rule_maps.write(number, &compiled)?;
+            number + 1
+        };
+        if self.rules == before {
+            return Ok(());
+        }
+        if let Err(e) = self.set_slot(self.slot) {
+            self.rules = before;
+            return Err(e);
+        }
+        // The set before may be written again once no program can still read it.
+        self.tables.wait_for_programs(self.slot)
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
@@ -396,8 +454,13 @@ impl XdpSource {
     fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
         let offset = sys::wall_minus_monotonic();
         let mut totals = crate::generation::empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
         for cpu in 0..self.cpus {
-            merge_totals(&mut totals, &*self.tables.totals(slot, cpu)?);
+            let counted = self.tables.totals(slot, cpu)?;
+            merge_totals(&mut totals, &counted);
+            if let Some(table) = self.tables.overflow(slot, cpu, &counted)? {
+                overflow.get_or_insert_with(OverflowSum::default).add(&table);
+            }
         }
         let hasher = foldhash::fast::RandomState::default();
         // The sum of the CPUs' entries, at most that many keys.
@@ -432,7 +495,17 @@ impl XdpSource {
         let end = sys::wall_clock().max(start);
         self.started = end;
         let interfaces = self.interfaces.clone();
-        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last: self.ended })
+        Ok(Generation {
+            start,
+            end,
+            flows,
+            totals,
+            overflow: overflow.map(OverflowSum::finish),
+            payloads,
+            observed: Vec::new(),
+            interfaces,
+            last: self.ended,
+        })
     }
 }
 
@@ -462,6 +535,12 @@ impl Source for XdpSource {
         let _ = self.is_filling();
         let slot = self.freeze()?;
         self.frozen = true;
+        if let Some(rules) = self.new_rules.take() {
+            match self.apply_rules(&rules) {
+                Ok(()) => tracing::info!(rules = rules.len(), "other capture rules are in force"),
+                Err(error) => tracing::error!(%error, "the capture rules stay as they were"),
+            }
+        }
         Ok(Some(self.read(slot)?))
     }
 
