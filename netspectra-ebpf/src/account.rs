@@ -1,7 +1,9 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
 use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
+use crate::overflow;
 use crate::packet::{Linear, fresh};
+use crate::rules;
 use crate::segments;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
@@ -94,7 +96,8 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
     let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
-    let slot = unsafe { core::ptr::read_volatile(&raw const control.slot) };
+    let word = unsafe { core::ptr::read_volatile(&raw const control.slot) };
+    let (slot, rules) = (word & ((1 << Control::SLOT_BITS) - 1), word >> Control::SLOT_BITS);
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let table = slot.wrapping_mul(control.cpus).wrapping_add(cpu);
@@ -105,7 +108,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(ctx, frame, seen, table, control, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, rules, control, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -118,6 +121,7 @@ fn count_flow<C: Tunnels>(
     frame: &Linear,
     seen: &Seen,
     table: u32,
+    rules: u32,
     control: &Control,
     totals: &mut GenTotals,
 ) -> Result<(), LossReason> {
@@ -136,12 +140,15 @@ fn count_flow<C: Tunnels>(
     if flow::resolve_fragment(packet, &mut FragmentMap, &Monotonic) {
         totals.orphan_fragments += 1;
     }
+    if rules != 0 {
+        rules::admit(rules, &packet.key)?;
+    }
     if control.events != 0 && is_dns(packet) {
         emit_dns(frame, packet, totals);
     }
     // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
-    match flow::short_key(&packet.key) {
+    let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
             Some(flows) => fold(flows, &key, packet, seen.weight),
             None => Err(LossReason::NoTable),
@@ -150,12 +157,18 @@ fn count_flow<C: Tunnels>(
             Some(flows) => fold(flows, &packet.key, packet, seen.weight),
             None => Err(LossReason::NoTable),
         },
-    }
-    .map(|is_new| {
-        if is_new {
-            count_entry(control, totals);
+    };
+    match booked {
+        Ok(true) => count_entry(control, totals),
+        Ok(false) => {}
+        Err(reason) => {
+            if reason == LossReason::TableFull {
+                overflow::spill(table, &packet.key, seen.counter());
+            }
+            return Err(reason);
         }
-    })
+    }
+    Ok(())
 }
 
 /// The slot of an interface; [`Obs::MAX_IFACE`] (after [`Obs::new`] took 7 bits of 255) stands for all that have none.

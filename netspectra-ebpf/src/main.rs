@@ -7,7 +7,9 @@
 
 mod account;
 mod maps;
+mod overflow;
 mod packet;
+mod rules;
 mod segments;
 mod tunnel;
 

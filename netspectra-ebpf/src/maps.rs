@@ -3,9 +3,12 @@
 use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
-use netspectra_common::abi::{Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, PrefixEvent};
+use netspectra_common::abi::{
+    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetMasks, Overflow, PrefixEvent,
+    RULE_NET_KEY, RULE_SETS, RuleSet,
+};
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
 /// Capacity of the inner maps' template; the agent makes the real ones with the configured capacity.
@@ -39,6 +42,16 @@ pub static FLOWS: ArrayOfMaps<Flows, OUTER> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static OVERFLOW: Array<Overflow, OUTER> = Array::new();
+
+#[btf_map]
+pub static RULES: Array<RuleSet, { RULE_SETS as usize }> = Array::new();
+
+/// Both sets' prefixes.
+#[btf_map]
+pub static RULE_NETS: LpmTrie<[u8; RULE_NET_KEY], NetMasks, { RULE_SETS as usize * MAX_RULE_NETS }> = LpmTrie::new();
 
 #[btf_map]
 pub static IFACES: Array<u32, 65536> = Array::new();

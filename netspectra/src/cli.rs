@@ -131,6 +131,9 @@ pub(crate) struct AnalyzeArgs {
     /// Whose five-tuple a tunnelled packet is booked to.
     #[arg(long, value_enum, default_value = "outer")]
     pub(crate) tunnel: TunnelIdentity,
+    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Rows of each top list in the report.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) top: u16,

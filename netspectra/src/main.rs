@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod object;
 mod output;
+mod overflow;
 mod run;
 
 use clap::Parser;

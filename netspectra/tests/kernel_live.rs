@@ -324,3 +324,35 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
     assert!(error.contains("did you mean `src_port`?"), "{error}");
     assert!(instance.stop().0.success());
 }
+
+#[test]
+fn rules_are_in_force_from_the_start_and_change_on_sighup() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("run.toml");
+    let rule =
+        |text: &str| std::fs::write(&file, format!("[[capture.rules]]\naction = \"exclude\"\n{text}\n")).unwrap();
+    rule(&format!("iface = [\"{MON}\"]\nport = [\"7001\"]"));
+    let mut instance = Instance::start_on(&pair, "generic", data);
+    pair.up();
+    traffic::udp(&pair, false, 7000, 50, 100, 100);
+    let excluded = |l: &Value| number(&l["reasons"]["excluded"], "packets");
+    let ledger = instance.wait("ledger", &["--from", "0"], |l| excluded(l) >= 100);
+    assert_eq!(excluded(&ledger), 100, "{ledger:#}");
+
+    // A file that is not good changes nothing.
+    rule("port = [\"http\"]");
+    assert!(instance.reload("stays as it was").contains("`port` has `http`"));
+    rule("net = [\"2001:db8::/32\", \"192.168.0.0/16\"]");
+    instance.reload("other capture rules are in force");
+    traffic::udp(&pair, false, 7000, 30, 100, 100);
+    let flows = instance.wait("flows", &ALL, |f| {
+        f["items"].as_array().unwrap().iter().any(|f| f["proto"] == 17 && f["dst_port"] == 7001)
+    });
+    let kept = flow(&flows, PEER_V4, MON_V4, 7001, 17);
+    assert_eq!((number(kept, "packets"), number(kept, "reverse_packets")), (30, 30));
+    let ledger = instance.query("ledger", &["--from", "0"]);
+    assert_eq!((excluded(&ledger), &ledger["residual"]["packets"]), (100, &Value::from(0)), "{ledger:#}");
+    let (status, log) = instance.stop();
+    assert!(status.success() && log.contains("ledger: without a flow, excluded: 100 packets"), "{log}");
+}

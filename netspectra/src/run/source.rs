@@ -5,7 +5,7 @@ use crate::{Failure, object};
 use anyhow::anyhow;
 use netspectra_agent::generation::Generation;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, RulesHandle, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use std::os::fd::OwnedFd;
@@ -72,6 +72,14 @@ impl LiveSource {
         }
     }
 
+    /// Puts other rules in force while it runs; packet sockets keep those that they began with.
+    pub(super) fn rules_handle(&self) -> Option<RulesHandle> {
+        match self {
+            Self::Xdp(source) => Some(source.rules_handle()),
+            Self::AfPacket(..) => None,
+        }
+    }
+
     /// Lets nothing more in; the next generation is the last.
     pub(super) fn detach(&mut self) {
         match self {
@@ -125,6 +133,7 @@ fn xdp_config(capture: &Capture) -> XdpConfig {
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: capture.max_flows,
         identity: identity(capture),
+        rules: capture.rules.clone(),
     }
 }
 
@@ -134,6 +143,7 @@ fn open_af_packet(capture: &Capture) -> Result<AfPacketSource, AfPacketError> {
         ring_bytes: capture.ring_mib << 20,
         max_flows: capture.max_flows as usize,
         identity: identity(capture),
+        rules: capture.rules.clone(),
         ..AfPacketConfig::default()
     })
 }
@@ -149,6 +159,7 @@ fn refuses_ebpf(e: &XdpError) -> bool {
         | XdpError::NotEthernet { .. }
         | XdpError::Overlap { .. }
         | XdpError::Netlink { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => false,
     }
 }
@@ -165,6 +176,7 @@ fn xdp_failure(e: XdpError) -> Failure {
         | XdpError::Attach { .. }
         | XdpError::NotEthernet { .. }
         | XdpError::Overlap { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => Failure::misuse(e),
     }
 }
@@ -172,9 +184,10 @@ fn xdp_failure(e: XdpError) -> Failure {
 fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
-        AfPacketError::Privilege { .. } | AfPacketError::Ring { .. } | AfPacketError::Thread { .. } => {
-            Failure::misuse(e)
-        }
+        AfPacketError::Privilege { .. }
+        | AfPacketError::Rules(_)
+        | AfPacketError::Ring { .. }
+        | AfPacketError::Thread { .. } => Failure::misuse(e),
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
     }
 }

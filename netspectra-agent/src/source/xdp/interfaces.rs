@@ -45,6 +45,11 @@ pub fn match_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpEr
     Ok(found)
 }
 
+/// Whether the name or glob `pattern` fits `name`.
+pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), name.as_bytes())
+}
+
 /// Shell-like matching of `*` and `?`. Cost: linear in the name for each star.
 pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {

@@ -12,7 +12,9 @@ mod links;
 mod netlink;
 mod observe;
 mod offload;
+mod overflow;
 mod roster;
+mod rules;
 mod sizes;
 mod survey;
 mod sys;
@@ -23,14 +25,17 @@ mod watch;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
+pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
+pub use rules::RulesHandle;
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
+use crate::rules::{Rule, RuleError};
 use crate::table::Identity;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
@@ -41,6 +46,8 @@ use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
 use netspectra_common::model::{FlowDelta, FlowStats, Interface, Nanos, PayloadSeen};
+use netspectra_common::sketch::OverflowSum;
+use rules::RuleMaps;
 use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use tables::{Pod, Tables};
@@ -80,6 +87,8 @@ pub struct XdpConfig {
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for XdpConfig {
@@ -90,6 +99,7 @@ impl Default for XdpConfig {
             egress: EgressChoice::Auto,
             max_flows: 262_144,
             identity: Identity::Outer,
+            rules: Vec::new(),
         }
     }
 }
@@ -152,6 +162,9 @@ pub enum XdpError {
         /// Its word.
         why: String,
     },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -216,6 +229,12 @@ pub struct XdpSource {
     left: Vec<Interface>,
     cpus: u32,
     slot: u32,
+    rule_maps: RuleMaps,
+    /// 0: no rules in force, else the number of their set plus one.
+    rules: u32,
+    new_rules: RulesHandle,
+    /// The rules in force, which name interfaces.
+    rules_asked: Vec<Rule>,
     /// The frozen slot still holds a generation that was not recycled.
     frozen: bool,
     started: Nanos,
@@ -232,11 +251,16 @@ impl XdpSource {
         let mut source = Self::load(object, config)?;
         source.emit = 1;
         source.set_slot(0)?;
-        let watch = Watch::start(&mut source.bpf, config)?;
+        let watch = Watch::plan(&mut source.bpf, config)?;
         source.wake = Wake::new(source.filling.as_fd(), watch.notices())
             .inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early"))
             .ok();
         source.watch = Some(watch);
+        // With the interfaces that conditions may name.
+        source.apply_rules(&config.rules)?;
+        if let Some(watch) = &mut source.watch {
+            watch.begin(&mut source.bpf)?;
+        }
         source.started = sys::wall_clock();
         Ok(source)
     }
@@ -257,6 +281,7 @@ impl XdpSource {
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
+            .map_max_entries(maps::OVERFLOW, outer)
             .load(object)
             .map_err(|e| load_error("the maps", &e))?;
         let version = format!("ABI_{ABI_VERSION}");
@@ -280,13 +305,14 @@ impl XdpSource {
         control
             .set(0, Pod(Control { slot: 0, cpus, events: 0, early }), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })?;
+        let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
         for (name, what) in [(TC_INGRESS, "the TC ingress program"), (EGRESS, "the egress program")] {
             let classifier: &mut SchedClassifier = program(&mut bpf, name)?;
             classifier.load().map_err(|e| load_error(what, &e))?;
         }
-        Ok(Self {
+        let mut source = Self {
             tables,
             control,
             no_table,
@@ -301,11 +327,17 @@ impl XdpSource {
             left: Vec::new(),
             cpus,
             slot: 0,
+            rule_maps,
+            rules: 0,
+            new_rules: RulesHandle::default(),
+            rules_asked: Vec::new(),
             frozen: false,
             started: sys::wall_clock(),
             ended: false,
             bpf,
-        })
+        };
+        source.apply_rules(&config.rules)?;
+        Ok(source)
     }
 
     /// Where and how the programs are attached.
@@ -367,10 +399,48 @@ impl XdpSource {
 
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self, slot: u32) -> Result<(), XdpError> {
+        let slot = Control::word(slot, self.rules);
         let control = Control { slot, cpus: self.cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
+    }
+
+    /// Puts `rules` in force in place of all before. No packet meets a part of them: they are written to the set that is
+    /// not in use, and one word switches.
+    ///
+    /// # Errors
+    /// What is wrong with the rules, or the kernel's; the rules before stay in force.
+    pub fn apply_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        self.write_rules(rules)?;
+        self.rules_asked = rules.to_vec();
+        Ok(())
+    }
+
+    fn write_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        let before = self.rules;
+        self.rules = if rules.is_empty() {
+            0
+        } else {
+            let compiled = rules::compile(rules, &self.watch.as_ref().map(Watch::seated).unwrap_or_default())?;
+            let number = u32::from(before == 1);
+            self.rule_maps.write(number, &compiled)?;
+            number + 1
+        };
+        if self.rules == before {
+            return Ok(());
+        }
+        if let Err(e) = self.set_slot(self.slot) {
+            self.rules = before;
+            return Err(e);
+        }
+        // The set before may be written again once no program can still read it.
+        self.tables.wait_for_programs(self.slot)
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
@@ -435,9 +505,19 @@ impl XdpSource {
     /// What the slots of the generation that was frozen mean; follows interfaces that come and go.
     fn interfaces(&mut self) -> Vec<Interface> {
         let Some(watch) = &mut self.watch else { return self.left.clone() };
-        let ended = watch.turn(&mut self.bpf);
+        let ended = watch.turn();
         if let Some(wake) = &mut self.wake {
             wake.rearm(watch.notices());
+        }
+        if watch.has_changed() {
+            let rules = std::mem::take(&mut self.rules_asked);
+            if let Err(error) = self.write_rules(&rules) {
+                tracing::error!(%error, "the capture rules do not know the interfaces that have come");
+            }
+            self.rules_asked = rules;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.attach_pending(&mut self.bpf);
         }
         ended
     }
@@ -445,8 +525,13 @@ impl XdpSource {
     fn read(&mut self, slot: u32, interfaces: Vec<Interface>) -> Result<Generation, XdpError> {
         let offset = sys::wall_minus_monotonic();
         let mut totals = crate::generation::empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
         for cpu in 0..self.cpus {
-            merge_totals(&mut totals, &*self.tables.totals(slot, cpu)?);
+            let counted = self.tables.totals(slot, cpu)?;
+            merge_totals(&mut totals, &counted);
+            if let Some(table) = self.tables.overflow(slot, cpu, &counted)? {
+                overflow.get_or_insert_with(OverflowSum::default).add(&table);
+            }
         }
         let hasher = foldhash::fast::RandomState::default();
         // The sum of the CPUs' entries, at most that many keys.
@@ -480,7 +565,17 @@ impl XdpSource {
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last: self.ended })
+        Ok(Generation {
+            start,
+            end,
+            flows,
+            totals,
+            overflow: overflow.map(OverflowSum::finish),
+            payloads,
+            observed: Vec::new(),
+            interfaces,
+            last: self.ended,
+        })
     }
 }
 
@@ -511,6 +606,12 @@ impl Source for XdpSource {
         let slot = self.freeze()?;
         self.frozen = true;
         let interfaces = self.interfaces();
+        if let Some(rules) = self.new_rules.take() {
+            match self.apply_rules(&rules) {
+                Ok(()) => tracing::info!(rules = rules.len(), "other capture rules are in force"),
+                Err(error) => tracing::error!(%error, "the capture rules stay as they were"),
+            }
+        }
         Ok(Some(self.read(slot, interfaces)?))
     }
 

@@ -43,6 +43,11 @@ impl Roster {
         }
     }
 
+    /// The interfaces that have a slot and are watched.
+    pub(super) fn seated(&self) -> Vec<Interface> {
+        self.seats.iter().filter(|s| !s.left).map(|s| s.interface.clone()).collect()
+    }
+
     /// Ends a generation: what its slots meant. Interfaces without a slot have to ask again.
     pub(super) fn turn(&mut self) -> Vec<Interface> {
         let mut all: Vec<Interface> = self.seats.iter().map(|s| s.interface.clone()).collect();

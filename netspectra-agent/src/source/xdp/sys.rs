@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -181,6 +182,28 @@ pub(super) fn lookup<K: IntoBytes + Immutable, V: FromBytes + IntoBytes>(
     // SAFETY: key and value are live buffers of the map's sizes (`tables` makes the maps from the same types), and any
     // bytes that the kernel writes are a valid `V`.
     let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const attr, size_of::<ElemAttr>()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes the value of `key` in a map with exactly these key and value sizes, which holds one value a key.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn update<K: IntoBytes + Immutable, V: IntoBytes + Immutable>(
+    map: BorrowedFd<'_>,
+    key: &K,
+    value: &V,
+) -> io::Result<()> {
+    let attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        reserved: 0,
+        key: key.as_bytes().as_ptr() as u64,
+        value: value.as_bytes().as_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are live buffers of the map's sizes (the callers take both from the types that the object
+    // was made from), which the kernel only reads.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_ELEM, &raw const attr, size_of::<ElemAttr>()) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -1,12 +1,13 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
+use super::overflow::Overflows;
 use super::sys::{self, MapShape};
 use super::table_types::TableTypes;
 use super::{XdpError, take_map};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, MapData};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
-use netspectra_common::abi::{FlowKey, FlowKey4, FlowStats, GenTotals, maps};
+use netspectra_common::abi::{FlowKey, FlowKey4, FlowStats, GenTotals, LossReason, Overflow, maps};
 use std::os::fd::AsFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -33,6 +34,7 @@ pub(super) struct Tables {
     outer4: ArrayOfMaps<MapData, MapData>,
     outer: ArrayOfMaps<MapData, MapData>,
     outer_totals: ArrayOfMaps<MapData, MapData>,
+    overflow: Overflows,
     inner: Vec<Option<CpuTables>>,
     types: TableTypes,
     cpus: u32,
@@ -54,6 +56,7 @@ impl Tables {
             outer4: take_map(bpf, maps::FLOWS4)?,
             outer: take_map(bpf, maps::FLOWS)?,
             outer_totals: take_map(bpf, maps::TOTALS)?,
+            overflow: Overflows::new(bpf, netspectra_common::abi::SLOTS * cpus)?,
             inner: (0..netspectra_common::abi::SLOTS * cpus).map(|_| None).collect(),
             cpus,
             max_flows,
@@ -75,6 +78,7 @@ impl Tables {
             self.outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
             self.outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e))?;
             self.inner[at as usize] = Some(tables);
+            self.overflow.clear(at)?;
         }
         Ok(())
     }
@@ -132,6 +136,19 @@ impl Tables {
             source,
         })?;
         Ok(totals)
+    }
+
+    /// What `cpu` counted in `slot` of packets without room, if there were any by its totals.
+    pub(super) fn overflow(
+        &mut self,
+        slot: u32,
+        cpu: u32,
+        totals: &GenTotals,
+    ) -> Result<Option<Box<Overflow>>, XdpError> {
+        if totals.reasons[LossReason::TableFull as usize].is_zero() {
+            return Ok(None);
+        }
+        self.overflow.read(slot * self.cpus + cpu).map(Some)
     }
 
     /// Hands every flow that `cpu` counted in `slot` to `each`. The slot must be frozen.

@@ -6,7 +6,7 @@
 use super::attach::{Attached, Hooks};
 use super::links::{Link, list_links};
 use super::netlink::Netlink;
-use super::observe::{Choice, choose, choose_present, is_name};
+use super::observe::{Choice, choose, choose_present};
 use super::roster::Roster;
 use super::{XdpConfig, XdpError, take_map};
 use aya::Ebpf;
@@ -25,6 +25,10 @@ const ARRAY: u32 = 65_536;
 pub(super) struct Watch {
     config: XdpConfig,
     hooks: Vec<Watched>,
+    /// Those that have come: with a slot, without hooks.
+    pending: Vec<Pending>,
+    /// What slots mean has changed.
+    changed: bool,
     roster: Roster,
     slots: Array<MapData, u32>,
     slots_high: HashMap<MapData, u32, u32>,
@@ -44,13 +48,19 @@ struct Watched {
     hooks: Hooks,
 }
 
+/// An interface that is to be attached to.
+struct Pending {
+    link: Link,
+    has_slot: bool,
+    has_vlan: bool,
+}
+
 impl Watch {
-    /// Attaches to what the configuration names.
+    /// Gives slots to what the configuration names. [`Watch::begin`] attaches: what depends on slots comes in between.
     ///
     /// # Errors
-    /// As for [`super::XdpSource::open`]; nothing stays attached then. An interface that a glob matches and that cannot be
-    /// attached to is an error only when there is no other.
-    pub(super) fn start(bpf: &mut Ebpf, config: &XdpConfig) -> Result<Self, XdpError> {
+    /// As for [`super::XdpSource::open`].
+    pub(super) fn plan(bpf: &mut Ebpf, config: &XdpConfig) -> Result<Self, XdpError> {
         let netlink = |source| XdpError::Netlink { what: "list interfaces", source };
         // Before the list, so that nothing that changes afterwards goes unnoticed.
         let notices = Netlink::open(LINK_GROUP).map_err(netlink)?;
@@ -59,6 +69,8 @@ impl Watch {
         let mut watch = Self {
             config: config.clone(),
             hooks: Vec::new(),
+            pending: Vec::new(),
+            changed: false,
             roster: Roster::default(),
             slots: take_map(bpf, maps::IFACES)?,
             slots_high: take_map(bpf, maps::IFACES_HIGH)?,
@@ -67,34 +79,48 @@ impl Watch {
             refused: HashSet::new(),
             left_out: Vec::new(),
         };
-        let mut first = None;
         for link in &choice.watch {
-            match watch.attach(bpf, link, &links) {
+            watch.admit(link, &links);
+        }
+        watch.say_left_out(choice);
+        Ok(watch)
+    }
+
+    /// Attaches to what was planned.
+    ///
+    /// # Errors
+    /// As for [`super::XdpSource::open`]. An interface that a glob matches and that cannot be attached to is an error only when
+    /// there is no other.
+    pub(super) fn begin(&mut self, bpf: &mut Ebpf) -> Result<(), XdpError> {
+        let mut first = None;
+        for pending in std::mem::take(&mut self.pending) {
+            let name = pending.link.name.clone();
+            match self.attach(bpf, pending) {
                 Ok(()) => {}
-                Err(e) if config.interfaces.contains(&link.name) || matches!(e, XdpError::Privilege { .. }) => {
+                Err(e) if self.config.interfaces.contains(&name) || matches!(e, XdpError::Privilege { .. }) => {
                     return Err(e);
                 }
                 Err(e) => first = first.or(Some(e)),
             }
         }
         match first {
-            Some(e) if watch.hooks.is_empty() => return Err(e),
-            _ if watch.hooks.is_empty() => {
-                tracing::warn!(patterns = %config.interfaces.join(","), "no interface matches yet: waiting for one");
+            Some(e) if self.hooks.is_empty() => return Err(e),
+            _ if self.hooks.is_empty() => {
+                tracing::warn!(patterns = %self.config.interfaces.join(","), "no interface matches yet: waiting for one");
             }
             _ => {}
         }
-        watch.say_left_out(choice);
-        Ok(watch)
+        Ok(())
     }
 
-    /// Ends a generation: returns what its slots meant, and follows what has changed.
-    pub(super) fn turn(&mut self, bpf: &mut Ebpf) -> Vec<Interface> {
+    /// Ends a generation: returns what its slots meant, and follows what has changed. What has come is attached to by
+    /// [`Watch::attach_pending`].
+    pub(super) fn turn(&mut self) -> Vec<Interface> {
         let ended = self.roster.turn();
         self.seat_waiting();
         if self.notices.had_notices() || self.again {
             match list_links() {
-                Ok(links) => self.follow(bpf, &links),
+                Ok(links) => self.follow(&links),
                 Err(error) => {
                     tracing::warn!(%error, "the interfaces could not be listed");
                     self.again = true;
@@ -102,6 +128,29 @@ impl Watch {
             }
         }
         ended
+    }
+
+    /// Whether slots have another meaning than when this was asked last.
+    pub(super) fn has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The interfaces that have a slot.
+    pub(super) fn seated(&self) -> Vec<Interface> {
+        self.roster.seated()
+    }
+
+    /// Attaches to those that have come.
+    pub(super) fn attach_pending(&mut self, bpf: &mut Ebpf) {
+        for pending in std::mem::take(&mut self.pending) {
+            if self.attach(bpf, pending).is_ok()
+                && let Some(new) = self.hooks.last()
+            {
+                let a = &new.hooks.attached;
+                let (ingress, egress) = (a.ingress.name(), a.egress.name());
+                tracing::info!(iface = %a.iface, ingress, egress, note = a.note, "watching");
+            }
+        }
     }
 
     /// Where and how the programs are attached.
@@ -119,7 +168,7 @@ impl Watch {
         self.notices.as_fd()
     }
 
-    fn follow(&mut self, bpf: &mut Ebpf, links: &[Link]) {
+    fn follow(&mut self, links: &[Link]) {
         self.again = false;
         let choice = choose_present(&self.config.interfaces, links);
         self.let_go(&choice, links);
@@ -129,15 +178,7 @@ impl Watch {
                 Some(at) if self.hooks[at].hooks.attached.iface != link.name => self.rename(at, link),
                 Some(_) => {}
                 None if self.refused.contains(&link.index) => {}
-                None => {
-                    if self.attach(bpf, link, links).is_ok()
-                        && let Some(new) = self.hooks.last()
-                    {
-                        let a = &new.hooks.attached;
-                        let (ingress, egress) = (a.ingress.name(), a.egress.name());
-                        tracing::info!(iface = %a.iface, ingress, egress, note = a.note, "watching");
-                    }
-                }
+                None => self.admit(link, links),
             }
         }
         self.say_left_out(choice);
@@ -157,6 +198,7 @@ impl Watch {
             }
             self.roster.leave(index);
             self.point(index, None);
+            self.changed = true;
         }
     }
 
@@ -177,20 +219,25 @@ impl Watch {
         }
     }
 
-    /// Gives `link` a slot and attaches to it.
-    fn attach(&mut self, bpf: &mut Ebpf, link: &Link, links: &[Link]) -> Result<(), XdpError> {
+    /// Gives `link` a slot.
+    fn admit(&mut self, link: &Link, links: &[Link]) {
         let has_slot = self.seat(link.index, &link.name);
         if !has_slot {
             tracing::warn!(iface = %link.name, "no interface slot is free: its packets count for the interface `other`");
         }
         let has_vlan = links.iter().any(|l| l.kind == "vlan" && l.link == Some(link.index));
-        match Hooks::attach(bpf, link, has_vlan, self.config.mode, self.config.egress) {
+        self.pending.push(Pending { link: link.clone(), has_slot, has_vlan });
+    }
+
+    fn attach(&mut self, bpf: &mut Ebpf, pending: Pending) -> Result<(), XdpError> {
+        let Pending { link, has_slot, has_vlan } = pending;
+        match Hooks::attach(bpf, &link, has_vlan, self.config.mode, self.config.egress) {
             Ok(hooks) => {
                 self.hooks.push(Watched { index: link.index, has_slot, hooks });
                 Ok(())
             }
             Err(error) => {
-                if !is_name(&link.name) || !self.config.interfaces.contains(&link.name) {
+                if !self.config.interfaces.contains(&link.name) {
                     tracing::warn!(%error, "an interface is not watched");
                 }
                 self.roster.leave(link.index);
@@ -204,6 +251,7 @@ impl Watch {
     /// Whether a slot was free.
     fn seat(&mut self, index: u32, name: &str) -> bool {
         let slot = self.roster.enter(index, name);
+        self.changed |= slot.is_some();
         self.point(index, slot);
         slot.is_some()
     }
