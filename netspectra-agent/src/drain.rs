@@ -70,6 +70,7 @@ fn ledger(generation: &Generation) -> Ledger {
         reasons: t.reasons,
         orphan_fragments: t.orphan_fragments,
         events_lost: t.events_lost,
+        overflow: generation.overflow.clone().map(Box::new),
         ..Ledger::default()
     };
     for FlowDelta { key, stats } in &generation.flows {
@@ -108,6 +109,7 @@ mod tests {
             end: Nanos(10),
             flows,
             totals,
+            overflow: table.drain_overflow(),
             payloads: Vec::new(),
             observed: Vec::new(),
             interfaces: Vec::new(),

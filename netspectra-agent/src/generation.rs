@@ -2,6 +2,7 @@
 
 use netspectra_common::abi::{GenTotals, SIZE_BINS};
 use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, Observed, PayloadSeen};
+use netspectra_common::sketch::OverflowSummary;
 
 /// Everything a source counted between two instants. A packet is in one generation only.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Generation {
     pub flows: Vec<FlowDelta>,
     /// Everything beside the flows.
     pub totals: Box<GenTotals>,
+    /// What is known of packets whose flow found no room; they are under `table_full` in `totals`.
+    pub overflow: Option<OverflowSummary>,
     /// First bytes of datagrams; hints, never counts.
     pub payloads: Vec<PayloadSeen>,
     /// What dissectors said of payloads where the packets were; hints as well.

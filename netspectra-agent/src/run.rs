@@ -116,6 +116,7 @@ mod tests {
                 end: Nanos(1),
                 flows: Vec::new(),
                 totals: empty_totals(),
+                overflow: None,
                 payloads: Vec::new(),
                 observed: Vec::new(),
                 interfaces: Vec::new(),

@@ -4,9 +4,11 @@ use crate::generation::empty_totals;
 use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
 use crate::prefix::Prefixes;
-use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, size_bin};
+use crate::rules::UserRules;
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
+use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
 
@@ -27,12 +29,15 @@ pub struct FlowTable {
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
     totals: Box<GenTotals>,
+    /// Made when the table is full for the first time in a generation.
+    overflow: Option<Box<Overflow>>,
     payloads: Option<Payloads>,
     prefixes: Option<Prefixes>,
     /// Dropped messages that are in earlier totals.
     dropped_before: u64,
     fragments: FragmentTable,
     identity: Identity,
+    rules: Option<UserRules>,
     capacity: usize,
 }
 
@@ -43,13 +48,25 @@ impl FlowTable {
             index: HashMap::default(),
             flows: Vec::new(),
             totals: empty_totals(),
+            overflow: None,
             payloads: None,
             prefixes: None,
             dropped_before: 0,
             fragments: FragmentTable::new(16_384),
             identity,
+            rules: None,
             capacity: capacity.min(u32::MAX as usize),
         }
+    }
+
+    /// Counts packets that `rules` leave out under [`LossReason::Excluded`] from now on.
+    pub fn set_rules(&mut self, rules: Option<UserRules>) {
+        self.rules = rules;
+    }
+
+    /// The rules in force.
+    pub fn rules_mut(&mut self) -> Option<&mut UserRules> {
+        self.rules.as_mut()
     }
 
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
@@ -100,11 +117,18 @@ impl FlowTable {
         }
         wire::measure(&data, &mut packet);
         packet.key.obs = obs;
-        if let Some(payloads) = &mut self.payloads {
-            payloads.packet(&packet, data, wire_len, at);
-        }
+        let as_parsed = packet.key;
         if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
+        }
+        if self.rules.as_ref().is_some_and(|rules| !rules.admits(&packet.key)) {
+            return Err(LossReason::Excluded);
+        }
+        if let Some(payloads) = &mut self.payloads {
+            // Fragments are put together there by the key that they came with.
+            let resolved = std::mem::replace(&mut packet.key, as_parsed);
+            payloads.packet(&packet, data, wire_len, at);
+            packet.key = resolved;
         }
         if let Some(prefixes) = &mut self.prefixes
             && !prefixes.packet(&packet, data, at)
@@ -116,6 +140,8 @@ impl FlowTable {
             return Ok(());
         }
         if self.flows.len() >= self.capacity {
+            let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
+            flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
             return Err(LossReason::TableFull);
         }
         self.index.insert(packet.key, self.flows.len() as u32);
@@ -155,6 +181,20 @@ impl FlowTable {
     /// What happened to payloads, when they are read.
     pub fn payload_stats(&self) -> Option<PayloadStats> {
         self.payloads.as_ref().map(Payloads::stats)
+    }
+
+    /// Takes what is known of packets that found no room, if there were any.
+    pub fn drain_overflow(&mut self) -> Option<OverflowSummary> {
+        self.take_overflow().map(|table| {
+            let mut sum = OverflowSum::default();
+            sum.add(&table);
+            sum.finish()
+        })
+    }
+
+    /// The same before it is summed up, for whoever has several tables.
+    pub fn take_overflow(&mut self) -> Option<Box<Overflow>> {
+        self.overflow.take()
     }
 
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.

@@ -263,7 +263,8 @@ fn an_object_of_another_version_is_refused_and_harms_nothing_that_was_left() {
     source.test_runner().unwrap().run(&frame(1), 30).unwrap();
     drop(source);
     let mut other = object();
-    let at: Vec<usize> = other.windows(6).enumerate().filter(|(_, w)| *w == b"ABI_2\0").map(|(i, _)| i).collect();
+    let name = format!("ABI_{}\0", netspectra_common::abi::ABI_VERSION).into_bytes();
+    let at: Vec<usize> = other.windows(name.len()).enumerate().filter(|(_, w)| **w == name).map(|(i, _)| i).collect();
     assert!(!at.is_empty());
     at.iter().for_each(|i| other[i + 4] = b'9');
     let error = XdpSource::load(&other, &instance.config()).err().unwrap();

@@ -5,6 +5,7 @@ use netspectra_common::model::{Counter, FlowRecord, TimeRange};
 use netspectra_common::query::{self, Completeness, LedgerAnswer};
 use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::Estimate;
+use netspectra_common::sketch::OverflowReport;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -100,10 +101,15 @@ pub(crate) struct Ledger {
     residual: Residual,
     orphan_fragments: u64,
     events_lost: u64,
+    /// None when every flow found room.
+    overflow: Option<OverflowReport>,
     generations: u64,
     range: Range,
     completeness: Completeness,
 }
+
+/// Source prefixes that an answer lists of packets without room.
+const PREFIXES: usize = 20;
 
 #[derive(Serialize)]
 struct Residual {
@@ -125,6 +131,7 @@ impl From<LedgerAnswer> for Ledger {
             residual: Residual { packets, bytes },
             orphan_fragments: ledger.orphan_fragments,
             events_lost: ledger.events_lost,
+            overflow: ledger.overflow.map(|o| o.report(PREFIXES)),
             generations,
             range: range.into(),
             completeness,

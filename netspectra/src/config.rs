@@ -2,6 +2,7 @@
 
 use crate::cli::{Mode, RunArgs, TunnelIdentity};
 use anyhow::{Context, bail};
+use netspectra_agent::rules::{self, Rule};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,13 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Capture {
-    /// Interface names or globs. Default: the interface of the default route.
+    /// Interface names or globs; interfaces that come later and match are watched, too. Default: the interface of the
+    /// default route.
     pub(crate) interfaces: Vec<String>,
-    /// `auto`, `native`, `generic` or `af-packet`.
+    /// Where ingress is seen: `auto` (native XDP, else TC, and packet sockets where the kernel refuses eBPF), `native`, `tc`,
+    /// `af-packet`, or `generic` (XDP in the stack, which counts packets that GRO merged as one).
     pub(crate) mode: String,
-    /// `auto` (TCX, else clsact) or `clsact`.
+    /// Where TC programs are: `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
     /// Whose five-tuple a tunnelled packet is booked to: `outer` or `inner`.
     pub(crate) tunnel: String,
@@ -39,6 +42,10 @@ pub(crate) struct Capture {
     pub(crate) pin: bool,
     /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
     pub(crate) ring_mib: usize,
+    /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
+    /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`). Read again on SIGHUP.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<Rule>,
 }
 
 impl Default for Capture {
@@ -51,6 +58,7 @@ impl Default for Capture {
             max_flows: 262_144,
             pin: true,
             ring_mib: 64,
+            rules: Vec::new(),
         }
     }
 }
@@ -125,6 +133,7 @@ impl Config {
                 Mode::Auto => "auto",
                 Mode::Native => "native",
                 Mode::Generic => "generic",
+                Mode::Tc => "tc",
                 Mode::AfPacket => "af-packet",
             }
             .into();
@@ -152,6 +161,16 @@ impl Config {
         Ok(config)
     }
 
+    /// The rules of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn rules_of(path: &Path) -> anyhow::Result<Vec<Rule>> {
+        let config = Self::read(path)?;
+        config.validate()?;
+        Ok(config.capture.rules)
+    }
+
     fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration file `{}`", path.display()))?;
@@ -166,8 +185,11 @@ impl Config {
                 Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
             }
         };
-        if !["auto", "native", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
-            bail!("`capture.mode` is `{}`: expected `auto`, `native`, `generic` or `af-packet`", self.capture.mode);
+        if !["auto", "native", "tc", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
+            bail!(
+                "`capture.mode` is `{}`: expected `auto`, `native`, `tc`, `generic` or `af-packet`",
+                self.capture.mode
+            );
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
@@ -175,6 +197,7 @@ impl Config {
         if !["outer", "inner"].contains(&self.capture.tunnel.as_str()) {
             bail!("`capture.tunnel` is `{}`: expected `outer` or `inner`", self.capture.tunnel);
         }
+        rules::validate(&self.capture.rules).context("`capture.rules`")?;
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
         in_range("capture.ring_mib", self.capture.ring_mib as u64, 1, 16_384)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
@@ -230,6 +253,34 @@ mod tests {
                 .contains("`engine.idle_timeout_seconds` is 0: expected 1 to 86400")
         );
         assert!(load("[capture]\nmode = \"fast\"\n").contains("`capture.mode` is `fast`"));
+    }
+
+    #[test]
+    fn rules_are_read_in_their_order_and_a_bad_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Config::load(&args(&["--config", file.to_str().unwrap()])).map_err(|e| crate::output::chain(&e))
+        };
+        let rules = "[[capture.rules]]\naction = \"include\"\nnet = [\"10.1.0.0/16\"]\n\
+             [[capture.rules]]\naction = \"exclude\"\nport = [\"53\", \"8000-8999\"]\nproto = [\"udp\"]\n";
+        let config = load(rules).unwrap();
+        assert_eq!(config.capture.rules.len(), 2);
+        assert_eq!(config.capture.rules[0].action, rules::Action::Include);
+        let dumped = toml::to_string(&config).unwrap();
+        assert_eq!(load(&dumped).unwrap(), config);
+        for (text, expected) in [
+            ("action = \"exclude\"\nport = [\"http\"]", "`capture.rules`: rule 1: `port` has `http`, expected a port"),
+            ("action = \"exclude\"\nnet = [\"10.0.0.0/40\"]", "`10.0.0.0/40` is no network"),
+            ("action = \"drop\"", "unknown variant `drop`"),
+            ("action = \"exclude\"\nvlan = [5]", "unknown field `vlan`"),
+        ] {
+            let error = load(&format!("[[capture.rules]]\n{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let many = "[[capture.rules]]\naction = \"exclude\"\n".repeat(65);
+        assert!(load(&many).unwrap_err().contains("there are 65 rules, expected at most 64"));
     }
 
     #[test]

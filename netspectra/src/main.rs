@@ -8,6 +8,7 @@ mod detach;
 mod doctor;
 mod object;
 mod output;
+mod overflow;
 mod run;
 
 use clap::Parser;

@@ -1,6 +1,6 @@
 //! `netspectra run` on one end of a veth pair: what the API answers equals what the other end counted.
 //!
-//! Needs root. Proves: native and generic XDP on veth with TCX egress, on the running kernel. Does not prove: other
+//! Needs root. Proves: native and generic XDP and TCX ingress on veth with TCX egress, on the running kernel. Does not prove: other
 //! drivers, hardware offloads.
 #![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
 
@@ -141,6 +141,11 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
 #[test]
 fn native_answers_equal_what_the_other_end_counted() {
     answers_equal_what_the_other_end_counted("native");
+}
+
+#[test]
+fn answers_with_ingress_at_tc_equal_what_the_other_end_counted() {
+    answers_equal_what_the_other_end_counted("tc");
 }
 
 #[test]
@@ -293,7 +298,8 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
     assert_ne!(code, 0);
     assert!(error.contains(&same), "{error}");
     // Our own program holds the hook: a second instance leaves it alone.
-    let (code, error) = run_in(&pair, &["run", "--iface", MON, "--data-dir", dir, "--listen", "127.0.0.1:0"]);
+    let native = ["run", "--iface", MON, "--mode", "native", "--data-dir", dir, "--listen", "127.0.0.1:0"];
+    let (code, error) = run_in(&pair, &native);
     assert_ne!(code, 0);
     assert!(error.contains("`mon0` already has an XDP program"), "{error}");
     let link = sh("ip", &["-n", &pair.mon, "-d", "link", "show", MON]);
@@ -317,4 +323,36 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
     assert_eq!(code, 2);
     assert!(error.contains("did you mean `src_port`?"), "{error}");
     assert!(instance.stop().0.success());
+}
+
+#[test]
+fn rules_are_in_force_from_the_start_and_change_on_sighup() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("run.toml");
+    let rule =
+        |text: &str| std::fs::write(&file, format!("[[capture.rules]]\naction = \"exclude\"\n{text}\n")).unwrap();
+    rule(&format!("iface = [\"{MON}\"]\nport = [\"7001\"]"));
+    let mut instance = Instance::start_on(&pair, "generic", data);
+    pair.up();
+    traffic::udp(&pair, false, 7000, 50, 100, 100);
+    let excluded = |l: &Value| number(&l["reasons"]["excluded"], "packets");
+    let ledger = instance.wait("ledger", &["--from", "0"], |l| excluded(l) >= 100);
+    assert_eq!(excluded(&ledger), 100, "{ledger:#}");
+
+    // A file that is not good changes nothing.
+    rule("port = [\"http\"]");
+    assert!(instance.reload("stays as it was").contains("`port` has `http`"));
+    rule("net = [\"2001:db8::/32\", \"192.168.0.0/16\"]");
+    instance.reload("other capture rules are in force");
+    traffic::udp(&pair, false, 7000, 30, 100, 100);
+    let flows = instance.wait("flows", &ALL, |f| {
+        f["items"].as_array().unwrap().iter().any(|f| f["proto"] == 17 && f["dst_port"] == 7001)
+    });
+    let kept = flow(&flows, PEER_V4, MON_V4, 7001, 17);
+    assert_eq!((number(kept, "packets"), number(kept, "reverse_packets")), (30, 30));
+    let ledger = instance.query("ledger", &["--from", "0"]);
+    assert_eq!((excluded(&ledger), &ledger["residual"]["packets"]), (100, &Value::from(0)), "{ledger:#}");
+    let (status, log) = instance.stop();
+    assert!(status.success() && log.contains("ledger: without a flow, excluded: 100 packets"), "{log}");
 }

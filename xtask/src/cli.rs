@@ -58,7 +58,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  cargo xtask layers")]
     Layers,
 
-    /// Check the maps of a built eBPF object: counting never happens in a map that evicts.
+    /// Check a built eBPF object: no counting map evicts, and every way through a program counts its frame.
     #[command(after_help = "Examples:\n  cargo xtask check-object\n  cargo xtask check-object /tmp/netspectra.bpf.o")]
     CheckObject(CheckObjectArgs),
 

@@ -4,6 +4,7 @@ use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
 use super::{Source, SourceError};
 use crate::generation::Generation;
 use crate::payload::{PayloadStats, Payloads};
+use crate::rules::{Rule, RuleError, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
 use netspectra_common::model::{Interface, Nanos};
@@ -104,6 +105,15 @@ impl PcapSource {
         })
     }
 
+    /// Which packets get a flow record; names of interfaces are those of the files.
+    ///
+    /// # Errors
+    /// Rules that cannot be kept.
+    pub fn set_rules(&mut self, rules: &[Rule]) -> Result<(), RuleError> {
+        self.table.set_rules(UserRules::new(rules)?);
+        Ok(())
+    }
+
     /// Has `payloads` read what packets carry.
     #[must_use]
     pub fn reading_payloads(mut self, payloads: Payloads) -> Self {
@@ -165,6 +175,7 @@ impl PcapSource {
                     }
                     widen(&mut self.span, frame.ts);
                     let obs = observation_point(
+                        &mut self.table,
                         &mut input.slots,
                         &mut self.interfaces,
                         &input.path,
@@ -235,11 +246,13 @@ impl Source for PcapSource {
         self.ended = next.is_none();
         let observed = self.table.drain_observed(self.ended);
         let (flows, totals) = self.table.drain();
+        let overflow = self.table.drain_overflow();
         Ok(Some(Generation {
             start,
             end: start.plus(GENERATION),
             flows,
             totals,
+            overflow,
             payloads: Vec::new(),
             observed,
             interfaces: self.interfaces.clone(),
@@ -260,7 +273,7 @@ fn keep(frame: &Frame<'_>, data: &mut Vec<u8>) -> Head {
 
 fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Interface>) {
     if let Some(h) = input.head.take() {
-        let obs = observation_point(&mut input.slots, interfaces, &input.path, h.iface, h.direction);
+        let obs = observation_point(table, &mut input.slots, interfaces, &input.path, h.iface, h.direction);
         table.count(h.link, &input.data, h.orig_len, obs, h.ts.0);
     }
 }
@@ -268,6 +281,7 @@ fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Int
 /// The observation point of interface `iface` of the file at `path`. Slots are given in the order of first frames; when
 /// they are used up the rest share the last one.
 fn observation_point(
+    table: &mut FlowTable,
     slots: &mut HashMap<u32, u8>,
     interfaces: &mut Vec<Interface>,
     path: &std::path::Path,
@@ -280,6 +294,9 @@ fn observation_point(
             let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
             let name = if iface == 0 { file.into_owned() } else { format!("{file}#{iface}") };
             interfaces.push(Interface { slot, ifindex: 0, name: Arc::from(name) });
+            if let Some(rules) = table.rules_mut() {
+                rules.set_interfaces(interfaces);
+            }
         }
         slot
     });

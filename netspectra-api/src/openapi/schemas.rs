@@ -215,10 +215,36 @@ fn ledger() -> Value {
         ("residual", object(&[("packets", signed.clone()), ("bytes", signed)])),
         ("orphan_fragments", count("later fragments without their first one")),
         ("events_lost", count("hints lost; no count depends on them")),
+        ("overflow", overflow()),
         ("generations", count("generations in the range")),
         ("range", reference("Range")),
         ("completeness", reference("Completeness")),
     ])
+}
+
+/// What is known of packets whose flow found no room; null when every flow found some.
+fn overflow() -> Value {
+    let protocol = object(&[
+        ("direction", json!({ "type": "string", "enum": ["ingress", "egress"] })),
+        ("proto", json!({ "type": ["integer", "null"], "description": "null for frames that are not IP" })),
+        ("packets", count("packets on the wire")),
+        ("bytes", count("L2 bytes without FCS")),
+    ]);
+    let prefix = object(&[
+        ("prefix", json!({ "type": "string", "description": "source /24 (IPv4) or /48 (IPv6)" })),
+        ("packets", reference("Estimate")),
+        ("bytes", reference("Estimate")),
+    ]);
+    let mut schema = object(&[
+        ("packets", count("packets on the wire")),
+        ("bytes", count("L2 bytes without FCS")),
+        ("protocols", json!({ "type": "array", "items": protocol })),
+        ("sources", reference("Estimate")),
+        ("prefixes", json!({ "type": "array", "items": prefix })),
+        ("unlisted_at_most", reference("Counter")),
+    ]);
+    schema["type"] = json!(["object", "null"]);
+    schema
 }
 
 fn dimension() -> Value {

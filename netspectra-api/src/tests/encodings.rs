@@ -112,6 +112,14 @@ async fn numbers_as_json() {
 #[tokio::test]
 async fn the_ledger_names_every_reason() {
     let zero = json!({ "packets": 0, "bytes": 0 });
+    let exact = |n: f64| json!({ "estimate": n, "low": n, "high": n, "confidence": 1.0 });
+    let overflow = json!({
+        "packets": 6, "bytes": 600,
+        "protocols": [{ "direction": "ingress", "proto": 17, "packets": 6, "bytes": 600 }],
+        "sources": super::fake::ledger().overflow.map(|o| o.sources()),
+        "prefixes": [{ "prefix": "198.51.100.0/24", "packets": exact(6.0), "bytes": exact(600.0) }],
+        "unlisted_at_most": zero,
+    });
     let whole = json!({
         "seen": { "packets": 100, "bytes": 10_000 },
         "accounted": { "packets": 100, "bytes": 10_000 },
@@ -119,10 +127,11 @@ async fn the_ledger_names_every_reason() {
         "non_ip": { "packets": 4, "bytes": 400 },
         "reasons": {
             "truncated_link": zero, "truncated_ip": zero, "malformed_ip": zero, "too_deep": zero,
-            "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero,
+            "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero, "ring_full": zero,
+            "excluded": zero,
         },
         "residual": zero,
-        "orphan_fragments": 2, "events_lost": 1, "generations": 5,
+        "orphan_fragments": 2, "events_lost": 1, "overflow": overflow, "generations": 5,
         "range": last_hour(), "completeness": completeness(),
     });
     assert_eq!(get(&bench().router, "/api/v1/ledger").await.json(), whole);

@@ -7,10 +7,12 @@ use crate::{Auth, Check, Deps, Health, Limits};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use netspectra_common::abi::{FlowKey, Overflow};
 use netspectra_common::model::*;
 use netspectra_common::ports::{BoxFuture, Clock, LiveState, PortError, Store, StoreBatch};
 use netspectra_common::query::*;
 use netspectra_common::sketch::Estimate;
+use netspectra_common::sketch::OverflowSum;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -109,6 +111,13 @@ pub(crate) fn ledger() -> Ledger {
         ..Ledger::default()
     };
     ledger.reasons[5] = Counter::new(6, 600);
+    let mut table = Box::new(Overflow::EMPTY);
+    let mut key = FlowKey { family: 4, proto: 17, ..FlowKey::default() };
+    key.src[..4].copy_from_slice(&[198, 51, 100, 7]);
+    netspectra_common::flow::spill(&mut table, &key, Counter::new(6, 600));
+    let mut sum = OverflowSum::default();
+    sum.add(&table);
+    ledger.overflow = Some(Box::new(sum.finish()));
     ledger
 }
 

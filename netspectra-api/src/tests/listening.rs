@@ -65,6 +65,14 @@ impl netspectra_common::ports::Store for Slow {
         })
     }
 
+    fn last_generation<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+    ) -> netspectra_common::ports::BoxFuture<'a, Result<Option<u64>, netspectra_common::ports::PortError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn extent(
         &self,
     ) -> netspectra_common::ports::BoxFuture<

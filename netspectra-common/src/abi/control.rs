@@ -7,7 +7,8 @@ pub const SLOTS: u32 = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Control {
-    /// The slot that programs fill, `0..SLOTS`. A packet reads it once, so that all it counts is in one generation.
+    /// Low byte: the slot that programs fill, `0..SLOTS`. Above it: the rules in force, 0 for none, else the number of the
+    /// [`super::RuleSet`] plus one. A packet reads it once, so that all it counts is in one generation and by one set.
     pub slot: u32,
     /// CPUs of the outer maps: a program uses entry `slot * cpus + cpu`.
     pub cpus: u32,
@@ -18,3 +19,13 @@ pub struct Control {
 }
 
 const _: () = assert!(size_of::<Control>() == 16);
+
+impl Control {
+    /// Bits of the slot in [`Control::slot`].
+    pub const SLOT_BITS: u32 = 8;
+
+    /// The word that chooses `slot` and `rules` (0: none, else the set's number plus one).
+    pub const fn word(slot: u32, rules: u32) -> u32 {
+        slot | (rules << Self::SLOT_BITS)
+    }
+}

@@ -19,11 +19,13 @@ pub enum LossReason {
     /// The capture ring of an AF_PACKET socket had no room. Packets are those that the kernel says it dropped, a
     /// segmentation-offload super-packet being one; their lengths are not known, so the bytes are 0 here and in `seen`.
     RingFull = 7,
+    /// A rule of the configuration leaves it out.
+    Excluded = 8,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -34,6 +36,7 @@ impl LossReason {
         Self::TableFull,
         Self::NoTable,
         Self::RingFull,
+        Self::Excluded,
     ];
 
     /// Stable name, for metrics and answers.
@@ -47,6 +50,7 @@ impl LossReason {
             Self::TableFull => "table_full",
             Self::NoTable => "no_table",
             Self::RingFull => "ring_full",
+            Self::Excluded => "excluded",
         }
     }
 }

@@ -2,11 +2,15 @@
 
 mod clock;
 mod fragment;
+mod overflow;
+mod rules;
 mod tcp;
 #[cfg(test)]
 mod tests;
 
 pub use fragment::{FRAGMENT_TIMEOUT_NS, FragmentKey, FragmentValue, Fragments};
+pub use overflow::{cell, mix64, prefix_hash, prefix_of, register, source_hash, spill};
+pub use rules::{RuleNets, admits, net_key};
 
 pub use clock::{At, Clock};
 

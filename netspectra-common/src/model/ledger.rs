@@ -1,5 +1,6 @@
 use super::{Counter, Nanos};
 use crate::abi::LossReason;
+use crate::sketch::OverflowSummary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ pub struct Ledger {
     pub orphan_fragments: u64,
     /// Prefix events (hints) that were lost; no count depends on them.
     pub events_lost: u64,
+    /// What is known of the frames under [`LossReason::TableFull`], where there were any.
+    #[serde(default)]
+    pub overflow: Option<Box<OverflowSummary>>,
 }
 
 impl Ledger {
@@ -47,6 +51,11 @@ impl Ledger {
         }
         self.orphan_fragments = self.orphan_fragments.wrapping_add(other.orphan_fragments);
         self.events_lost = self.events_lost.wrapping_add(other.events_lost);
+        match (&mut self.overflow, &other.overflow) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (None, Some(theirs)) => self.overflow = Some(theirs.clone()),
+            (_, None) => {}
+        }
     }
 }
 

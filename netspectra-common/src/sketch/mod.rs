@@ -15,6 +15,7 @@ mod codec;
 mod error;
 mod hash;
 mod hll;
+mod overflow;
 mod quantiles;
 #[cfg(test)]
 mod testing;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use error::SketchError;
 pub use hash::hash64;
 pub use hll::Hll;
+pub use overflow::{OverflowReport, OverflowSum, OverflowSummary, PrefixCount, PrefixReport, ProtocolReport};
 pub use quantiles::Quantiles;
 pub use topk::{TopEntry, TopK};
 

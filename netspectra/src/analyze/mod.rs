@@ -6,6 +6,7 @@ mod report;
 mod summary;
 
 use crate::cli::{AnalyzeArgs, Format, TunnelIdentity};
+use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,7 +43,9 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         },
         ..PcapConfig::default()
     };
+    let rules = args.config.as_deref().map(Config::rules_of).transpose().map_err(Failure::misuse)?;
     let mut source = PcapSource::open(&args.files, &config)?;
+    source.set_rules(&rules.unwrap_or_default()).map_err(Failure::misuse)?;
     if !args.flows && !args.no_l7 {
         let dissectors = Dissectors::new(dissect::builtin());
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));

@@ -2,11 +2,11 @@
 
 use super::summary::{Finished, ether_type_name};
 use crate::output::{bit_rate, bytes, grouped};
+use crate::overflow::{self, with_bounds};
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::Counter;
 use netspectra_common::query::{Answer, QuantilesAnswer, TopAnswer};
 use netspectra_common::schema::protocol_name;
-use netspectra_common::sketch::Estimate;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -66,6 +66,7 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
             "reasons": reasons,
             "residual": {"packets": residual_packets as i64, "bytes": residual_bytes as i64},
             "orphan_fragments": ledger.orphan_fragments,
+            "overflow": ledger.overflow.as_ref().map(|o| o.report(20)),
         },
         "flows": {"started": f.flows, "records": f.records, "states": states, "end_reasons": ends},
         "protocols": protocols,
@@ -230,15 +231,11 @@ fn ledger(t: &mut String, f: &Finished) {
     }
     let (packets, bytes) = l.residual();
     let _ = writeln!(t, "  {:<28} {packets:>15} {bytes:>17}", "unaccounted");
-}
-
-/// `12,345`, or `~12,345 (12,000 to 12,700)` where it is an estimate.
-fn with_bounds(e: &Estimate) -> String {
-    let whole = |x: f64| grouped(x.max(0.0).round() as u64);
-    if e.low == e.high {
-        whole(e.estimate)
-    } else {
-        format!("~{} ({} to {})", whole(e.estimate), whole(e.low), whole(e.high))
+    if let Some(overflow) = &l.overflow {
+        heading(t, "Without room in the flow table");
+        for line in overflow::lines(overflow) {
+            let _ = writeln!(t, "  {line}");
+        }
     }
 }
 

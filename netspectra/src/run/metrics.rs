@@ -2,7 +2,8 @@
 
 use super::health::State;
 use netspectra_common::abi::LossReason;
-use netspectra_common::model::EndReason;
+use netspectra_common::model::{Counter, Direction, EndReason};
+use netspectra_common::sketch::OverflowSummary;
 use netspectra_engine::EngineStats;
 use netspectra_engine::store::embedded::EmbeddedStore;
 use netspectra_engine::task::LiveView;
@@ -71,6 +72,10 @@ impl Collector for Process {
             ledger.orphan_fragments,
         )?;
 
+        if let Some(overflow) = &ledger.overflow {
+            out.overflow(overflow)?;
+        }
+
         let e = self.engine.borrow().clone();
         out.gauge("netspectra_engine_active_flows", "Flows being watched", e.active_flows as u64)?;
         out.gauge("netspectra_engine_open_windows", "Open windows", e.open_windows as u64)?;
@@ -131,6 +136,34 @@ impl Writer<'_, '_> {
         let mut family = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
         for (value, n) in values {
             ConstCounter::new(*n).encode(family.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Packets without room in a flow table: not there until there are some.
+    fn overflow(&mut self, overflow: &OverflowSummary) -> fmt::Result {
+        for (name, help, of) in [
+            (
+                "netspectra_agent_overflow_packets",
+                "Packets without room in a flow table",
+                (|c| c.packets) as fn(Counter) -> u64,
+            ),
+            ("netspectra_agent_overflow_bytes", "Bytes without room in a flow table", |c| c.bytes),
+        ] {
+            let mut family = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
+            for (direction, protocol, counter) in overflow.protocols() {
+                let direction = if direction == Direction::Ingress { "ingress" } else { "egress" };
+                let protocol = protocol.map_or_else(|| "non_ip".to_owned(), |p| p.to_string());
+                let labels = [("direction", direction), ("proto", protocol.as_str())];
+                ConstCounter::new(of(counter)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let sources = overflow.sources();
+        let bounds = [("low", sources.low), ("estimate", sources.estimate), ("high", sources.high)];
+        let (name, help) = ("netspectra_agent_overflow_sources", "Distinct sources without room in a flow table");
+        let mut family = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?;
+        for (bound, value) in bounds {
+            ConstGauge::new(value).encode(family.encode_family(&[("bound", bound)])?)?;
         }
         Ok(())
     }

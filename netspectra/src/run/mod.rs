@@ -7,12 +7,13 @@ mod health;
 mod instance;
 mod live;
 mod metrics;
+mod reload;
 mod source;
 mod token;
 
 use crate::cli::RunArgs;
 use crate::config::Config;
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, output, overflow};
 use anyhow::{Context, anyhow, bail};
 use health::State;
 use netspectra_agent::drain::Drain;
@@ -59,7 +60,7 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     let live_view = !args.no_live && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     init_log(live_view);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(serve(config, live_view));
+    let result = runtime.block_on(serve(config, args, live_view));
     // What still blocks (a query that was cut off) must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
@@ -99,7 +100,7 @@ impl Clock for SystemClock {
     }
 }
 
-async fn serve(config: Config, live_view: bool) -> Outcome {
+async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
     // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
     std::fs::create_dir_all(&config.store.data_dir)
         .with_context(|| {
@@ -116,12 +117,14 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     let token = token::load_or_make(&token_file).map_err(Failure::misuse)?;
     let auth =
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
+    let hangups = reload::signals()?;
     let engine = EngineTask::recover(engine_config(&config), store.clone(), &config.store.data_dir.join(JOURNAL))
         .await
         .map_err(Failure::misuse)?;
     let instance = instance::name(&node_name(&config), &config.store.data_dir);
     let source = LiveSource::open(&config.capture, instance)?;
     source.log();
+    let reloads = tokio::spawn(reload::on_signals(hangups, args, config.clone(), source.rules_handle()));
 
     let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
     let view: Arc<dyn Store> = Arc::new(engine.view());
@@ -172,6 +175,7 @@ async fn serve(config: Config, live_view: bool) -> Outcome {
     engine.await.context("the engine task was lost")?.context("the engine did not end well")?;
     let _ = upkeep.await;
     sampler.abort();
+    reloads.abort();
     let ledger = ledger_since(&*store, epoch).await?;
     let _ = close_api.send(true);
     api.await.context("the API task was lost")?.context("the API did not end well")?;
@@ -274,5 +278,8 @@ fn report(ledger: &Ledger) {
                 c.bytes
             ));
         }
+    }
+    for line in ledger.overflow.iter().flat_map(|o| overflow::lines(o)) {
+        output::error(&format!("ledger: without room in the flow table, {line}"));
     }
 }

@@ -6,7 +6,7 @@ use crate::{Failure, object};
 use anyhow::anyhow;
 use netspectra_agent::generation::Generation;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, RulesHandle, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use netspectra_common::model::Nanos;
@@ -50,7 +50,8 @@ impl LiveSource {
         match self {
             Self::Xdp(source) => {
                 for a in source.attached() {
-                    tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
+                    let (ingress, egress) = (a.ingress.name(), a.egress.name());
+                    tracing::info!(iface = %a.iface, ingress, egress, note = a.note, "watching");
                 }
             }
             Self::AfPacket(source, refusal) => {
@@ -87,6 +88,14 @@ impl LiveSource {
         match self {
             Self::Xdp(source) => source.next_generation(),
             Self::AfPacket(..) => 0,
+        }
+    }
+
+    /// Puts other rules in force while it runs; packet sockets keep those that they began with.
+    pub(super) fn rules_handle(&self) -> Option<RulesHandle> {
+        match self {
+            Self::Xdp(source) => Some(source.rules_handle()),
+            Self::AfPacket(..) => None,
         }
     }
 
@@ -137,12 +146,14 @@ fn xdp_config(capture: &Capture, instance: String) -> XdpConfig {
         mode: match capture.mode.as_str() {
             "native" => AttachMode::Native,
             "generic" => AttachMode::Generic,
+            "tc" => AttachMode::Tc,
             _ => AttachMode::Auto,
         },
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: capture.max_flows,
         identity: identity(capture),
         instance: capture.pin.then_some(instance),
+        rules: capture.rules.clone(),
     }
 }
 
@@ -152,6 +163,7 @@ fn open_af_packet(capture: &Capture) -> Result<AfPacketSource, AfPacketError> {
         ring_bytes: capture.ring_mib << 20,
         max_flows: capture.max_flows as usize,
         identity: identity(capture),
+        rules: capture.rules.clone(),
         ..AfPacketConfig::default()
     })
 }
@@ -167,15 +179,21 @@ fn refuses_ebpf(e: &XdpError) -> bool {
         | XdpError::Pin { .. }
         | XdpError::Busy { .. }
         | XdpError::Layout { .. }
+        | XdpError::NotEthernet { .. }
+        | XdpError::Overlap { .. }
+        | XdpError::Netlink { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => false,
     }
 }
 
 fn xdp_failure(e: XdpError) -> Failure {
     match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Pin { .. } => {
-            Failure::from(e)
-        }
+        XdpError::Load { .. }
+        | XdpError::Map { .. }
+        | XdpError::Object { .. }
+        | XdpError::Pin { .. }
+        | XdpError::Netlink { .. } => Failure::from(e),
         XdpError::NoInterface { .. }
         | XdpError::Privilege { .. }
         | XdpError::NoBtf
@@ -183,6 +201,9 @@ fn xdp_failure(e: XdpError) -> Failure {
         | XdpError::Attach { .. }
         | XdpError::Busy { .. }
         | XdpError::Layout { .. }
+        | XdpError::NotEthernet { .. }
+        | XdpError::Overlap { .. }
+        | XdpError::Rules(_)
         | XdpError::TooMany { .. } => Failure::misuse(e),
     }
 }
@@ -190,9 +211,10 @@ fn xdp_failure(e: XdpError) -> Failure {
 fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
-        AfPacketError::Privilege { .. } | AfPacketError::Ring { .. } | AfPacketError::Thread { .. } => {
-            Failure::misuse(e)
-        }
+        AfPacketError::Privilege { .. }
+        | AfPacketError::Rules(_)
+        | AfPacketError::Ring { .. }
+        | AfPacketError::Thread { .. } => Failure::misuse(e),
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
     }
 }

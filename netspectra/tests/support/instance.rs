@@ -106,6 +106,20 @@ impl Instance {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
     }
 
+    /// Has it read its configuration again, and waits until it logs a line with `word`.
+    pub fn reload(&mut self, word: &str) -> String {
+        // SAFETY: signals the process that this test started, which has not been waited for.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGHUP) };
+        let log = self.log.as_mut().unwrap();
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "ended before it logged `{word}`");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
     /// The answer to a question, as JSON.
     pub fn query(&self, question: &str, args: &[&str]) -> Value {
         let out = Command::new("nsenter")

@@ -1,8 +1,10 @@
 //! Builds the eBPF programs and checks the object.
 
 mod btf;
+mod counted;
 mod freshness;
 mod object;
+mod program;
 pub(crate) mod wrapper;
 
 pub(crate) use object::check_object;

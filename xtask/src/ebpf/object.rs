@@ -1,6 +1,7 @@
 //! The verb `check-object`: rules that an eBPF object must keep whatever its sources say.
 
 use super::btf::{self, Map};
+use super::{counted, program};
 use crate::process::say;
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -16,13 +17,16 @@ const LRU: [u32; 2] = [9, 10];
 /// Checks the object at `path` and prints its maps.
 ///
 /// # Errors
-/// It is no BPF object, has no BTF or no maps in it, or a map other than `FRAGMENTS` evicts.
+/// It is no BPF object, has no BTF or no maps in it, a map other than `FRAGMENTS` evicts, or a program has a way through
+/// it that counts its frame nowhere.
 pub(crate) fn check_object(path: &Path) -> Result<()> {
     let bytes = fs::read(path)
         .with_context(|| format!("cannot read the object `{}`: run `cargo xtask build-ebpf`", path.display()))?;
     let maps = read_maps(&bytes).with_context(|| format!("`{}`", path.display()))?;
     refuse_eviction(&maps)?;
     let shown: Vec<String> = maps.iter().map(describe).collect();
+    let counting = refuse_uncounted(&bytes).with_context(|| format!("`{}`", path.display()))?;
+    say(format!("every way through {} counts its frame", counting.join(", ")));
     say(format!("object's maps: {}", shown.join(", ")));
     Ok(())
 }
@@ -64,6 +68,17 @@ fn refuse_eviction(maps: &[Map]) -> Result<()> {
         bail!("map `{}` evicts (LRU), only `{MAY_EVICT}` may: counts would be lost silently", evicting.join("`, `"));
     }
     Ok(())
+}
+
+/// Checks every program; returns their names.
+fn refuse_uncounted(bytes: &[u8]) -> Result<Vec<String>> {
+    let file = object::File::parse(bytes).context("not an object file")?;
+    let programs = program::programs(&file)?;
+    if programs.is_empty() {
+        bail!("has no program in a section `xdp` or `classifier`: nothing would be counted");
+    }
+    programs.iter().try_for_each(counted::check)?;
+    Ok(programs.into_iter().map(|p| format!("`{}`", p.name)).collect())
 }
 
 fn describe(map: &Map) -> String {

@@ -17,9 +17,11 @@ mod worker;
 use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
 use super::{Source, SourceError};
 use crate::generation::{Generation, empty_totals, merge_totals};
+use crate::rules::{Rule, RuleError, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::FlowKey;
 use netspectra_common::model::{FlowDelta, Interface, Nanos};
+use netspectra_common::sketch::OverflowSum;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -53,11 +55,20 @@ pub struct AfPacketConfig {
     pub max_flows: usize,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for AfPacketConfig {
     fn default() -> Self {
-        Self { interfaces: Vec::new(), sockets: 0, ring_bytes: 64 << 20, max_flows: 262_144, identity: Identity::Outer }
+        Self {
+            interfaces: Vec::new(),
+            sockets: 0,
+            ring_bytes: 64 << 20,
+            max_flows: 262_144,
+            identity: Identity::Outer,
+            rules: Vec::new(),
+        }
     }
 }
 
@@ -67,6 +78,9 @@ pub enum AfPacketError {
     /// No such interface, or too many.
     #[error(transparent)]
     Interfaces(#[from] XdpError),
+    /// Rules that cannot be.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
     /// The kernel refused for lack of privilege.
     #[error("packet sockets need privilege (`socket`: {source}): run as root, or with CAP_NET_RAW")]
     Privilege {
@@ -209,7 +223,13 @@ impl AfPacketSource {
                 option: "SO_ATTACH_FILTER",
                 source,
             })?;
-            let handle = start(iface, slot, socket, config.identity, flows, source.filling.clone())?;
+            let mut table = FlowTable::new(flows, config.identity);
+            let mut rules = UserRules::new(&config.rules)?;
+            if let Some(rules) = &mut rules {
+                rules.set_interfaces(&source.interfaces);
+            }
+            table.set_rules(rules);
+            let handle = start(iface, slot, socket, table, flows, source.filling.clone())?;
             source.handles.push(handle);
         }
         Ok(source)
@@ -248,10 +268,16 @@ impl AfPacketSource {
         let mut merged = Merged::default();
         let mut totals = empty_totals();
         let mut payloads = Vec::new();
+        let mut overflow = OverflowSum::default();
+        let mut is_over = false;
         for handle in &self.handles {
             let counted = handle.answer()?;
             merge_totals(&mut totals, &counted.totals);
             payloads.extend(counted.payloads);
+            if let Some(table) = counted.overflow {
+                overflow.add(&table);
+                is_over = true;
+            }
             merged.add(counted.flows);
             if counted.inexact > 0 {
                 tracing::warn!(
@@ -273,6 +299,7 @@ impl AfPacketSource {
             end,
             flows: merged.flows,
             totals,
+            overflow: is_over.then(|| overflow.finish()),
             payloads,
             observed: Vec::new(),
             interfaces,
@@ -318,7 +345,7 @@ fn start(
     iface: Arc<str>,
     slot: u8,
     socket: socket::Socket,
-    identity: Identity,
+    mut table: FlowTable,
     max_flows: usize,
     filling: Arc<OwnedFd>,
 ) -> Result<Handle, AfPacketError> {
@@ -328,7 +355,6 @@ fn start(
     // Room for an answer and for the error of a thread that was not asked.
     let (outbox, answers) = sync_channel(2);
     let fd = socket.fd.clone();
-    let mut table = FlowTable::new(max_flows, identity);
     table.keep_prefixes();
     let worker = Worker {
         iface: iface.clone(),

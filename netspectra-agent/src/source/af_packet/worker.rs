@@ -6,7 +6,7 @@ use super::socket::{Link, RETIRE_MS, Socket};
 use super::sys;
 use crate::on_wire::OnWire;
 use crate::table::FlowTable;
-use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs};
+use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs, Overflow};
 use netspectra_common::model::{FlowDelta, PayloadSeen};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -33,6 +33,8 @@ pub(super) struct Counted {
     pub(super) flows: Vec<FlowDelta>,
     pub(super) totals: Box<GenTotals>,
     pub(super) payloads: Vec<PayloadSeen>,
+    /// What found no room in the table.
+    pub(super) overflow: Option<Box<Overflow>>,
     /// Super-packets whose headers could not be read: counted as one packet each.
     pub(super) inexact: u64,
 }
@@ -103,8 +105,9 @@ impl Worker {
         self.read_statistics()?;
         let (flows, totals) = self.table.drain();
         let payloads = self.table.drain_prefixes();
+        let overflow = self.table.take_overflow();
         self.tally.said = false;
-        Ok(Counted { flows, totals, payloads, inexact: std::mem::take(&mut self.tally.inexact) })
+        Ok(Counted { flows, totals, payloads, overflow, inexact: std::mem::take(&mut self.tally.inexact) })
     }
 
     /// Takes what the kernel stored and has not handed over yet. The filter lets nothing through any more.

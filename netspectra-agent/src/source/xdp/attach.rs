@@ -1,29 +1,34 @@
-//! The attach ladder: native XDP, then generic XDP for ingress; TCX, then clsact for egress.
+//! The attach ladder: native XDP, then TCX, then clsact for ingress; TCX, then clsact for egress.
+//!
+//! Generic XDP is no rung: see `docs/adr`. It is there for who asks for it.
 
-use super::interfaces::is_loopback;
-use super::kept::{self, Hook};
+use super::kept::{self, Hook, Way};
+use super::links::Link;
+use super::offload::offloads;
 use super::pin::Pins;
-use super::{EGRESS, INGRESS, XdpError, program};
+use super::{EGRESS, INGRESS, TC_INGRESS, XdpError, clsact, program};
 use aya::Ebpf;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
-use netspectra_common::model::Interface;
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, Xdp};
+use std::sync::Arc;
 
-/// Where on the ladder to begin.
+/// Where ingress is seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Native, then generic.
+    /// Native XDP, then TC; TC at once where the device takes VLAN tags off and a VLAN device is made on it.
     #[default]
     Auto,
-    /// Native or fail.
+    /// Native XDP or fail.
     Native,
-    /// Generic or fail.
+    /// Generic XDP or fail.
     Generic,
+    /// TCX, then clsact.
+    Tc,
 }
 
-/// Where on the egress ladder to begin.
+/// Where on the ladder of TC hooks to begin, for egress and for ingress that is seen there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EgressChoice {
     /// TCX, then clsact.
@@ -40,6 +45,10 @@ pub enum IngressMode {
     NativeXdp,
     /// In the network stack.
     GenericXdp,
+    /// TCX (Linux 6.6).
+    Tcx,
+    /// A filter at the clsact qdisc.
+    Clsact,
 }
 
 impl IngressMode {
@@ -48,6 +57,8 @@ impl IngressMode {
         match self {
             Self::NativeXdp => "native-xdp",
             Self::GenericXdp => "generic-xdp",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         }
     }
 }
@@ -83,207 +94,302 @@ pub struct Attached {
     pub ingress: IngressMode,
     /// Egress.
     pub egress: EgressMode,
+    /// Why a lower rung was taken, or what the counts have to be read with.
+    pub note: Option<String>,
 }
 
-/// The hooks. Dropping them detaches, unless they were kept.
-#[derive(Default)]
-pub(super) struct Attachments {
-    list: Vec<Attached>,
-    xdp: Vec<Ingress>,
-    tc: Vec<Egress>,
-    /// The hooks outlive the process.
+/// The links of one interface. Dropping them detaches, unless they are kept in `pins`: then [`Hooks::end`] does.
+pub(super) struct Hooks {
+    pub(super) attached: Attached,
+    ifindex: u32,
+    xdp: Option<XdpLink>,
+    tc: Vec<SchedClassifierLink>,
+    /// Filters at clsact, which the library would remove when it drops them.
+    filters: Vec<SchedClassifierLink>,
+    /// Where the hooks are kept over a kill.
+    pins: Option<Arc<Pins>>,
+    /// All of them are.
     kept: bool,
+    /// The clsact qdisc is ours to remove.
+    made_clsact: bool,
+    /// The interface is gone, and the hooks with it.
+    gone: bool,
 }
 
-struct Ingress {
-    mode: IngressMode,
-    ifindex: u32,
-    /// It was there before this process.
-    adopted: bool,
-    link: XdpLink,
-}
-
-struct Egress {
-    mode: EgressMode,
-    ifindex: u32,
-    adopted: bool,
-    link: SchedClassifierLink,
-}
-
-impl Attachments {
-    pub(super) fn list(&self) -> &[Attached] {
-        &self.list
-    }
-
-    /// Attaches to every interface, or to none. Hooks that were left in `pins` are taken over, and those that are no
-    /// longer asked for are taken away.
+impl Hooks {
+    /// Attaches to `link`, whose VLAN devices are known to be there or not.
+    ///
+    /// # Errors
+    /// As for [`super::XdpSource::open`]; nothing stays attached then.
     pub(super) fn attach(
         bpf: &mut Ebpf,
-        interfaces: &[Interface],
+        link: &Link,
+        has_vlan: bool,
+        (mode, choice): (AttachMode, EgressChoice),
+        pins: Option<Arc<Pins>>,
+    ) -> Result<Self, XdpError> {
+        let iface = link.name.clone();
+        let attached =
+            Attached { iface, ingress: IngressMode::Tcx, egress: EgressMode::Loopback, note: caution(&link.name) };
+        // An error drops this, which detaches what was attached before.
+        let mut hooks = Self {
+            attached,
+            ifindex: link.index,
+            xdp: None,
+            tc: Vec::new(),
+            filters: Vec::new(),
+            pins,
+            kept: false,
+            made_clsact: false,
+            gone: false,
+        };
+        hooks.attached.ingress = hooks.ingress(bpf, link, has_vlan, mode, choice)?;
+        if !link.is_loopback() {
+            hooks.attached.egress = match hooks.classifier(program(bpf, EGRESS)?, Way::Egress, choice)? {
+                TcHook::Tcx => EgressMode::Tcx,
+                TcHook::Clsact => EgressMode::Clsact,
+            };
+        }
+        // Hooks for TC go by name: what has it now must be what had it then.
+        if super::interfaces::index_of(&link.name) != Some(link.index) {
+            return Err(hooks.refused("the programs", "it was renamed meanwhile".into()));
+        }
+        hooks.kept = hooks.pins.is_some();
+        Ok(hooks)
+    }
+
+    /// The interface has another name now; returns the old one.
+    pub(super) fn rename(&mut self, name: &str) -> String {
+        std::mem::replace(&mut self.attached.iface, name.to_owned())
+    }
+
+    /// The interface is gone: nothing is left to detach.
+    pub(super) fn abandon(mut self) {
+        self.unpin();
+        self.gone = true;
+    }
+
+    /// Detaches for good.
+    pub(super) fn end(mut self) {
+        // Without pins this is what dropping does.
+        self.unpin();
+        self.gone |= self.pins.is_some();
+    }
+
+    /// Takes away what is kept of this interface.
+    fn unpin(&mut self) {
+        let Some(pins) = &self.pins else { return };
+        let ifindex = self.ifindex;
+        if let Err(error) = kept::detach(pins, |_, index| index == ifindex) {
+            tracing::warn!(iface = self.attached.iface, %error, "a hook stays: `netspectra detach` takes it away");
+        }
+    }
+
+    fn ingress(
+        &mut self,
+        bpf: &mut Ebpf,
+        link: &Link,
+        has_vlan: bool,
         mode: AttachMode,
         choice: EgressChoice,
-        pins: Option<&Pins>,
-    ) -> Result<Self, XdpError> {
-        if let Some(pins) = pins {
-            kept::detach(pins, |hook, ifindex| {
-                let is_allowed = match hook {
-                    Hook::Xdp(rung) => ladder(mode).iter().any(|(r, _)| *r == rung),
-                    Hook::Tcx => choice == EgressChoice::Auto,
-                    Hook::Filter => true,
-                };
-                !is_allowed || interfaces.iter().all(|i| i.ifindex != ifindex)
-            })?;
-        }
-        let mut all = Self::default();
-        for i in interfaces {
-            // An error drops `all`, which detaches what was attached before.
-            let ingress = attach_ingress(program(bpf, INGRESS)?, i, mode, pins)?;
-            let mut attached =
-                Attached { iface: i.name.to_string(), ingress: ingress.mode, egress: EgressMode::Loopback };
-            all.xdp.push(ingress);
-            if !is_loopback(&i.name) {
-                let egress = attach_egress(program(bpf, EGRESS)?, i, choice, pins)?;
-                attached.egress = egress.mode;
-                all.tc.push(egress);
+    ) -> Result<IngressMode, XdpError> {
+        let flags = match mode {
+            AttachMode::Tc => None,
+            AttachMode::Auto if has_vlan && offloads(&link.name).rx_vlan => {
+                self.note("XDP would not see the VLAN tags, which the device takes off".into());
+                None
             }
-            all.list.push(attached);
-        }
-        if let Some(pins) = pins {
-            // Counts stay in the tables, whatever becomes of the hooks.
-            return all.keep(pins).inspect_err(|_| drop(kept::detach(pins, |_, _| true)));
-        }
-        Ok(all)
-    }
-
-    /// Pins every hook, so that it outlives this process.
-    fn keep(mut self, pins: &Pins) -> Result<Self, XdpError> {
-        let mut kept = Self::default();
-        std::mem::swap(&mut kept.list, &mut self.list);
-        for i in self.xdp.drain(..) {
-            let link = if i.adopted { i.link } else { kept::keep_xdp(pins, i.link, i.mode, i.ifindex)? };
-            kept.xdp.push(Ingress { link, ..i });
-        }
-        for e in self.tc.drain(..) {
-            let is_new_link = !e.adopted && e.mode == EgressMode::Tcx;
-            let link = if is_new_link { kept::keep_tcx(pins, e.link, e.ifindex)? } else { e.link };
-            kept.tc.push(Egress { link, ..e });
-        }
-        kept.kept = true;
-        Ok(kept)
-    }
-
-    /// Detaches; hooks that were kept go, too.
-    pub(super) fn end(mut self, pins: Option<&Pins>) -> Result<(), XdpError> {
-        let gone = match pins {
-            Some(pins) => kept::detach(pins, |_, _| true).map(|_| ()),
-            None => Ok(()),
+            AttachMode::Auto | AttachMode::Native => Some((XdpMode::Driver, IngressMode::NativeXdp)),
+            AttachMode::Generic => Some((XdpMode::Skb, IngressMode::GenericXdp)),
         };
-        // Links are detached and filters gone; what is left is to close them.
-        self.kept |= pins.is_some();
-        gone
+        if let Some(rung) = self.adopt_ingress(bpf, flags.map(|(_, rung)| rung), mode, choice)? {
+            return Ok(rung);
+        }
+        if let Some((flags, rung)) = flags {
+            let xdp: &mut Xdp = program(bpf, INGRESS)?;
+            match xdp.attach_to_if_index(link.index, flags).and_then(|id| xdp.take_link(id)) {
+                Ok(taken) => {
+                    self.xdp = Some(match &self.pins {
+                        Some(pins) => kept::keep_xdp(pins, taken, rung, link.index)?,
+                        None => taken,
+                    });
+                    if rung == IngressMode::GenericXdp {
+                        self.note("generic XDP counts packets that the stack merged (GRO) as one".into());
+                    }
+                    return Ok(rung);
+                }
+                Err(e) => {
+                    let foreign = matches!(errno(&e), Some(libc::EBUSY | libc::EEXIST));
+                    if errno(&e) == Some(libc::EPERM) {
+                        return Err(super::load_error("attaching", &e));
+                    }
+                    if mode != AttachMode::Auto && foreign {
+                        return Err(XdpError::Foreign { iface: link.name.clone() });
+                    }
+                    if mode != AttachMode::Auto {
+                        return Err(self.refused(rung.name(), chain(&e)));
+                    }
+                    self.note(if foreign {
+                        "an XDP program of somebody else is there".into()
+                    } else {
+                        format!("native XDP was refused ({})", chain(&e))
+                    });
+                }
+            }
+        }
+        Ok(match self.classifier(program(bpf, TC_INGRESS)?, Way::Ingress, choice)? {
+            TcHook::Tcx => IngressMode::Tcx,
+            TcHook::Clsact => IngressMode::Clsact,
+        })
+    }
+
+    /// Takes over the ingress hook that a process before this one left, if the configuration would have it; all others of
+    /// the interface go, so that no packet counts twice.
+    fn adopt_ingress(
+        &mut self,
+        bpf: &mut Ebpf,
+        xdp: Option<IngressMode>,
+        mode: AttachMode,
+        choice: EgressChoice,
+    ) -> Result<Option<IngressMode>, XdpError> {
+        let Some(pins) = self.pins.clone() else { return Ok(None) };
+        let ifindex = self.ifindex;
+        if let Some(rung) = xdp
+            && let Some(link) = kept::adopt_xdp(&pins, program(bpf, INGRESS)?, rung, ifindex)
+        {
+            self.xdp = Some(link);
+            let is_other = |hook: Hook| hook.is_ingress() && hook != Hook::of_xdp(rung);
+            kept::detach(&pins, |hook, index| index == ifindex && is_other(hook))?;
+            return Ok(Some(rung));
+        }
+        let has_tc = matches!(mode, AttachMode::Auto | AttachMode::Tc);
+        let is_allowed = |hook| match hook {
+            Hook::Tcx(Way::Ingress) => has_tc && choice == EgressChoice::Auto,
+            Hook::Filter(Way::Ingress) => has_tc,
+            Hook::Tcx(Way::Egress) => choice == EgressChoice::Auto,
+            Hook::Filter(Way::Egress) | Hook::Qdisc => true,
+            Hook::XdpNative | Hook::XdpGeneric => false,
+        };
+        kept::detach(&pins, |hook, index| index == ifindex && !is_allowed(hook))?;
+        let kept =
+            kept::has(&pins, Hook::Tcx(Way::Ingress), ifindex) || kept::has(&pins, Hook::Filter(Way::Ingress), ifindex);
+        if !kept {
+            return Ok(None);
+        }
+        Ok(Some(match self.classifier(program(bpf, TC_INGRESS)?, Way::Ingress, choice)? {
+            TcHook::Tcx => IngressMode::Tcx,
+            TcHook::Clsact => IngressMode::Clsact,
+        }))
+    }
+
+    /// Attaches a classifier by TCX, else to clsact, or takes over the one that was left.
+    fn classifier(&mut self, tc: &mut SchedClassifier, way: Way, choice: EgressChoice) -> Result<TcHook, XdpError> {
+        let (iface, ifindex, to) = (self.attached.iface.clone(), self.ifindex, way.attach_type());
+        let pins = self.pins.clone();
+        if let Some(pins) = &pins {
+            if choice == EgressChoice::Auto
+                && let Some(link) = kept::adopt_tcx(pins, tc, way, ifindex)
+            {
+                self.tc.push(link);
+                return Ok(TcHook::Tcx);
+            }
+            // One that is there stays there, whatever would be chosen now: both together would count twice.
+            if kept::has(pins, Hook::Filter(way), ifindex)
+                && let Some(filter) = kept::adopt_filter(pins, tc, way, &iface)
+            {
+                self.filters.push(filter);
+                return Ok(TcHook::Clsact);
+            }
+        }
+        if choice == EgressChoice::Auto {
+            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+            match tc.attach_with_options(&iface, to, order).and_then(|id| tc.take_link(id)) {
+                Ok(link) => {
+                    self.tc.push(match &pins {
+                        Some(pins) => kept::keep_tcx(pins, link, way, ifindex)?,
+                        None => link,
+                    });
+                    return Ok(TcHook::Tcx);
+                }
+                Err(e) if errno(&e) == Some(libc::EPERM) => return Err(super::load_error("attaching", &e)),
+                Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
+            }
+        }
+        match qdisc_add_clsact(&iface) {
+            Ok(()) => {
+                self.made_clsact = true;
+                pins.as_ref().map_or(Ok(()), |pins| kept::mark(pins, Hook::Qdisc, ifindex))?;
+            }
+            // It exists already on many hosts; a real failure shows on the next call.
+            Err(e) => tracing::debug!(iface, error = %e, "clsact not added"),
+        }
+        pins.as_ref().map_or(Ok(()), |pins| kept::mark(pins, Hook::Filter(way), ifindex))?;
+        let link = tc
+            .attach_with_options(&iface, to, TcAttachOptions::Netlink(kept::filter_options(pins.as_deref())))
+            .and_then(|id| tc.take_link(id))
+            .map_err(|e| self.refused("a program at TCX or clsact", chain(&e)))?;
+        self.filters.push(link);
+        Ok(TcHook::Clsact)
+    }
+
+    fn note(&mut self, more: String) {
+        self.attached.note = Some(match self.attached.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more,
+        });
+    }
+
+    fn refused(&self, hook: &'static str, why: String) -> XdpError {
+        XdpError::Attach { iface: self.attached.iface.clone(), hook, why }
     }
 }
 
-impl Drop for Attachments {
+enum TcHook {
+    Tcx,
+    Clsact,
+}
+
+impl Drop for Hooks {
     fn drop(&mut self) {
-        if self.kept {
-            // Closing a pinned link leaves it; a filter would be removed by the library.
-            self.tc.drain(..).filter(|e| e.mode == EgressMode::Clsact).for_each(|e| std::mem::forget(e.link));
+        if !self.gone && !self.kept {
+            self.unpin();
+        }
+        if self.gone || self.pins.is_some() {
+            // The links' own drop closes what is left of them; a filter's would remove it, when it is to stay or is gone.
+            self.filters.drain(..).for_each(std::mem::forget);
             return;
         }
-        for ingress in self.xdp.drain(..) {
-            if let Err(e) = ingress.link.detach() {
-                tracing::warn!(error = %e, "could not detach an XDP program");
+        let iface = &self.attached.iface;
+        if let Some(Err(e)) = self.xdp.take().map(XdpLink::detach) {
+            tracing::warn!(iface, error = %e, "could not detach an XDP program");
+        }
+        for link in self.tc.drain(..).chain(self.filters.drain(..)) {
+            if let Err(e) = link.detach() {
+                tracing::warn!(iface, error = %e, "could not detach a TC program");
             }
         }
-        for egress in self.tc.drain(..) {
-            if let Err(e) = egress.link.detach() {
-                tracing::warn!(error = %e, "could not detach an egress program");
-            }
+        if self.made_clsact
+            && let Err(error) = clsact::remove_if_empty(self.ifindex)
+        {
+            tracing::warn!(iface, %error, "could not remove the clsact qdisc");
         }
     }
 }
 
-const fn ladder(mode: AttachMode) -> &'static [(IngressMode, XdpMode)] {
-    match mode {
-        AttachMode::Auto => &[(IngressMode::NativeXdp, XdpMode::Driver), (IngressMode::GenericXdp, XdpMode::Skb)],
-        AttachMode::Native => &[(IngressMode::NativeXdp, XdpMode::Driver)],
-        AttachMode::Generic => &[(IngressMode::GenericXdp, XdpMode::Skb)],
-    }
+/// Attaches in native mode and detaches.
+pub(super) fn probe_native(xdp: &mut Xdp, link: &Link) -> Result<(), XdpError> {
+    let probed = xdp.attach_to_if_index(link.index, XdpMode::Driver).and_then(|id| xdp.take_link(id)?.detach());
+    probed.map_err(|e| XdpError::Attach {
+        iface: link.name.clone(),
+        hook: IngressMode::NativeXdp.name(),
+        why: chain(&e),
+    })
 }
 
-fn attach_ingress(xdp: &mut Xdp, i: &Interface, mode: AttachMode, pins: Option<&Pins>) -> Result<Ingress, XdpError> {
-    let ifindex = i.ifindex;
-    for (rung, _) in ladder(mode) {
-        if let Some(link) = kept::adopt_xdp(pins, xdp, *rung, ifindex) {
-            return Ok(Ingress { mode: *rung, ifindex, adopted: true, link });
-        }
-    }
-    let mut refusals = Vec::new();
-    for (rung, flags) in ladder(mode) {
-        match xdp.attach_to_if_index(i.ifindex, *flags) {
-            Ok(id) => match xdp.take_link(id) {
-                Ok(link) => return Ok(Ingress { mode: *rung, ifindex, adopted: false, link }),
-                Err(e) => refusals.push(format!("{}: {e}", rung.name())),
-            },
-            Err(e) => {
-                let errno = errno(&e);
-                if matches!(errno, Some(libc::EBUSY | libc::EEXIST)) {
-                    return Err(XdpError::Foreign { iface: i.name.to_string() });
-                }
-                if errno == Some(libc::EPERM) {
-                    return Err(super::load_error("attaching", &e));
-                }
-                tracing::debug!(iface = %i.name, mode = rung.name(), error = %e, "attach refused");
-                refusals.push(format!("{}: {}", rung.name(), chain(&e)));
-            }
-        }
-    }
-    Err(XdpError::Attach { iface: i.name.to_string(), hook: "XDP", why: refusals.join("; ") })
-}
-
-fn attach_egress(
-    tc: &mut SchedClassifier,
-    i: &Interface,
-    choice: EgressChoice,
-    pins: Option<&Pins>,
-) -> Result<Egress, XdpError> {
-    let (iface, ifindex) = (&*i.name, i.ifindex);
-    let refused = |why: String| XdpError::Attach { iface: iface.into(), hook: "an egress program", why };
-    if choice == EgressChoice::Auto
-        && let Some(link) = kept::adopt_tcx(pins, tc, ifindex)
-    {
-        return Ok(Egress { mode: EgressMode::Tcx, ifindex, adopted: true, link });
-    }
-    // One that is there stays there, whatever would be chosen now: both together would count twice.
-    if let Some(pins) = pins
-        && kept::is_marked(pins, ifindex)
-        && let Some(link) = kept::adopt_filter(pins, tc, iface)
-    {
-        return Ok(Egress { mode: EgressMode::Clsact, ifindex, adopted: true, link });
-    }
-    if choice == EgressChoice::Auto {
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        match tc.attach_with_options(iface, TcAttachType::Egress, order) {
-            Ok(id) => {
-                let link = tc.take_link(id).map_err(|e| refused(e.to_string()))?;
-                return Ok(Egress { mode: EgressMode::Tcx, ifindex, adopted: false, link });
-            }
-            Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
-        }
-    }
-    if let Some(pins) = pins {
-        kept::mark_filter(pins, ifindex)?;
-    }
-    // It exists already on many hosts; a real failure shows on the next call.
-    if let Err(e) = qdisc_add_clsact(iface) {
-        tracing::debug!(iface, error = %e, "clsact not added");
-    }
-    let id = tc
-        .attach_with_options(iface, TcAttachType::Egress, TcAttachOptions::Netlink(kept::filter_options(pins)))
-        .map_err(|e| refused(chain(&e)))?;
-    let link = tc.take_link(id).map_err(|e| refused(e.to_string()))?;
-    Ok(Egress { mode: EgressMode::Clsact, ifindex, adopted: false, link })
+/// What makes counts differ from the wire whatever the hook.
+fn caution(iface: &str) -> Option<String> {
+    let text = "LRO merges packets in the device, which count as one: `ethtool -K IFACE lro off`";
+    offloads(iface).lro.then(|| text.replace("IFACE", iface))
 }
 
 fn errno(e: &ProgramError) -> Option<i32> {

@@ -6,7 +6,7 @@ use super::{XdpError, XdpSource, sys};
 use crate::generation::Generation;
 use crate::source::{Source, SourceError};
 use netspectra_common::abi::{Counter, SLOTS};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// What was just done. A kill after each is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,6 @@ impl XdpSource {
         saved.ended.last = u32::from(self.ended);
         saved.number += 1;
         saved.slot = (saved.slot + 1) % SLOTS;
-        saved.interfaces = self.next_roster;
         self.returned = false;
         self.save(Phase::Freezing, Step::Ending)?;
         self.finish_freeze()
@@ -156,24 +155,28 @@ impl XdpSource {
 
 impl Source for XdpSource {
     fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        let left = self.saved.phase() == Phase::Frozen && !self.returned;
         // What filled until now is in the generation that ends here.
         let _ = self.is_filling();
         match self.saved.phase() {
             Phase::Clean => self.freeze()?,
             Phase::Freezing => self.finish_freeze()?,
             // Left by a process before this one, which may have sent it.
-            Phase::Frozen if !self.returned => {}
+            Phase::Frozen if left => {}
             Phase::Frozen | Phase::Clearing => {
                 self.release()?;
                 self.freeze()?;
             }
         }
         self.returned = true;
+        if !left {
+            self.follow()?;
+        }
         Ok(Some(self.read()?))
     }
 
     fn wake(&self) -> Option<OwnedFd> {
-        let wake = self.filling.as_fd().try_clone_to_owned();
+        let wake = self.wake.as_ref()?.descriptor();
         wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
     }
 

@@ -1,4 +1,4 @@
-//! Live capture by XDP (ingress) and TCX or clsact (egress).
+//! Live capture by XDP or TC (ingress) and TC (egress).
 //!
 //! Each CPU counts in tables of its own, in one of two generation slots. [`XdpSource::generation`] lets the programs fill
 //! the other slot, waits until no program can still be in the old one, and reads it; [`XdpSource::recycle`] empties it.
@@ -7,28 +7,44 @@
 //! counting to go on, and the next one goes on with it (see `pin`, `saved`, `kept`).
 
 mod attach;
+mod clsact;
 mod default_route;
 mod generations;
 mod interfaces;
 mod kept;
 mod left;
+mod links;
+mod netlink;
+mod observe;
+mod offload;
+mod overflow;
 mod pin;
+mod roster;
+mod rules;
 mod saved;
 mod sizes;
+mod survey;
 mod sys;
 mod table_types;
 mod tables;
+mod wake;
+mod watch;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
 pub use generations::Step;
+pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
+pub use links::{Link, XdpPresent, list_links};
+pub use offload::{Offloads, offloads};
+pub use rules::RulesHandle;
 pub use sizes::ProgramSize;
+pub use survey::{Survey, survey};
 
 use crate::generation::{Generation, merge_totals};
+use crate::rules::{Rule, RuleError};
 use crate::table::Identity;
-use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -38,11 +54,17 @@ use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
 use netspectra_common::model::{FlowDelta, FlowStats, Nanos, PayloadSeen};
+use netspectra_common::sketch::OverflowSum;
 use pin::Pins;
+use rules::RuleMaps;
 use saved::{Keeper, Roster, Saved};
 use std::hash::BuildHasher as _;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tables::{Pod, Tables};
+use wake::Wake;
+use watch::Watch;
 use zerocopy::FromBytes;
 
 /// Flow table entries of a CPU at least.
@@ -52,8 +74,10 @@ const MOST_RESERVED: usize = 1 << 20;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
-/// Name of the ingress program in the object.
+/// Name of the XDP ingress program in the object.
 const INGRESS: &str = "netspectra_ingress";
+/// Name of the TC ingress program in the object.
+const TC_INGRESS: &str = "netspectra_tc_ingress";
 /// Name of the egress program in the object.
 const EGRESS: &str = "netspectra_egress";
 
@@ -63,7 +87,7 @@ const INNER_IDENTITY: &str = "INNER_IDENTITY";
 /// What the kernel side is asked for.
 #[derive(Clone, Debug)]
 pub struct XdpConfig {
-    /// Interface names or globs (`eth*`), at least one.
+    /// Interface names or globs (`eth*`), at least one. A name must exist when the source is opened.
     pub interfaces: Vec<String>,
     /// Where on the ladder to begin.
     pub mode: AttachMode,
@@ -75,6 +99,8 @@ pub struct XdpConfig {
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
     /// The name under which maps and hooks are pinned, so that they outlive a process that is killed; `None`: everything
     /// ends with the process. One process at a time has a name.
     pub instance: Option<String>,
@@ -88,6 +114,7 @@ impl Default for XdpConfig {
             egress: EgressChoice::Auto,
             max_flows: 262_144,
             identity: Identity::Outer,
+            rules: Vec::new(),
             instance: None,
         }
     }
@@ -151,6 +178,9 @@ pub enum XdpError {
         /// Its word.
         why: String,
     },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -158,6 +188,30 @@ pub enum XdpError {
         call: &'static str,
         /// The map.
         map: &'static str,
+        /// The kernel's word.
+        source: std::io::Error,
+    },
+    /// Frames are not Ethernet.
+    #[error("interface `{iface}` has no Ethernet frames, which the programs read: leave it out")]
+    NotEthernet {
+        /// The interface.
+        iface: String,
+    },
+    /// Two named interfaces see the same packets.
+    #[error("`{iface}` and `{other}` would count packets twice ({why}): name one of them")]
+    Overlap {
+        /// The one.
+        iface: String,
+        /// The other.
+        other: String,
+        /// How.
+        why: String,
+    },
+    /// A netlink request failed.
+    #[error("cannot {what} by netlink")]
+    Netlink {
+        /// What was tried.
+        what: &'static str,
         /// The kernel's word.
         source: std::io::Error,
     },
@@ -210,13 +264,18 @@ pub struct XdpSource {
     early: u32,
     /// Whether programs emit prefix events: not in test runs.
     emit: u32,
-    attachments: Attachments,
-    /// What the interface slots mean from the next generation on.
-    next_roster: Roster,
+    watch: Option<Watch>,
+    wake: Option<Wake>,
+    rule_maps: RuleMaps,
+    /// 0: no rules in force, else the number of their set plus one.
+    rules: u32,
+    new_rules: RulesHandle,
+    /// The rules in force, which name interfaces.
+    rules_asked: Vec<Rule>,
     /// Which generation is where; what is pinned is the same.
     saved: Box<Saved>,
     keeper: Keeper,
-    pins: Option<Pins>,
+    pins: Option<Arc<Pins>>,
     /// What a process before this one left is gone on with.
     adopted: bool,
     /// The frozen generation was handed out by this process.
@@ -232,25 +291,23 @@ impl XdpSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let found = match_interfaces(&config.interfaces)?;
         let mut source = Self::load(object, config)?;
-        // Slots that a generation not yet read may have used keep their meaning in it.
-        let before = source.saved.interfaces.interfaces();
-        let interfaces = saved::assign(&before, &found)?;
-        let mut slots: Array<_, u32> = take_map(&mut source.bpf, maps::IFACES)?;
-        for i in &interfaces {
-            slots.set(i.ifindex, u32::from(i.slot) + 1, 0).map_err(|e| XdpError::Load {
-                what: format!("interface index {} (of `{}`)", i.ifindex, i.name),
-                why: e.to_string(),
-            })?;
-        }
-        source.saved.interfaces = Roster::of(&[before, interfaces.clone()].concat());
-        source.keeper.save(&source.saved)?;
         source.emit = 1;
         source.set_slot()?;
-        let (mode, egress) = (config.mode, config.egress);
-        source.attachments = Attachments::attach(&mut source.bpf, &interfaces, mode, egress, source.pins.as_ref())?;
-        source.next_roster = Roster::of(&interfaces);
+        // Slots that a generation not yet read may have used keep their meaning in it.
+        let left = source.saved.interfaces.interfaces();
+        let watch = Watch::plan(&mut source.bpf, config, source.pins.clone(), left)?;
+        source.saved.interfaces = Roster::of(&watch.slots());
+        source.keeper.save(&source.saved)?;
+        source.wake = Wake::new(source.filling.as_fd(), watch.notices())
+            .inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early"))
+            .ok();
+        source.watch = Some(watch);
+        // With the interfaces that conditions may name.
+        source.apply_rules(&config.rules)?;
+        if let Some(watch) = &mut source.watch {
+            watch.begin(&mut source.bpf)?;
+        }
         source.step(Step::Attached);
         Ok(source)
     }
@@ -277,7 +334,8 @@ impl XdpSource {
             .override_global(INNER_IDENTITY, &inner, true)
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
-            .map_max_entries(maps::TOTALS, outer);
+            .map_max_entries(maps::TOTALS, outer)
+            .map_max_entries(maps::OVERFLOW, outer);
         for (pins, name) in pins.iter().flat_map(|p| pin::KEPT.map(|name| (p, name))) {
             // A map that is pinned already is taken instead of a new one.
             loader.map_pin_path(name, pins.path(name));
@@ -305,10 +363,16 @@ impl XdpSource {
             }
         };
         let early = tables.max_flows() / 2;
+        let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
-        let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
-        egress.load().map_err(|e| load_error("the egress program", &e))?;
+        for (name, what) in [(TC_INGRESS, "the TC ingress program"), (EGRESS, "the egress program")] {
+            let classifier: &mut SchedClassifier = program(&mut bpf, name)?;
+            classifier.load().map_err(|e| load_error(what, &e))?;
+        }
+        // Those in force stay so until others are written.
+        let word = control.get(&0, 0).map_err(|e| load_error("map `CONTROL`", &e))?.0.slot;
+        let rules = if adopted { word >> Control::SLOT_BITS } else { 0 };
         let mut source = Self {
             tables,
             control,
@@ -318,11 +382,15 @@ impl XdpSource {
             filling,
             early,
             emit: 0,
-            attachments: Attachments::default(),
-            next_roster: saved.interfaces,
+            watch: None,
+            wake: None,
+            rule_maps,
+            rules,
+            new_rules: RulesHandle::default(),
+            rules_asked: Vec::new(),
             saved,
             keeper,
-            pins,
+            pins: pins.map(Arc::new),
             adopted,
             returned: false,
             ended: false,
@@ -331,12 +399,22 @@ impl XdpSource {
         };
         source.set_slot()?;
         source.begin()?;
+        source.apply_rules(&config.rules)?;
         Ok(source)
     }
 
     /// Where and how the programs are attached.
-    pub fn attached(&self) -> &[Attached] {
-        self.attachments.list()
+    pub fn attached(&self) -> Vec<Attached> {
+        self.watch.as_ref().map(Watch::attached).unwrap_or_default()
+    }
+
+    /// Attaches the XDP program to an interface in native mode and takes it off again at once: whether the driver has it.
+    /// Many drivers reset their queues for it, which interrupts traffic for a moment.
+    ///
+    /// # Errors
+    /// The driver's or the kernel's refusal.
+    pub fn probe_native(&mut self, link: &Link) -> Result<(), XdpError> {
+        attach::probe_native(program(&mut self.bpf, INGRESS)?, link)
     }
 
     /// The loaded ingress program, for `BPF_PROG_TEST_RUN`.
@@ -369,8 +447,8 @@ impl XdpSource {
 
     /// Detaches; the next generation is the last. When it is recycled nothing is pinned any more.
     pub fn detach(&mut self) {
-        if let Err(error) = std::mem::take(&mut self.attachments).end(self.pins.as_ref()) {
-            tracing::warn!(%error, "a hook could not be taken away: `netspectra detach` does it");
+        if let Some(watch) = self.watch.take() {
+            watch.end();
         }
         self.ended = true;
         self.step(Step::Detached);
@@ -387,11 +465,48 @@ impl XdpSource {
 
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self) -> Result<(), XdpError> {
-        let Saved { slot, cpus, .. } = *self.saved;
-        let control = Control { slot, cpus, events: self.emit, early: self.early };
+        let slot = Control::word(self.saved.slot, self.rules);
+        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early: self.early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
+    }
+
+    /// Puts `rules` in force in place of all before. No packet meets a part of them: they are written to the set that is
+    /// not in use, and one word switches.
+    ///
+    /// # Errors
+    /// What is wrong with the rules, or the kernel's; the rules before stay in force.
+    pub fn apply_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        self.write_rules(rules)?;
+        self.rules_asked = rules.to_vec();
+        Ok(())
+    }
+
+    fn write_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        let before = self.rules;
+        self.rules = if rules.is_empty() {
+            0
+        } else {
+            let compiled = rules::compile(rules, &self.watch.as_ref().map(Watch::seated).unwrap_or_default())?;
+            let number = u32::from(before == 1);
+            self.rule_maps.write(number, &compiled)?;
+            number + 1
+        };
+        if self.rules == before {
+            return Ok(());
+        }
+        if let Err(e) = self.set_slot() {
+            self.rules = before;
+            return Err(e);
+        }
+        // The set before may be written again once no program can still read it.
+        self.tables.wait_for_programs(self.saved.slot)
     }
 
     /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
@@ -441,14 +556,47 @@ impl XdpSource {
         }
     }
 
+    /// Follows interfaces that come and go, and rules that change. What slots mean is written before a hook uses it.
+    fn follow(&mut self) -> Result<(), XdpError> {
+        if let Some(rules) = self.new_rules.take() {
+            match self.apply_rules(&rules) {
+                Ok(()) => tracing::info!(rules = rules.len(), "other capture rules are in force"),
+                Err(error) => tracing::error!(%error, "the capture rules stay as they were"),
+            }
+        }
+        let Some(watch) = &mut self.watch else { return Ok(()) };
+        watch.turn();
+        self.saved.interfaces = Roster::of(&watch.slots());
+        self.keeper.save(&self.saved)?;
+        if let Some(wake) = &mut self.wake {
+            wake.rearm(watch.notices());
+        }
+        if watch.has_changed() {
+            let rules = std::mem::take(&mut self.rules_asked);
+            if let Err(error) = self.write_rules(&rules) {
+                tracing::error!(%error, "the capture rules do not know the interfaces that have come");
+            }
+            self.rules_asked = rules;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.attach_pending(&mut self.bpf);
+        }
+        Ok(())
+    }
+
     /// What the ended generation counted. The same again, but for hints, however often it is read.
     fn read(&mut self) -> Result<Generation, XdpError> {
         let slot = self.ended_slot();
         let Saved { cpus, ended, .. } = *self.saved;
         let offset = ended.offset;
         let mut totals = crate::generation::empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
         for cpu in 0..cpus {
-            merge_totals(&mut totals, &*self.tables.totals(slot, cpu)?);
+            let counted = self.tables.totals(slot, cpu)?;
+            merge_totals(&mut totals, &counted);
+            if let Some(table) = self.tables.overflow(slot, cpu, &counted)? {
+                overflow.get_or_insert_with(OverflowSum::default).add(&table);
+            }
         }
         let hasher = foldhash::fast::RandomState::default();
         // The sum of the CPUs' entries, at most that many keys.
@@ -478,11 +626,19 @@ impl XdpSource {
         totals.reasons[LossReason::NoTable as usize].add(ended.missed);
         self.drain_log();
         let payloads = self.drain_events(offset);
-        let (start, end) = (Nanos(ended.start), Nanos(ended.end));
         // A process that goes on with the end of the one before it has more to come.
         let last = self.ended && ended.last != 0;
-        let interfaces = ended.interfaces.interfaces();
-        Ok(Generation { start, end, flows, totals, payloads, observed: Vec::new(), interfaces, last })
+        Ok(Generation {
+            start: Nanos(ended.start),
+            end: Nanos(ended.end),
+            flows,
+            totals,
+            overflow: overflow.map(OverflowSum::finish),
+            payloads,
+            observed: Vec::new(),
+            interfaces: ended.interfaces.interfaces(),
+            last,
+        })
     }
 }
 

@@ -25,12 +25,14 @@ const ATTEMPTS: usize = 10;
 const MAX_NAME: usize = 100;
 
 /// Maps that keep counts, or what programs look up, from one process to the next.
-pub(super) const KEPT: [&str; 9] = [
+pub(super) const KEPT: [&str; 11] = [
     maps::CONTROL,
     maps::FLOWS4,
     maps::FLOWS,
     maps::TOTALS,
+    maps::OVERFLOW,
     maps::IFACES,
+    maps::IFACES_HIGH,
     maps::NO_TABLE,
     maps::FRAGMENTS,
     maps::FILLING,
@@ -134,7 +136,7 @@ impl Pins {
     }
 
     /// Removes every object and the folder.
-    pub(super) fn remove_all(self) -> Result<(), XdpError> {
+    pub(super) fn remove_all(&self) -> Result<(), XdpError> {
         self.clear()?;
         match fs::remove_dir(&self.dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {

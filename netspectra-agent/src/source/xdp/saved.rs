@@ -47,8 +47,9 @@ pub(super) enum Phase {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub(super) struct Place {
-    /// 0: nothing here.
+    /// 0 for interfaces that found no slot of their own.
     ifindex: u32,
+    /// All zeros: nothing here.
     name: [u8; NAME],
 }
 
@@ -75,7 +76,7 @@ impl Roster {
 
     /// The interfaces, by slot.
     pub(super) fn interfaces(&self) -> Vec<Interface> {
-        let used = self.places.iter().enumerate().filter(|(_, p)| p.ifindex != 0);
+        let used = self.places.iter().enumerate().filter(|(_, p)| p.name[0] != 0);
         used.map(|(slot, p)| {
             let len = p.name.iter().position(|b| *b == 0).unwrap_or(NAME);
             let name = String::from_utf8_lossy(&p.name[..len]);
@@ -240,21 +241,6 @@ impl Keeper {
     }
 }
 
-/// Slots for the interfaces `wanted`, index and name, in a run in which slots had the meaning `before`: an interface keeps
-/// its slot, a new one gets one that is free.
-///
-/// # Errors
-/// [`XdpError::TooMany`] when there are none.
-pub(super) fn assign(before: &[Interface], wanted: &[(u32, String)]) -> Result<Vec<Interface>, XdpError> {
-    let mut free = (0..=Obs::MAX_IFACE).filter(|slot| before.iter().all(|i| i.slot != *slot));
-    let slots = wanted.iter().map(|(ifindex, name)| {
-        let slot = before.iter().find(|i| i.ifindex == *ifindex).map(|i| i.slot).or_else(|| free.next());
-        let slot = slot.ok_or(XdpError::TooMany { found: before.len() + wanted.len(), most: MOST })?;
-        Ok(Interface { slot, ifindex: *ifindex, name: Arc::from(name.as_str()) })
-    });
-    slots.collect()
-}
-
 /// Asserts that a pinned map has the sizes of this version.
 ///
 /// # Errors
@@ -270,27 +256,14 @@ pub(super) fn check_sizes(pins: &Pins, name: &str, info: &MapInfo, key: usize, v
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
     fn a_roster_gives_back_the_interfaces_by_slot() {
         let one = |slot, ifindex, name: &str| Interface { slot, ifindex, name: name.into() };
-        let interfaces = [one(0, 2, "eth0"), one(3, 77, "a-long-name-15b"), one(Obs::MAX_IFACE, 5, "lo")];
+        let interfaces = [one(0, 2, "eth0"), one(3, 77, "a-long-name-15b"), one(Obs::MAX_IFACE, 0, "other")];
         assert_eq!(Roster::of(&interfaces).interfaces(), interfaces);
         assert!(Roster::of(&[]).interfaces().is_empty());
-    }
-
-    #[test]
-    fn an_interface_keeps_its_slot_and_a_new_one_takes_a_free_one() {
-        let one = |slot, ifindex, name: &str| Interface { slot, ifindex, name: name.into() };
-        let before = [one(0, 2, "eth0"), one(1, 3, "eth1")];
-        let wanted = [(3, "eth1".to_owned()), (9, "eth2".to_owned())];
-        assert_eq!(assign(&before, &wanted).unwrap(), [one(1, 3, "eth1"), one(2, 9, "eth2")]);
-        assert_eq!(assign(&[], &wanted).unwrap(), [one(0, 3, "eth1"), one(1, 9, "eth2")]);
-        let many: Vec<(u32, String)> = (0..127).map(|i| (100 + i, format!("veth{i}"))).collect();
-        assert!(matches!(assign(&before, &many), Err(XdpError::TooMany { .. })));
-        assert_eq!(assign(&before[..1], &many).unwrap().len(), 127);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
+use super::overflow::Overflows;
 use super::pin::Pins;
 use super::saved::check_sizes;
 use super::sys::{self, Batch, MapShape};
@@ -8,7 +9,7 @@ use super::{XdpError, take_map};
 use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, MapData};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
-use netspectra_common::abi::{Counter, FlowKey, FlowKey4, FlowStats, GenTotals, SLOTS, maps};
+use netspectra_common::abi::{Counter, FlowKey, FlowKey4, FlowStats, GenTotals, LossReason, Overflow, SLOTS, maps};
 use std::os::fd::AsFd;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -40,6 +41,7 @@ pub(super) struct Tables {
     /// Open until the programs, which name them by descriptor, are loaded.
     _outer: [ArrayOfMaps<MapData, MapData>; 2],
     outer_totals: ArrayOfMaps<MapData, MapData>,
+    overflow: Overflows,
     inner: Vec<CpuTables>,
     cpus: u32,
     max_flows: u32,
@@ -77,7 +79,8 @@ impl Tables {
             inner.push(tables);
         }
         let _outer = [outer4, outer];
-        Ok(Self { _outer, outer_totals, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        let overflow = Overflows::new(bpf, SLOTS * cpus)?;
+        Ok(Self { _outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
     /// Takes over the tables that are pinned.
@@ -106,7 +109,8 @@ impl Tables {
                 totals: take(TOTALS, at, size_of::<u32>(), size_of::<GenTotals>())?,
             });
         }
-        Ok(Self { _outer, outer_totals, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        let overflow = Overflows::new(bpf, SLOTS * cpus)?;
+        Ok(Self { _outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
     /// Entries of each flow table.
@@ -129,6 +133,7 @@ impl Tables {
                 map: maps::TOTALS,
                 source,
             })?;
+            self.overflow.clear(slot * self.cpus + cpu)?;
         }
         Ok(())
     }
@@ -157,6 +162,19 @@ impl Tables {
             source,
         })?;
         Ok(totals)
+    }
+
+    /// What `cpu` counted in `slot` of packets without room, if there were any by its totals.
+    pub(super) fn overflow(
+        &mut self,
+        slot: u32,
+        cpu: u32,
+        totals: &GenTotals,
+    ) -> Result<Option<Box<Overflow>>, XdpError> {
+        if totals.reasons[LossReason::TableFull as usize].is_zero() {
+            return Ok(None);
+        }
+        self.overflow.read(slot * self.cpus + cpu).map(Some)
     }
 
     /// Hands every flow that `cpu` counted in `slot` to `each`. The slot must be frozen.

@@ -1,9 +1,11 @@
 //! From a state to a number with bounds.
 use super::sparse::LIMIT;
-use super::{Estimate, MAX_RANK, REGISTERS, Registers};
+use super::{Estimate, MAX_RANK, Registers};
 
 /// Up to here the chance that any two fingerprints met is below 11 * 11 / 2 / 2^26 < 1e-6.
 const SURELY_EXACT: usize = 11;
+/// Ranks of a 64-bit hash are below it.
+const RANKS: usize = 65;
 /// Two standard errors: 95.4 % of a normal distribution.
 const Z: f64 = 2.0;
 /// Standard error of HyperLogLog times sqrt(m) at large n: sqrt(3 ln 2 - 1).
@@ -20,15 +22,20 @@ pub(super) fn sparse(len: usize) -> Estimate {
     }
 }
 
-/// Ertl's improved raw estimator with the interval of two standard errors.
+/// [`interval`] of a dense sketch. Dense means more than [`LIMIT`] values, for certain.
+pub(super) fn dense(registers: &Registers) -> Estimate {
+    interval(&registers[..], MAX_RANK, (LIMIT + 1) as f64)
+}
+
+/// Ertl's improved raw estimator with the interval of two standard errors, not below `floor`, which is certain and
+/// at least 1. Ranks are at most `max_rank`, which is below [`RANKS`].
 ///
 /// The relative standard error is the smaller of HyperLogLog's asymptotic 1.039 / sqrt(m) and that of linear counting,
 /// sqrt(m (e^t - t - 1)) / n with t = n / m, which small sets reach. The interval is that of n for which the estimate
-/// lies within two errors. Dense means more than [`LIMIT`] values, for certain.
-pub(super) fn dense(registers: &Registers) -> Estimate {
-    let floor = (LIMIT + 1) as f64;
-    let estimate = raw(registers).max(floor);
-    let m = REGISTERS as f64;
+/// lies within two errors.
+pub(in crate::sketch) fn interval(registers: &[u8], max_rank: u8, floor: f64) -> Estimate {
+    let estimate = raw(registers, max_rank).max(floor);
+    let m = registers.len() as f64;
     let t = estimate / m;
     let linear = (m * (t.min(8.0).exp() - t - 1.0).max(0.0)).sqrt() / estimate;
     let error = if t < 8.0 { linear.min(HLL_ERROR / m.sqrt()) } else { HLL_ERROR / m.sqrt() };
@@ -41,14 +48,15 @@ pub(super) fn dense(registers: &Registers) -> Estimate {
 }
 
 /// Algorithm 6 of Ertl 2017, at most 2^64.
-fn raw(registers: &Registers) -> f64 {
-    let mut histogram = [0u32; MAX_RANK as usize + 1];
-    for rank in registers.iter() {
-        histogram[usize::from((*rank).min(MAX_RANK))] += 1;
+fn raw(registers: &[u8], max_rank: u8) -> f64 {
+    let mut histogram = [0u32; RANKS];
+    let last = usize::from(max_rank).min(RANKS - 1);
+    for rank in registers {
+        histogram[usize::from(*rank).min(last)] += 1;
     }
-    let m = REGISTERS as f64;
-    let mut z = m * tau(1.0 - f64::from(histogram[usize::from(MAX_RANK)]) / m);
-    for count in histogram[1..usize::from(MAX_RANK)].iter().rev() {
+    let m = registers.len() as f64;
+    let mut z = m * tau(1.0 - f64::from(histogram[last]) / m);
+    for count in histogram[1..last].iter().rev() {
         z = 0.5 * (z + f64::from(*count));
     }
     z += m * sigma(f64::from(histogram[0]) / m);
@@ -91,6 +99,7 @@ fn tau(mut x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::REGISTERS;
     use super::*;
 
     #[test]

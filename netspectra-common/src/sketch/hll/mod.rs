@@ -5,6 +5,7 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::sketch) use self::estimate::interval;
 use self::sparse::{Inserted, Sparse};
 use super::{Estimate, hash64};
 

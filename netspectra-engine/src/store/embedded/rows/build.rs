@@ -1,6 +1,6 @@
 use arrow::array::{
-    ArrayRef, RecordBatch, RecordBatchOptions, StringBuilder, TimestampNanosecondArray, UInt8Array, UInt16Array,
-    UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StringBuilder, TimestampNanosecondArray, UInt8Array,
+    UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::error::ArrowError;
@@ -70,6 +70,11 @@ impl<'r, R> Columns<'r, R> {
         let array = TimestampNanosecondArray::from_iter_values(self.rows.iter().map(|r| of(r).0 as i64));
         let kind = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
         self.push(Field::new(name, kind, false), Arc::new(array.with_timezone("UTC")))
+    }
+
+    pub(super) fn opt_bytes(self, name: &str, of: impl Fn(&R) -> Option<Vec<u8>>) -> Self {
+        let array: BinaryArray = self.rows.iter().map(|r| of(r)).collect();
+        self.push(Field::new(name, DataType::Binary, true), Arc::new(array))
     }
 
     pub(super) fn u64(self, name: &str, of: impl Fn(&R) -> u64) -> Self {

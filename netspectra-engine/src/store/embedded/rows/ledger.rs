@@ -1,5 +1,5 @@
 use super::build::Columns;
-use super::read::{Numbers, TextDecoder, Times};
+use super::read::{Bytes, Numbers, TextDecoder, Times};
 use super::{DecodeError, Record, TimeColumns};
 use crate::store::embedded::dataset::Dataset;
 use arrow::array::RecordBatch;
@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, Ledger, LedgerEntry, TimeRange};
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::sketch::OverflowSummary;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
         LossReason::TableFull => ("table_full_packets", "table_full_bytes"),
         LossReason::NoTable => ("no_table_packets", "no_table_bytes"),
         LossReason::RingFull => ("ring_full_packets", "ring_full_bytes"),
+        LossReason::Excluded => ("excluded_packets", "excluded_bytes"),
     }
 }
 
@@ -61,6 +63,7 @@ impl Record for LedgerEntry {
         columns
             .u64("orphan_fragments", |r| r.ledger.orphan_fragments)
             .u64("events_lost", |r| r.ledger.events_lost)
+            .opt_bytes("overflow", |r| r.ledger.overflow.as_ref().map(|o| o.to_bytes()))
             .finish()
     }
 
@@ -79,6 +82,7 @@ impl Record for LedgerEntry {
             .collect::<Result<Vec<_>, _>>()?;
         let orphan_fragments = Numbers::<UInt64Type>::bind(batch, "orphan_fragments")?;
         let events_lost = Numbers::<UInt64Type>::bind(batch, "events_lost")?;
+        let overflow = Bytes::bind(batch, "overflow")?;
         for i in 0..batch.num_rows() {
             let mut ledger = Ledger {
                 seen: seen.at(i),
@@ -86,6 +90,7 @@ impl Record for LedgerEntry {
                 non_ip: non_ip.at(i),
                 orphan_fragments: orphan_fragments.or_zero(i),
                 events_lost: events_lost.or_zero(i),
+                overflow: overflow.at(i).map(overflow_of).transpose()?.map(Box::new),
                 ..Ledger::default()
             };
             for (cell, counters) in ledger.reasons.iter_mut().zip(&reasons) {
@@ -119,6 +124,14 @@ impl Record for LedgerEntry {
     fn of_mut(batch: &mut StoreBatch) -> &mut Vec<Self> {
         &mut batch.ledger
     }
+}
+
+fn overflow_of(bytes: &[u8]) -> Result<OverflowSummary, DecodeError> {
+    OverflowSummary::from_bytes(bytes).map_err(|e| DecodeError::Value {
+        column: "overflow",
+        found: e.to_string(),
+        expected: "a summary of packets without room",
+    })
 }
 
 struct Counters<'a> {

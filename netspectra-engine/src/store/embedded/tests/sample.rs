@@ -1,12 +1,13 @@
 //! Rows with every field in use.
 
 use crate::store::embedded::rows::SKETCHES;
-use netspectra_common::abi::LossReason;
+use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
     Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Ledger, LedgerEntry, Nanos, Resolution, Rollup,
     WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::sketch::OverflowSum;
 use netspectra_common::wire::Tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -194,6 +195,18 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
     };
     for reason in LossReason::ALL {
         ledger.reasons[reason as usize] = Counter::new(rng.number(), rng.number());
+    }
+    // Every other generation has packets without room.
+    if generation.is_multiple_of(2) {
+        let mut table = Box::new(Overflow::EMPTY);
+        for _ in 0..3 {
+            let mut key = FlowKey { family: 4, proto: 17, ..FlowKey::default() };
+            key.src[..8].copy_from_slice(&rng.next().to_be_bytes());
+            netspectra_common::flow::spill(&mut table, &key, Counter::new(1, rng.below(1500)));
+        }
+        let mut sum = OverflowSum::default();
+        sum.add(&table);
+        ledger.overflow = Some(Box::new(sum.finish()));
     }
     let end = at.plus(Duration::from_secs(1));
     LedgerEntry { node: "alpha".into(), epoch: rng.next(), generation, start: at, end, ledger }

@@ -1,0 +1,71 @@
+//! The rules in the kernel: two sets, one in force, the other one free to be written.
+
+use super::tables::Pod;
+use super::{XdpError, load_error, sys};
+use crate::rules::{CompiledRules, Rule};
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Map, MapData};
+use netspectra_common::abi::{NetMasks, RULE_NET_KEY, RULE_SETS, maps};
+use netspectra_common::model::Interface;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+type NetKey = Key<[u8; RULE_NET_KEY]>;
+
+/// The maps, and what is in them.
+pub(super) struct RuleMaps {
+    sets: MapData,
+    nets: LpmTrie<MapData, [u8; RULE_NET_KEY], Pod<NetMasks>>,
+    /// The prefixes of each set.
+    keys: [Vec<NetKey>; RULE_SETS as usize],
+}
+
+impl RuleMaps {
+    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, XdpError> {
+        let Some(Map::Array(sets)) = bpf.take_map(maps::RULES) else {
+            return Err(XdpError::Object { what: format!("array map `{}`", maps::RULES) });
+        };
+        Ok(Self { sets, nets: super::take_map(bpf, maps::RULE_NETS)?, keys: Default::default() })
+    }
+
+    /// Writes `rules` into set `number`, which no program may be using.
+    pub(super) fn write(&mut self, number: u32, rules: &CompiledRules) -> Result<(), XdpError> {
+        sys::update(self.sets.fd().as_fd(), &number, &*rules.set).map_err(|source| XdpError::Map {
+            call: "BPF_MAP_UPDATE_ELEM",
+            map: maps::RULES,
+            source,
+        })?;
+        let refused = |e: &aya::maps::MapError| load_error(&format!("map `{}`", maps::RULE_NETS), e);
+        let Some(keys) = self.keys.get_mut(number as usize) else { return Ok(()) };
+        while let Some(key) = keys.pop() {
+            self.nets.remove(&key).map_err(|e| refused(&e))?;
+        }
+        for (bits, key, masks) in rules.prefixes(number as u8) {
+            let key = Key::new(bits, key);
+            self.nets.insert(&key, Pod(masks), 0).map_err(|e| refused(&e))?;
+            keys.push(key);
+        }
+        Ok(())
+    }
+}
+
+/// Hands rules to a source that another task has: they are in force from its next generation on.
+#[derive(Clone, Debug, Default)]
+pub struct RulesHandle(Arc<Mutex<Option<Vec<Rule>>>>);
+
+impl RulesHandle {
+    /// Replaces all rules; what was set before and is not in force yet never will be.
+    pub fn set(&self, rules: Vec<Rule>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+    }
+
+    pub(super) fn take(&self) -> Option<Vec<Rule>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Compiles `rules` for the kernel.
+pub(super) fn compile(rules: &[Rule], interfaces: &[Interface]) -> Result<CompiledRules, XdpError> {
+    CompiledRules::new(rules, interfaces).map_err(XdpError::Rules)
+}

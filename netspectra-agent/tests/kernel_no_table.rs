@@ -1,0 +1,76 @@
+//! A frame on a CPU without its counting tables is counted as just that, in the real kernel.
+//!
+//! Needs root and the eBPF object. Alone in its process: it takes tables away by the names of the process's maps.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use aya::maps::loaded_maps;
+use netspectra_agent::source::Source;
+use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_common::abi::{Counter, LossReason, maps};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The identities of the maps that this process has open.
+fn own_maps() -> BTreeSet<u32> {
+    let entries = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = entries.filter_map(|e| std::fs::read_to_string(e.unwrap().path()).ok());
+    let id = |text: String| text.lines().find_map(|l| l.strip_prefix("map_id:")?.trim().parse().ok());
+    texts.filter_map(id).collect()
+}
+
+/// Deletes element `at` of this process's map `name`, as `bpf(BPF_MAP_DELETE_ELEM)` does.
+fn delete(name: &str, at: u32) {
+    let own = own_maps();
+    let map = loaded_maps()
+        .map(Result::unwrap)
+        .find(|m| own.contains(&m.id()) && m.name_as_str() == Some(name))
+        .unwrap_or_else(|| panic!("this process has no map `{name}`"));
+    let fd = map.fd().unwrap();
+    let attr = [fd.as_fd().as_raw_fd() as u64, &raw const at as u64, 0, 0];
+    // SAFETY: the words are a whole `bpf_attr` of this command: descriptor and padding, key, value, flags; the key
+    // outlives the call.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, 3, attr.as_ptr(), size_of_val(&attr)) };
+    assert_eq!(rc, 0, "`{name}`: {}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_frame_on_a_cpu_without_tables_is_counted_as_that() {
+    let path = std::env::var("NETSPECTRA_BPF_OBJECT")
+        .expect("NETSPECTRA_BPF_OBJECT names the eBPF object: `cargo xtask test` builds it and sets this");
+    let object = std::fs::read(&path).unwrap_or_else(|e| panic!("`{path}`: {e}"));
+    let mut source = XdpSource::load(&object, &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"));
+    let runner = source.test_runner().unwrap();
+    // An IPv4 packet, and an ARP frame for the other flow table.
+    let mut ip = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+    ip.extend([10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0x88, 0, 80, 0, 8, 0, 0]);
+    let mut arp = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x06];
+    arp.resize(60, 0);
+    let cpus = aya::util::nr_cpus().unwrap() as u32;
+    let bytes = (ip.len() + arp.len()) as u64;
+    let run = |n: u32| [&ip, &arp].map(|frame| runner.run(frame, n).unwrap());
+
+    // Slot 0 is filled first. Without flow tables the totals still know the frames.
+    run(1);
+    for name in [maps::FLOWS4, maps::FLOWS] {
+        (0..cpus).for_each(|cpu| delete(name, cpu));
+    }
+    run(5);
+    // Without totals nothing of a frame has a place in the generation.
+    (0..cpus).for_each(|cpu| delete(maps::TOTALS, cpu));
+    run(7);
+    let generation = source.generation().unwrap().unwrap();
+    assert_eq!(generation.totals.seen, Counter::new(2 * 13, 13 * bytes));
+    assert_eq!(generation.totals.reasons[LossReason::NoTable as usize], Counter::new(2 * 12, 12 * bytes));
+    let in_flows: u64 = generation.flows.iter().map(|f| f.stats.packets).sum();
+    assert_eq!(in_flows, 2, "what was counted before the tables went");
+
+    // The other slot never lacked any, and recycling gives fresh ones to this one.
+    source.recycle().unwrap();
+    for _ in 0..2 {
+        run(3);
+        let generation = source.generation().unwrap().unwrap();
+        assert_eq!(generation.totals.seen, Counter::new(6, 3 * bytes));
+        assert_eq!(generation.flows.iter().map(|f| f.stats.packets).sum::<u64>(), 6);
+        source.recycle().unwrap();
+    }
+}

@@ -1,0 +1,30 @@
+//! The configuration's rules, asked before a packet is counted in a flow.
+
+use crate::maps::{RULE_NETS, RULES};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use netspectra_common::abi::{FlowKey, LossReason, NetMasks, RULE_NET_HEAD, RULE_NET_KEY};
+use netspectra_common::flow::{self, RuleNets};
+
+struct Nets;
+
+impl RuleNets for Nets {
+    #[inline(always)]
+    fn find(&self, key: &[u8; RULE_NET_KEY]) -> NetMasks {
+        match RULE_NETS.get(&Key::new(RULE_NET_HEAD + 128, *key)) {
+            Some(masks) => *masks,
+            None => NetMasks::default(),
+        }
+    }
+}
+
+/// Asks the rules in force (`rules` of the control word, not 0). Not inlined: without rules a packet pays one comparison.
+///
+/// # Errors
+/// [`LossReason::Excluded`] when a rule leaves the packet out.
+#[inline(never)]
+pub fn admit(rules: u32, key: &FlowKey) -> Result<(), LossReason> {
+    let number = rules.wrapping_sub(1);
+    // The agent writes the set before it names it.
+    let Some(set) = RULES.get(number) else { return Ok(()) };
+    if flow::admits(set, number as u8, &Nets, key) { Ok(()) } else { Err(LossReason::Excluded) }
+}
