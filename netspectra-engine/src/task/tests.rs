@@ -183,3 +183,89 @@ async fn a_view_cannot_be_written_to() {
     let (task, ..) = start(TestStore::new());
     assert!(task.view().append(&StoreBatch::default()).await.is_err());
 }
+
+/// Runs a task with a journal over `store`, publishes `log`, and lets it die when the last generation is acknowledged.
+async fn live_and_die(store: &Arc<TestStore>, dir: &std::path::Path, log: &[Vec<BusMessage>]) {
+    let task = EngineTask::recover(EngineConfig::default(), store.clone(), dir).await.unwrap();
+    let (bus, inbox) = in_process_bus(4);
+    let running = tokio::spawn(task.run(inbox));
+    for messages in log {
+        bus.publish(messages.clone()).await.unwrap();
+    }
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+}
+
+#[tokio::test]
+async fn tasks_that_die_after_any_generation_write_what_one_task_writes() {
+    let mut agent = Agent::new("n");
+    // Flows that go on over several generations and active timeouts.
+    let log: Vec<Vec<BusMessage>> = (0..16)
+        .map(|i| {
+            let s = f64::from(i) * 11.0;
+            let own = tcp((3, 4000 + i as u16), (4, 80), ACK, (s + 1.0, s + 2.0));
+            agent.generation((s, s + 11.0), &[tcp((1, 1000), (2, 80), ACK, (s, s + 10.0)), own])
+        })
+        .collect();
+    let (task, bus, inbox, expected) = start(TestStore::new());
+    let task = tokio::spawn(task.run(inbox));
+    for messages in &log {
+        bus.publish(messages.clone()).await.unwrap();
+    }
+    drop(bus);
+    task.await.unwrap().unwrap();
+
+    for step in [1, 2, 3, 5, 16] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(TestStore::new());
+        for (n, part) in log.chunks(step).enumerate() {
+            // The agent did not hear of the last acknowledgement: what it sends comes again.
+            let again = if n == 0 { 0 } else { 1 };
+            let from = n * step - again;
+            live_and_die(&store, dir.path(), &log[from..n * step + part.len()]).await;
+        }
+        let task = EngineTask::recover(EngineConfig::default(), store.clone(), dir.path()).await.unwrap();
+        let stats = task.live().stats().await.unwrap();
+        assert!(stats.active_flows > 0, "the journal has what is open");
+        // The end of the source: everything is written, and nothing stays.
+        let mut last = agent.generation((176.0, 177.0), &[]);
+        if let Some(BusMessage::Manifest(m)) = last.last_mut() {
+            Arc::make_mut(m).last = true;
+        }
+        agent.next -= 1;
+        let (bus, inbox) = in_process_bus(4);
+        let task = tokio::spawn(task.run(inbox));
+        bus.publish(last).await.unwrap();
+        drop(bus);
+        task.await.unwrap().unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        let (rows, whole) = (store.rows.lock().unwrap(), expected.rows.lock().unwrap());
+        let key = |f: &FlowRecord| (f.flow_id, f.flow_start, f.first_seen, f.packets, f.bytes);
+        let sorted = |rows: &StoreBatch| {
+            let mut keys: Vec<_> = rows.flows.iter().map(key).collect();
+            keys.sort_unstable();
+            keys
+        };
+        assert_eq!(sorted(&rows), sorted(&whole), "deaths after every {step} generations");
+        assert_eq!(rows.ledger.len(), log.len() + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_stored_when_the_task_died_is_stored_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broken = TestStore::new();
+    broken.permanent = true;
+    let task = EngineTask::recover(EngineConfig::default(), Arc::new(broken), dir.path()).await.unwrap();
+    let (bus, inbox) = in_process_bus(4);
+    let task = tokio::spawn(task.run(inbox));
+    let mut agent = Agent::new("n");
+    assert!(bus.publish(one(&mut agent, 0.0)).await.is_err(), "it is in the journal, but not acknowledged");
+    assert!(matches!(task.await.unwrap(), Err(TaskError::Store(_))));
+    let store = Arc::new(TestStore::new());
+    let task = EngineTask::recover(EngineConfig::default(), store.clone(), dir.path()).await.unwrap();
+    assert_eq!(store.rows.lock().unwrap().ledger.len(), 1);
+    let view = task.view();
+    assert_eq!(flows(&view).await.len(), 1);
+}

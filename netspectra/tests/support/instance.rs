@@ -206,7 +206,17 @@ impl Instance {
 }
 
 impl Drop for Instance {
+    /// Ends it as SIGTERM does, because a kill leaves the kernel counting.
     fn drop(&mut self) {
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        // SAFETY: signals the process that this test started, which has not been waited for.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        let end = Instant::now() + DEADLINE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(PACE);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
