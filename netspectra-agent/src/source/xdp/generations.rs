@@ -139,6 +139,10 @@ impl XdpSource {
         if matches!(self.saved.phase(), Phase::Frozen | Phase::Clearing) {
             self.save(Phase::Clearing, Step::Clearing)?;
             self.tables.clear(self.ended_slot())?;
+            if std::mem::take(&mut self.lacking) {
+                tracing::error!("counting tables were missing: they are put back");
+                self.tables.put_back(self.ended_slot())?;
+            }
             self.step(Step::Emptied);
             self.save(Phase::Clean, Step::Clean)?;
         }

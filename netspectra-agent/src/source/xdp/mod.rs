@@ -278,6 +278,8 @@ pub struct XdpSource {
     pins: Option<Arc<Pins>>,
     /// What a process before this one left is gone on with.
     adopted: bool,
+    /// A frame of the frozen generation found no table.
+    lacking: bool,
     /// The frozen generation was handed out by this process.
     returned: bool,
     ended: bool,
@@ -392,6 +394,7 @@ impl XdpSource {
             keeper,
             pins: pins.map(Arc::new),
             adopted,
+            lacking: false,
             returned: false,
             ended: false,
             on_step: None,
@@ -624,6 +627,7 @@ impl XdpSource {
         }
         totals.seen.add(ended.missed);
         totals.reasons[LossReason::NoTable as usize].add(ended.missed);
+        self.lacking = !totals.reasons[LossReason::NoTable as usize].is_zero();
         self.drain_log();
         let payloads = self.drain_events(offset);
         // A process that goes on with the end of the one before it has more to come.

@@ -38,8 +38,8 @@ struct CpuTables {
 
 /// Outer maps, and the inner maps that are in them.
 pub(super) struct Tables {
-    /// Open until the programs, which name them by descriptor, are loaded.
-    _outer: [ArrayOfMaps<MapData, MapData>; 2],
+    outer4: ArrayOfMaps<MapData, MapData>,
+    outer: ArrayOfMaps<MapData, MapData>,
     outer_totals: ArrayOfMaps<MapData, MapData>,
     overflow: Overflows,
     inner: Vec<CpuTables>,
@@ -78,9 +78,8 @@ impl Tables {
             }
             inner.push(tables);
         }
-        let _outer = [outer4, outer];
         let overflow = Overflows::new(bpf, SLOTS * cpus)?;
-        Ok(Self { _outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
     /// Takes over the tables that are pinned.
@@ -88,7 +87,7 @@ impl Tables {
     /// # Errors
     /// [`XdpError::Layout`] when one has other sizes.
     pub(super) fn adopt(bpf: &mut Ebpf, cpus: u32, pins: &Pins) -> Result<Self, XdpError> {
-        let _outer = [take_map(bpf, maps::FLOWS4)?, take_map(bpf, maps::FLOWS)?];
+        let (outer4, outer) = (take_map(bpf, maps::FLOWS4)?, take_map(bpf, maps::FLOWS)?);
         let outer_totals = take_map(bpf, maps::TOTALS)?;
         let mut max_flows = u32::MAX;
         let mut take = |kind: &str, at: u32, key: usize, value: usize| {
@@ -110,7 +109,7 @@ impl Tables {
             });
         }
         let overflow = Overflows::new(bpf, SLOTS * cpus)?;
-        Ok(Self { _outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
     /// Entries of each flow table.
@@ -134,6 +133,18 @@ impl Tables {
                 source,
             })?;
             self.overflow.clear(slot * self.cpus + cpu)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the tables of `slot` back into their places, after a frame found none. Each update waits for a grace period.
+    pub(super) fn put_back(&mut self, slot: u32) -> Result<(), XdpError> {
+        for cpu in 0..self.cpus {
+            let at = slot * self.cpus + cpu;
+            let Some(tables) = self.inner.get(at as usize) else { continue };
+            self.outer4.set(at, &tables.flows4, 0).map_err(|e| new_map(&e))?;
+            self.outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
+            self.outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e))?;
         }
         Ok(())
     }
