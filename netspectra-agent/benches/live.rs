@@ -10,7 +10,9 @@ use aya::programs::xdp::XdpMode;
 use aya::{Ebpf, EbpfLoader};
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
+use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketSource};
 use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpSource};
+use netspectra_common::abi::LossReason;
 use netspectra_common::model::BusMessage;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -268,20 +270,38 @@ fn measure(bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
     Cost { packets, seconds, busy: busy_seconds() - busy }
 }
 
-/// Our agent on `mon0`, drained each second, while traffic is sent; asserts that every packet is accounted for.
-fn ours(object: &[u8], bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
+fn native(object: &[u8]) -> XdpSource {
     let config = XdpConfig { interfaces: vec!["mon0".into()], mode: AttachMode::Native, ..XdpConfig::default() };
+    XdpSource::open(object, &config).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn sockets() -> AfPacketSource {
+    let config = AfPacketConfig { interfaces: vec!["mon0".into()], ..AfPacketConfig::default() };
+    AfPacketSource::open(&config).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Our agent on `mon0`, drained each second, while traffic is sent; asserts that every packet is accounted for. Returns the
+/// packets that a capture ring had no room for, too.
+fn ours<S: Source>(
+    source: impl FnOnce() -> S,
+    detach: fn(&mut S),
+    bench: &[u8],
+    flows: u32,
+    rate: Option<u64>,
+) -> (Cost, u64) {
     let before = received();
-    let mut source = XdpSource::open(object, &config).unwrap_or_else(|e| panic!("{e}"));
+    let mut source = source();
+    let wake = source.wake().unwrap();
     let mut cut = Drain::new("bench".into(), 1, 16_384);
     let stop = AtomicBool::new(false);
-    let (mut seen, mut booked) = (0, 0);
+    let (mut seen, mut booked, mut ring_full) = (0, 0, 0);
     let cost = std::thread::scope(|s| {
         let drainer = s.spawn(|| {
-            let mut one = |source: &mut XdpSource| {
+            let mut one = |source: &mut S| {
                 let generation = source.generation().unwrap().unwrap();
                 seen += generation.totals.seen.packets;
                 booked += generation.totals.reasons.iter().map(|r| r.packets).sum::<u64>();
+                ring_full += generation.totals.reasons[LossReason::RingFull as usize].packets;
                 for m in cut.cut(generation) {
                     if let BusMessage::Chunk(c) = m {
                         booked += c.deltas.iter().map(|d| d.stats.packets).sum::<u64>();
@@ -290,15 +310,12 @@ fn ours(object: &[u8], bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
                 source.recycle().unwrap();
             };
             while !stop.load(Ordering::Relaxed) {
-                for _ in 0..100 {
-                    std::thread::sleep(Duration::from_millis(10));
-                    if source.is_filling() {
-                        break;
-                    }
-                }
+                // A second, or less when tables fill.
+                let mut poll = libc::pollfd { fd: wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                unsafe { libc::poll(&raw mut poll, 1, 1000) };
                 one(&mut source);
             }
-            source.detach();
+            detach(&mut source);
             one(&mut source);
         });
         let cost = measure(bench, flows, rate);
@@ -307,8 +324,8 @@ fn ours(object: &[u8], bench: &[u8], flows: u32, rate: Option<u64>) -> Cost {
         cost
     });
     assert_eq!(seen, booked, "packets unaccounted for");
-    assert_eq!(seen, received() - before, "the hook saw what the interface received");
-    cost
+    assert_eq!(seen, received() - before, "what was seen is what the interface received");
+    (cost, ring_full)
 }
 
 /// A child in the monitored namespace, ended with the value.
@@ -329,19 +346,30 @@ fn is_installed(program: &str) -> bool {
 fn live(object: &[u8], bench: &[u8]) {
     let _pair = Pair::new();
     enter(MON);
-    println!("\n| live on veth, as fast as frames are made      | packets    | packets/s | unaccounted |");
-    println!("|-----------------------------------------------|-----------:|----------:|------------:|");
+    println!("\n| live on veth, as fast as frames are made      | packets    | packets/s | unaccounted | ring_full |");
+    println!("|-----------------------------------------------|-----------:|----------:|------------:|----------:|");
+    let line = |name: &str, c: &Cost, ring_full: &str| {
+        println!("| {name:<45} | {:>10} | {:>9.0} | {:>11} | {ring_full:>9} |", c.packets, rate(c), 0);
+    };
     {
         let mut bpf = EbpfLoader::new().load(bench).unwrap();
         let program = load(&mut bpf, "bench_empty");
         program.attach("mon0", XdpMode::Driver).unwrap();
         let c = measure(bench, 1, None);
-        println!("| {:<45} | {:>10} | {:>9.0} | {:>11} |", "empty program, then the stack", c.packets, rate(&c), "");
+        println!(
+            "| {:<45} | {:>10} | {:>9.0} | {:>11} | {:>9} |",
+            "empty program, then the stack",
+            c.packets,
+            rate(&c),
+            "",
+            ""
+        );
+        let (c, ring_full) = ours(sockets, AfPacketSource::detach, bench, 1000, None);
+        line("netspectra by packet sockets, 1000 flows", &c, &ring_full.to_string());
     }
     for flows in [1, 1000, 100_000] {
-        let c = ours(object, bench, flows, None);
-        let name = format!("netspectra, {flows} flows, then the stack");
-        println!("| {name:<45} | {:>10} | {:>9.0} | {:>11} |", c.packets, rate(&c), 0);
+        let (c, _) = ours(|| native(object), XdpSource::detach, bench, flows, None);
+        line(&format!("netspectra, {flows} flows, then the stack"), &c, "");
     }
 
     println!(
@@ -372,8 +400,10 @@ fn live(object: &[u8], bench: &[u8]) {
         assert!(child.0.try_wait().unwrap().is_none(), "`{name}` ended by itself");
         row(name, &measure(bench, 1000, Some(RATE)));
     }
+    let (c, ring_full) = ours(sockets, AfPacketSource::detach, bench, 1000, Some(RATE));
+    row(&format!("netspectra, packet sockets ({ring_full} ring_full)"), &c);
     program.detach(link).unwrap();
-    row("netspectra, native XDP", &ours(object, bench, 1000, Some(RATE)));
+    row("netspectra, native XDP", &ours(|| native(object), XdpSource::detach, bench, 1000, Some(RATE)).0);
 }
 
 fn rate(c: &Cost) -> f64 {

@@ -1,11 +1,13 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
+use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
+use crate::prefix::Prefixes;
 use crate::rules::UserRules;
 use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
-use netspectra_common::model::{FlowDelta, Observed};
+use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +32,7 @@ pub struct FlowTable {
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
     payloads: Option<Payloads>,
+    prefixes: Option<Prefixes>,
     /// Dropped messages that are in earlier totals.
     dropped_before: u64,
     fragments: FragmentTable,
@@ -47,6 +50,7 @@ impl FlowTable {
             totals: empty_totals(),
             overflow: None,
             payloads: None,
+            prefixes: None,
             dropped_before: 0,
             fragments: FragmentTable::new(16_384),
             identity,
@@ -68,15 +72,33 @@ impl FlowTable {
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
     /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, and one insertion for a new key.
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
-        let weight = Weight::frame(wire_len);
-        let counter = Counter::new(weight.packets, weight.bytes);
+        self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
+    }
+
+    /// As [`FlowTable::count`], for what may be a segmentation-offload super-packet.
+    pub fn count_on_wire(&mut self, link: u16, data: &[u8], size: &OnWire, obs: u8, at: u64) {
+        let counter = Counter::new(size.weight.packets, size.weight.bytes);
         self.totals.seen.add(counter);
-        if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
-            *n += 1;
+        for (len, packets) in size.lengths() {
+            if let Some(n) = self.totals.sizes.get_mut(size_bin(len) as usize) {
+                *n += packets;
+            }
         }
-        if let Err(reason) = self.count_flow(link, data, wire_len, obs, at, weight) {
+        if let Err(reason) = self.count_flow(link, data, size.len, obs, at, size.weight) {
             self.totals.reasons[reason as usize].add(counter);
         }
+    }
+
+    /// Keys held since the last drain.
+    pub fn keys(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Counts packets of which nothing but their number is known, under `reason`.
+    pub fn count_unknown(&mut self, reason: LossReason, packets: u64) {
+        let counter = Counter::new(packets, 0);
+        self.totals.seen.add(counter);
+        self.totals.reasons[reason as usize].add(counter);
     }
 
     fn count_flow(
@@ -108,6 +130,11 @@ impl FlowTable {
             payloads.packet(&packet, data, wire_len, at);
             packet.key = resolved;
         }
+        if let Some(prefixes) = &mut self.prefixes
+            && !prefixes.packet(&packet, data, at)
+        {
+            self.totals.events_lost += 1;
+        }
         if let Some(&i) = self.index.get(&packet.key) {
             flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
             return Ok(());
@@ -125,6 +152,16 @@ impl FlowTable {
     /// Has `payloads` read what packets carry from now on.
     pub fn read_payloads(&mut self, payloads: Payloads) {
         self.payloads = Some(payloads);
+    }
+
+    /// Keeps the first bytes of DNS payloads from now on, as the kernel programs do; those without room count as lost events.
+    pub fn keep_prefixes(&mut self) {
+        self.prefixes = Some(Prefixes::default());
+    }
+
+    /// Takes the prefixes that were kept since the last call.
+    pub fn drain_prefixes(&mut self) -> Vec<PayloadSeen> {
+        self.prefixes.as_mut().map(Prefixes::drain).unwrap_or_default()
     }
 
     /// Takes what dissectors said since the last call; with `last` also what they say when nothing follows.
@@ -146,9 +183,14 @@ impl FlowTable {
         self.payloads.as_ref().map(Payloads::stats)
     }
 
+    /// As [`FlowTable::drain_overflow`], to be added up with those of other tables.
+    pub(crate) fn take_overflow(&mut self) -> Option<Box<Overflow>> {
+        self.overflow.take()
+    }
+
     /// Takes what is known of packets that found no room, if there were any.
     pub fn drain_overflow(&mut self) -> Option<OverflowSummary> {
-        self.overflow.take().map(|table| {
+        self.take_overflow().map(|table| {
             let mut sum = OverflowSum::default();
             sum.add(&table);
             sum.finish()

@@ -29,12 +29,14 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// Native XDP, else generic.
+    /// Native XDP, else generic; packet sockets where the kernel refuses eBPF.
     Auto,
     /// Native XDP (in the driver) or fail.
     Native,
     /// Generic XDP (in the stack) or fail.
     Generic,
+    /// Packet sockets: no eBPF, CAP_NET_RAW is enough.
+    AfPacket,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ pub(crate) struct Config {
 pub(crate) struct Capture {
     /// Interface names or globs. Default: the interface of the default route.
     pub(crate) interfaces: Vec<String>,
-    /// `auto`, `native` or `generic`.
+    /// `auto`, `native`, `generic` or `af-packet`.
     pub(crate) mode: String,
     /// `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
@@ -35,6 +35,8 @@ pub(crate) struct Capture {
     /// ends early when a CPU has used half of its share; packets of flows beyond the whole are counted without their
     /// five-tuple (`table_full`). Kernel memory follows the flows that are there.
     pub(crate) max_flows: u32,
+    /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
+    pub(crate) ring_mib: usize,
     /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
     /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`). Read again on SIGHUP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -49,6 +51,7 @@ impl Default for Capture {
             egress: "auto".into(),
             tunnel: "outer".into(),
             max_flows: 262_144,
+            ring_mib: 64,
             rules: Vec::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Config {
                 Mode::Auto => "auto",
                 Mode::Native => "native",
                 Mode::Generic => "generic",
+                Mode::AfPacket => "af-packet",
             }
             .into();
         }
@@ -174,8 +178,8 @@ impl Config {
                 Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
             }
         };
-        if !["auto", "native", "generic"].contains(&self.capture.mode.as_str()) {
-            bail!("`capture.mode` is `{}`: expected `auto`, `native` or `generic`", self.capture.mode);
+        if !["auto", "native", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
+            bail!("`capture.mode` is `{}`: expected `auto`, `native`, `generic` or `af-packet`", self.capture.mode);
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);
@@ -185,6 +189,7 @@ impl Config {
         }
         rules::validate(&self.capture.rules).context("`capture.rules`")?;
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
+        in_range("capture.ring_mib", self.capture.ring_mib as u64, 1, 16_384)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
         in_range("engine.active_timeout_seconds", self.engine.active_timeout_seconds, 1, 86_400)?;
         in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;

@@ -2,11 +2,16 @@
 
 use crate::cli::{DoctorArgs, Format};
 use crate::{FAILED, Outcome, object, output};
+use netspectra_agent::source::af_packet;
 use netspectra_agent::source::xdp::{XdpConfig, XdpSource, default_route_interface, list_interfaces};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+
+const BTF: &str = "kernel BTF";
+const LOAD: &str = "load programs";
+const PACKET_SOCKETS: &str = "packet sockets";
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +52,8 @@ impl Check {
 }
 
 pub(crate) fn main(args: &DoctorArgs) -> Outcome {
-    let mut checks = vec![kernel(), btf(), ebpf_object(), jit(), load()];
+    let mut checks = vec![kernel(), btf(), ebpf_object(), jit(), load(), packet_sockets()];
+    let by_sockets = by_sockets_only(&mut checks);
     checks.extend(interfaces());
     checks.push(default_route());
     let bad = checks.iter().any(|c| c.status == Status::Bad);
@@ -64,7 +70,11 @@ pub(crate) fn main(args: &DoctorArgs) -> Outcome {
                 output::print(&format!("      {:<24} -> {remedy}\n", ""))?;
             }
         }
-        let verdict = if bad { "live capture would not work here" } else { "live capture works here" };
+        let verdict = match (bad, by_sockets) {
+            (true, _) => "live capture would not work here",
+            (false, true) => "live capture works here, by packet sockets only",
+            (false, false) => "live capture works here",
+        };
         output::print(&format!("\n{verdict}\n"))?;
     }
     Ok(if bad { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
@@ -91,14 +101,9 @@ fn kernel() -> Check {
 fn btf() -> Check {
     let path = "/sys/kernel/btf/vmlinux";
     if Path::new(path).exists() {
-        Check::good("kernel BTF", path)
+        Check::good(BTF, path)
     } else {
-        Check::with(
-            Status::Bad,
-            "kernel BTF",
-            format!("`{path}` is missing"),
-            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-        )
+        Check::with(Status::Bad, BTF, format!("`{path}` is missing"), "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
     }
 }
 
@@ -130,7 +135,7 @@ fn jit() -> Check {
 
 /// The proof is in the loading: programs and maps, attached to nothing.
 fn load() -> Check {
-    let name = "load programs";
+    let name = LOAD;
     let bytes = match object::bytes() {
         Ok(bytes) => bytes,
         Err(_) => return Check::with(Status::Bad, name, "not tried", "needs the eBPF programs"),
@@ -143,6 +148,26 @@ fn load() -> Check {
             Check::with(Status::Bad, name, first, "run as root, or see the message above")
         }
     }
+}
+
+fn packet_sockets() -> Check {
+    match af_packet::is_permitted() {
+        Ok(()) => Check::good(PACKET_SOCKETS, "permitted: what `run` falls back on where the kernel refuses eBPF"),
+        Err(e) => Check::with(Status::Note, PACKET_SOCKETS, e.to_string(), "needed only where the kernel refuses eBPF"),
+    }
+}
+
+/// Where packet sockets are permitted, a kernel that refuses eBPF is no obstacle: says so, and whether it is the case.
+fn by_sockets_only(checks: &mut [Check]) -> bool {
+    if !checks.iter().any(|c| c.name == PACKET_SOCKETS && c.status == Status::Good) {
+        return false;
+    }
+    let mut any = false;
+    for check in checks.iter_mut().filter(|c| [BTF, LOAD].contains(&c.name.as_str()) && c.status == Status::Bad) {
+        check.status = Status::Note;
+        any = true;
+    }
+    any
 }
 
 fn interfaces() -> Vec<Check> {
@@ -176,5 +201,24 @@ fn default_route() -> Check {
     match default_route_interface() {
         Some(iface) => Check::good("default route", format!("`{iface}`: what `netspectra run` watches unless told")),
         None => Check::with(Status::Note, "default route", "none", "name the interfaces with --iface"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(name: &str) -> Check {
+        Check::with(Status::Bad, name, "", "")
+    }
+
+    #[test]
+    fn packet_sockets_make_up_for_a_kernel_that_refuses_ebpf_and_for_nothing_else() {
+        let mut checks = [bad(BTF), bad(LOAD), bad("eBPF programs"), Check::good(PACKET_SOCKETS, "")];
+        assert!(by_sockets_only(&mut checks));
+        assert_eq!(checks.map(|c| c.status), [Status::Note, Status::Note, Status::Bad, Status::Good]);
+        let mut without = [bad(LOAD), Check::with(Status::Note, PACKET_SOCKETS, "", "")];
+        assert!(!by_sockets_only(&mut without));
+        assert_eq!(without[0].status, Status::Bad);
     }
 }

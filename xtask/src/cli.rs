@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, ci, ebpf, layers, lint, run, setup, test, workspace::Workspace};
+use crate::{bench, build, ci, ebpf, fuzz, layers, lint, run, setup, test, vm, workspace::Workspace};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -74,6 +74,24 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  cargo xtask bench\n  NETSPECTRA_BENCH_CAPTURE=big.pcap cargo xtask bench")]
     Bench,
 
+    /// Check the programs on other kernels, each in an emulated machine (QEMU), and hold their sizes against the record.
+    ///
+    /// Kernels come from Debian's archive, unpacked into the cache; elsewhere name an image. In the machine the agent's
+    /// loader loads every program, attaches them to a virtual link, and all counts are compared with what was sent.
+    #[command(
+        after_help = "Examples:\n  cargo xtask test-vm\n  cargo xtask test-vm --kernel host\n  cargo xtask test-vm --kernel host,6.1,6.12 --record\n  cargo xtask test-vm --kernel-image bzImage --kernel-release 6.6.9 --modules /lib/modules/6.6.9"
+    )]
+    TestVm(TestVmArgs),
+
+    /// Search for inputs that break what must hold, at every boundary where bytes come in.
+    ///
+    /// Targets of libFuzzer: frame, capture, event, payload, filter, sketch, log. `differential` sends frames through the loaded
+    /// kernel program and through user space and compares all tables (root). Seeds come from NETSPECTRA_CAPTURES too.
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz --seconds 300\n  cargo xtask fuzz frame capture\n  cargo xtask fuzz differential --frames 10000000 --seed 7"
+    )]
+    Fuzz(FuzzArgs),
+
     /// Run one test program, with privilege if it is a kernel test. Cargo calls this, see `test`.
     #[command(hide = true)]
     TestRunner(RunnerArgs),
@@ -118,6 +136,42 @@ pub(crate) struct TestArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FuzzArgs {
+    /// Targets; all of libFuzzer's when none is named.
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// Time for each target of libFuzzer.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) seconds: u64,
+    /// Frames of the differential: half of them with the outer, half with the inner identity of tunnelled packets.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub(crate) frames: u64,
+    /// Which inputs: the same number gives the same ones; libFuzzer takes the time when there is none.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestVmArgs {
+    /// Kernels: versions of Debian's packages (`6.1`, `6.12.117`), `all` for the newest of each series, `host` for this one
+    /// (programs are loaded, not attached; root).
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',', default_value = "all")]
+    pub(crate) kernel: Vec<String>,
+    /// A kernel image to boot instead of Debian's.
+    #[arg(long, value_name = "PATH", requires = "kernel_release", conflicts_with = "kernel")]
+    pub(crate) kernel_image: Option<PathBuf>,
+    /// Release of that image, as `uname -r` has it.
+    #[arg(long, value_name = "RELEASE", requires = "kernel_image")]
+    pub(crate) kernel_release: Option<String>,
+    /// Folder of that image's modules; without it veth, sch_ingress and cls_bpf must be built in.
+    #[arg(long, value_name = "FOLDER", requires = "kernel_image")]
+    pub(crate) modules: Option<PathBuf>,
+    /// Put the programs' sizes on record, whatever they are.
+    #[arg(long)]
+    pub(crate) record: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CheckObjectArgs {
     /// The object; default is the one that `build-ebpf` makes.
     #[arg(value_name = "PATH")]
@@ -146,6 +200,8 @@ impl Verb {
             Self::Lint => lint::lint(&ws),
             Self::Ci => ci::ci(&ws),
             Self::Bench => bench::bench(&ws),
+            Self::Fuzz(args) => fuzz::fuzz(&ws, &args),
+            Self::TestVm(args) => vm::test_vm(&ws, &args),
             Self::TestRunner(args) => test::runner(args.command),
         }
     }

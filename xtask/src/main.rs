@@ -9,12 +9,14 @@ mod build;
 mod ci;
 mod cli;
 mod ebpf;
+mod fuzz;
 mod layers;
 mod lint;
 mod process;
 mod run;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use clap::Parser as _;

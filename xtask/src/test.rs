@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Folder of external captures, for tests that replay them.
-const CAPTURES_VARIABLE: &str = "NETSPECTRA_CAPTURES";
+pub(crate) const CAPTURES_VARIABLE: &str = "NETSPECTRA_CAPTURES";
 /// Test programs whose name begins with this run as root.
 const KERNEL_PREFIX: &str = "kernel";
 

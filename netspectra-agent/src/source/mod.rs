@@ -1,5 +1,6 @@
 //! Where packets come from.
 
+pub mod af_packet;
 pub mod capture_file;
 pub mod pcap;
 pub mod xdp;
@@ -13,6 +14,9 @@ pub enum SourceError {
     /// The kernel side.
     #[error(transparent)]
     Xdp(#[from] xdp::XdpError),
+    /// Packet sockets.
+    #[error(transparent)]
+    AfPacket(#[from] af_packet::AfPacketError),
 }
 
 /// Something that counts packets in generations.

@@ -16,13 +16,16 @@ pub enum LossReason {
     TableFull = 5,
     /// The table of the CPU that saw the frame was missing: a fault of the agent, never of the traffic.
     NoTable = 6,
+    /// The capture ring of an AF_PACKET socket had no room. Packets are those that the kernel says it dropped, a
+    /// segmentation-offload super-packet being one; their lengths are not known, so the bytes are 0 here and in `seen`.
+    RingFull = 7,
     /// A rule of the configuration leaves it out.
-    Excluded = 7,
+    Excluded = 8,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -32,6 +35,7 @@ impl LossReason {
         Self::UnsupportedLink,
         Self::TableFull,
         Self::NoTable,
+        Self::RingFull,
         Self::Excluded,
     ];
 
@@ -45,6 +49,7 @@ impl LossReason {
             Self::UnsupportedLink => "unsupported_link",
             Self::TableFull => "table_full",
             Self::NoTable => "no_table",
+            Self::RingFull => "ring_full",
             Self::Excluded => "excluded",
         }
     }

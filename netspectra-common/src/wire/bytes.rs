@@ -6,8 +6,12 @@ pub trait Bytes {
     /// `at`, for an accessor that must forget where it came from.
     ///
     /// A verifier that follows each path by itself sees one state here instead of one for each way that led to it.
+    ///
+    /// It may keep the low 13 bits only, so `at` must be at most `2 * MAX_OFFSET + 1`: a header that was read begins at
+    /// [`MAX_OFFSET`] at most, and no header of a stated length may be longer than that again.
     #[inline(always)]
     fn rejoin(at: u32) -> u32 {
+        debug_assert!(at <= 2 * MAX_OFFSET + 1, "offset {at} is more than the kernel's accessor keeps");
         at
     }
 

@@ -280,6 +280,37 @@ fn the_inside_of_tunnels_is_found() {
     }
 }
 
+#[test]
+fn an_ayiya_identity_longer_than_any_offset_is_not_stepped_over() {
+    let inner = ipv6(17, &l4(0));
+    for exponent in 0..=15u8 {
+        let identity = 1usize << exponent;
+        let ayiya = [&[exponent << 4 | 1, 0x52, 0x11, 41, 0, 0, 0, 0][..], &vec![0; identity + 20], &inner].concat();
+        let udp = [&[0x13, 0x88, 0x13, 0xd0, 0, 0, 0, 0][..], &ayiya].concat();
+        let data = frame(0x0800, &ipv4(17, &udp));
+        let mut found = parse(&data).unwrap();
+        innermost(&data.as_slice(), data.len() as u32, &mut found);
+        // 14 + 20 + 8 + 8 + 20 bytes before the identity's end: with 2,048 the inner header is still in reach.
+        let expected = if identity <= 2048 { Tunnel::Ayiya as u8 } else { 0 };
+        assert_eq!(found.key.tunnel, expected, "identity of {identity} bytes");
+    }
+}
+
+#[test]
+fn ipv6_states_its_length_wherever_its_headers_end() {
+    let (options, later) = ([17, 0, 0, 0, 0, 0, 0, 0], [17, 0, 0, 8, 0, 0, 0, 9]);
+    for (name, packet) in [
+        ("transport", ipv6(17, &l4(0))),
+        ("behind options", ipv6(60, &[&options[..], &l4(0)].concat())),
+        ("later fragment", ipv6(44, &[&later[..], &l4(0)].concat())),
+        ("chain cut short", ipv6(60, &[17, 0, 0])),
+    ] {
+        let p = parse(&frame(0x86dd, &packet)).unwrap();
+        let len = packet.len() as u32;
+        assert_eq!((p.l3_len, p.l3_end), (len, 14 + len), "{name}");
+    }
+}
+
 proptest! {
     #[test]
     fn the_short_way_says_what_the_long_one_says(

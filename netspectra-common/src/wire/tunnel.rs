@@ -1,4 +1,4 @@
-use super::{Bytes, Fragment, Packet, ethertype, l2, proto};
+use super::{Bytes, Fragment, MAX_OFFSET, Packet, ethertype, l2, proto};
 use crate::abi::Family;
 
 /// Tunnels whose inside is understood.
@@ -327,8 +327,9 @@ fn teredo<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
 fn ayiya<B: Bytes>(frame: &B, at: u32) -> Option<Inside> {
     let [identity, signature, operation, next_header] = frame.array(at)?;
     let (identity, signature) = (1u32 << (identity >> 4), u32::from(signature >> 4) * 4);
-    // Operation 1 forwards a packet.
-    if operation & 0x0f != 1 {
+    // Operation 1 forwards a packet. Behind a longer identity nothing is read, and no offset may be beyond what
+    // `Bytes::rejoin` is good for.
+    if operation & 0x0f != 1 || identity > MAX_OFFSET {
         return None;
     }
     let ether_type = match next_header {

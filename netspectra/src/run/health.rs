@@ -21,15 +21,16 @@ pub(super) struct State {
     last: AtomicU64,
     /// Sum of the ledgers of stored generations.
     ledger: Mutex<Ledger>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { started: Instant::now(), last: AtomicU64::new(0), ledger: Mutex::default() }
-    }
+    /// How traffic is seen.
+    mode: String,
 }
 
 impl State {
+    /// `mode` says how traffic is seen, for people.
+    pub(super) fn new(mode: String) -> Self {
+        Self { started: Instant::now(), last: AtomicU64::new(0), ledger: Mutex::default(), mode }
+    }
+
     /// A bus that notes each generation that was stored.
     pub(super) fn watch(self: &Arc<Self>, bus: InProcessBus) -> WatchedBus {
         WatchedBus { bus, state: self.clone() }
@@ -61,7 +62,8 @@ impl Health for State {
         } else {
             "no generation was stored yet".into()
         };
-        vec![Check { name: "capture".into(), ok, detail }]
+        let mode = Check { name: "capture_mode".into(), ok: true, detail: self.mode.clone() };
+        vec![Check { name: "capture".into(), ok, detail }, mode]
     }
 }
 
@@ -98,10 +100,11 @@ mod tests {
 
     #[test]
     fn nothing_is_ready_before_the_first_generation() {
-        let state = State::default();
+        let state = State::new("af-packet".into());
         assert!(state.live());
         assert!(!state.ready()[0].ok);
         state.last.store(1, Ordering::Relaxed);
         assert!(state.ready()[0].ok);
+        assert_eq!(state.ready()[1].detail, "af-packet");
     }
 }

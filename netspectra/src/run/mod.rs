@@ -7,19 +7,17 @@ mod health;
 mod live;
 mod metrics;
 mod reload;
+mod source;
 mod token;
 
 use crate::cli::RunArgs;
 use crate::config::Config;
-use crate::{Failure, Outcome, object, output, overflow};
+use crate::{Failure, Outcome, output, overflow};
 use anyhow::{Context, anyhow, bail};
 use health::State;
 use netspectra_agent::drain::Drain;
 use netspectra_agent::run as agent;
-use netspectra_agent::source::xdp::{
-    AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource, default_route_interface, list_interfaces,
-};
-use netspectra_agent::table::Identity;
+use netspectra_agent::source::xdp::{default_route_interface, list_interfaces};
 use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
 use netspectra_common::ports::{Clock, Store};
@@ -27,6 +25,7 @@ use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
 use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
 use netspectra_engine::task::{EngineTask, in_process_bus};
 use netspectra_engine::{Engine, EngineConfig, EngineStats};
+use source::LiveSource;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -100,7 +99,6 @@ impl Clock for SystemClock {
 
 async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
     // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
-    let object = object::bytes().map_err(Failure::misuse)?;
     std::fs::create_dir_all(&config.store.data_dir)
         .with_context(|| {
             format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display())
@@ -117,18 +115,16 @@ async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
     let auth =
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
     let hangups = reload::signals()?;
-    let source = open_source(&object, &config)?;
+    let source = LiveSource::open(&config.capture)?;
+    source.log();
     let reloads = tokio::spawn(reload::on_signals(hangups, args, config.clone(), source.rules_handle()));
-    for a in source.attached() {
-        tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
-    }
 
     let engine = EngineTask::new(engine(&config), store.clone());
     let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
     let view: Arc<dyn Store> = Arc::new(engine.view());
     let clock = Arc::new(SystemClock);
     let epoch = clock.now();
-    let state = Arc::new(State::default());
+    let state = Arc::new(State::new(source.mode()));
     let (stats_to, stats) = watch::channel(EngineStats::default());
     let sampler = tokio::spawn(metrics::sample(engine.live(), stats_to));
     let deps = Deps {
@@ -144,7 +140,8 @@ async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
     let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS);
-    let capture = agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), XdpSource::detach);
+    let capture =
+        agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), LiveSource::detach);
     let mut capture = tokio::spawn(capture);
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));
@@ -188,31 +185,6 @@ fn open_store(config: &Config) -> anyhow::Result<EmbeddedStore> {
     };
     EmbeddedStore::open(&config.store.data_dir, settings)
         .with_context(|| format!("cannot open the store in `{}`", config.store.data_dir.display()))
-}
-
-fn open_source(object: &[u8], config: &Config) -> Result<XdpSource, Failure> {
-    let settings = XdpConfig {
-        interfaces: config.capture.interfaces.clone(),
-        mode: match config.capture.mode.as_str() {
-            "native" => AttachMode::Native,
-            "generic" => AttachMode::Generic,
-            _ => AttachMode::Auto,
-        },
-        egress: if config.capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
-        max_flows: config.capture.max_flows,
-        identity: if config.capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer },
-        rules: config.capture.rules.clone(),
-    };
-    XdpSource::open(object, &settings).map_err(|e| match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
-        XdpError::NoInterface { .. }
-        | XdpError::Privilege { .. }
-        | XdpError::NoBtf
-        | XdpError::Foreign { .. }
-        | XdpError::Attach { .. }
-        | XdpError::Rules(_)
-        | XdpError::TooMany { .. } => Failure::misuse(e),
-    })
 }
 
 fn engine(config: &Config) -> Engine {

@@ -4,7 +4,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::output;
 use anyhow::Context as _;
-use netspectra_agent::source::xdp::RulesHandle;
+use netspectra_agent::rules::RulesHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Begins to take SIGHUP: from here on it does not end the process.

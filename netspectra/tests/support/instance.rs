@@ -34,8 +34,14 @@ impl Instance {
 
     /// Starts one on any interface of the monitored namespace.
     pub fn start_with(pair: &Pair, iface: &str, mode: &str, data: tempfile::TempDir) -> Self {
+        Self::start_as(pair, &[], iface, mode, data)
+    }
+
+    /// Starts one by a program that takes privileges away, `prefix` with its arguments.
+    pub fn start_as(pair: &Pair, prefix: &[&str], iface: &str, mode: &str, data: tempfile::TempDir) -> Self {
         let mut child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", pair.mon))
+            .args(prefix)
             .args([
                 BINARY,
                 "run",
@@ -76,6 +82,16 @@ impl Instance {
     /// Where it listens.
     pub fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The answer to whether it is ready.
+    pub fn ready(&self) -> String {
+        self.get("/readyz", "")
     }
 
     /// The port of it.

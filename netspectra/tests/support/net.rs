@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -35,8 +36,18 @@ pub fn sh(program: &str, args: &[&str]) -> String {
 }
 
 impl Pair {
-    /// Both links are configured and down: nothing passes until [`Pair::up`].
+    /// Both links are configured and down: nothing passes until [`Pair::up`]. Offloads are off: both ends count packets of
+    /// the wire.
     pub fn new() -> Self {
+        let pair = Self::with_offloads();
+        for (ns, dev) in [(&pair.mon, MON), (&pair.peer, PEER)] {
+            pair.inside(ns, || offloads_off(dev));
+        }
+        pair
+    }
+
+    /// As [`Pair::new`], with the offloads that veth has.
+    pub fn with_offloads() -> Self {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{n}", std::process::id());
         let pair = Self { mon: format!("nsm-{id}"), peer: format!("nsp-{id}") };
@@ -47,7 +58,6 @@ impl Pair {
             sh("ip", &["-n", ns, "link", "set", "lo", "up"]);
             sh("ip", &["-n", ns, "addr", "add", &format!("10.55.0.{host}/24"), "dev", dev]);
             sh("ip", &["-n", ns, "addr", "add", &format!("fd55::{host}/64"), "dev", dev, "nodad"]);
-            pair.inside(ns, || offloads_off(dev));
         }
         pair
     }
@@ -56,6 +66,14 @@ impl Pair {
     pub fn up(&self) {
         sh("ip", &["-n", &self.peer, "link", "set", PEER, "up"]);
         sh("ip", &["-n", &self.mon, "link", "set", MON, "up"]);
+        // The end that was up first sends only once the kernel has noticed, a moment later, that it has a carrier.
+        let end = Instant::now() + Duration::from_secs(30);
+        for (ns, dev) in [(&self.peer, PEER), (&self.mon, MON)] {
+            while !sh("ip", &["-n", ns, "link", "show", dev]).contains("state UP") {
+                assert!(Instant::now() < end, "`{dev}` in `{ns}` has no carrier");
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// Ends all traffic: the counters are final afterwards.
@@ -106,26 +124,37 @@ pub fn enter(ns: &str) {
 
 /// Switches segmentation and receive offloads of `dev` off, so that both ends count packets of the wire.
 fn offloads_off(dev: &str) {
-    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     const TSO: u32 = 0x1f;
     const GSO: u32 = 0x24;
-    const GRO: u32 = 0x2c;
+    for cmd in [TSO, GSO, GRO] {
+        set_offload(dev, cmd, false);
+    }
+}
+
+/// Lets `dev` join what it receives into super-packets.
+pub fn receive_offload_on(dev: &str) {
+    set_offload(dev, GRO, true);
+}
+
+/// `ETHTOOL_SGRO`.
+const GRO: u32 = 0x2c;
+
+fn set_offload(dev: &str, cmd: u32, on: bool) {
+    const SIOCETHTOOL: libc::c_ulong = 0x8946;
     #[repr(C)]
     struct Value {
         cmd: u32,
         data: u32,
     }
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    for cmd in [TSO, GSO, GRO] {
-        let mut value = Value { cmd, data: 0 };
-        // SAFETY: an all-zero `ifreq` is a valid one.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(dev.bytes()) {
-            *to = from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_data = (&raw mut value).cast();
-        // SAFETY: the request and the value it points to outlive the call.
-        let rc = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
-        assert_eq!(rc, 0, "ethtool command {cmd:#x} on {dev}: {}", std::io::Error::last_os_error());
+    let mut value = Value { cmd, data: on.into() };
+    // SAFETY: an all-zero `ifreq` is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(dev.bytes()) {
+        *to = from as libc::c_char;
     }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request and the value it points to outlive the call.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    assert_eq!(rc, 0, "ethtool command {cmd:#x} on {dev}: {}", std::io::Error::last_os_error());
 }

@@ -30,6 +30,14 @@ pub(crate) fn setup(ws: &Workspace, args: &SetupArgs) -> Result<()> {
     Ok(())
 }
 
+/// Installs those of `programs`, special needs of some verbs, that are missing.
+///
+/// # Errors
+/// As [`setup`].
+pub(crate) fn ensure_programs(programs: &[&str]) -> Result<()> {
+    programs.iter().try_for_each(|program| system::ensure_one(program))
+}
+
 fn report(ws: &Workspace, ebpf_only: bool) -> Result<()> {
     match Toolchain::find(ws)? {
         Some(found) => say(format!("eBPF toolchain: {found}")),

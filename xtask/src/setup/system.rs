@@ -31,9 +31,16 @@ const NEEDS: [Need; 4] = [
     },
 ];
 
-/// Needed by some choices of toolchain only.
-const SPECIAL: [Need; 1] =
-    [Need { program: "c++", why: "builds bpf-linker", packages: ["g++", "gcc-c++", "build-base"] }];
+/// Needed by some choices of toolchain and by some verbs only.
+const SPECIAL: [Need; 3] = [
+    Need { program: "c++", why: "builds bpf-linker and libFuzzer", packages: ["g++", "gcc-c++", "build-base"] },
+    Need {
+        program: "qemu-system-x86_64",
+        why: "boots other kernels",
+        packages: ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86_64"],
+    },
+    Need { program: "xz", why: "unpacks kernel modules", packages: ["xz-utils", "xz", "xz"] },
+];
 
 /// The programs that are not there.
 pub(super) fn missing() -> Vec<&'static str> {

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 
 /// `(index, name)` of the interfaces of this network namespace, by index.
 pub fn list_interfaces() -> Vec<(u32, String)> {
-    // `/proc/net/dev` follows the network namespace of the process; `/sys/class/net` follows its mount.
-    let text = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    // This file follows the network namespace of the thread, as the system calls do; `/sys/class/net` follows its mount.
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     let mut all: Vec<(u32, String)> = text
         .lines()
         .skip(2)

@@ -9,7 +9,6 @@ use aya::maps::{Map, MapData};
 use netspectra_common::abi::{NetMasks, RULE_NET_KEY, RULE_SETS, maps};
 use netspectra_common::model::Interface;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
 
 type NetKey = Key<[u8; RULE_NET_KEY]>;
 
@@ -47,21 +46,6 @@ impl RuleMaps {
             keys.push(key);
         }
         Ok(())
-    }
-}
-
-/// Hands rules to a source that another task has: they are in force from its next generation on.
-#[derive(Clone, Debug, Default)]
-pub struct RulesHandle(Arc<Mutex<Option<Vec<Rule>>>>);
-
-impl RulesHandle {
-    /// Replaces all rules; what was set before and is not in force yet never will be.
-    pub fn set(&self, rules: Vec<Rule>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
-    }
-
-    pub(super) fn take(&self) -> Option<Vec<Rule>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

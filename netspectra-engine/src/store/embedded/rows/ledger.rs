@@ -22,6 +22,7 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
         LossReason::UnsupportedLink => ("unsupported_link_packets", "unsupported_link_bytes"),
         LossReason::TableFull => ("table_full_packets", "table_full_bytes"),
         LossReason::NoTable => ("no_table_packets", "no_table_bytes"),
+        LossReason::RingFull => ("ring_full_packets", "ring_full_bytes"),
         LossReason::Excluded => ("excluded_packets", "excluded_bytes"),
     }
 }

@@ -1,0 +1,453 @@
+//! Live capture by packet sockets (TPACKET_V3): for hosts that refuse eBPF. Needs CAP_NET_RAW and nothing else.
+//!
+//! Each interface has sockets in a fanout group, each socket a ring and a thread, each thread a table of its own. A thread is
+//! asked for what it counted between two blocks, so a swap of generations loses nothing. At the end the filter of every
+//! socket refuses first; then each thread takes exactly what the kernel says it stored.
+//!
+//! What differs from the eBPF source: egress is seen after the queueing discipline; headers beyond the first 512 bytes are
+//! not seen; what the ring had no room for is counted as `ring_full` in packets, without bytes.
+
+mod block;
+mod ring;
+mod size;
+mod socket;
+mod sys;
+mod worker;
+
+use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
+use super::{Source, SourceError};
+use crate::generation::{Generation, empty_totals, merge_totals};
+use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
+use crate::table::{FlowTable, Identity};
+use netspectra_common::abi::FlowKey;
+use netspectra_common::model::{FlowDelta, Interface, Nanos};
+use netspectra_common::sketch::OverflowSum;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use worker::{Counted, Request, Tally, Worker};
+
+/// Sockets of one interface at most, unless told.
+const MOST_SOCKETS: usize = 4;
+/// Sockets of all interfaces that more than one for an interface is for.
+const ALL_SOCKETS: usize = 8;
+/// Blocks of a ring at least: one is filled while another is read.
+const LEAST_BLOCKS: usize = 4;
+/// Blocks of a ring at most (4 TiB): the kernel takes 32-bit numbers.
+const MOST_BLOCKS: usize = 1 << 24;
+
+/// What is captured, and by how much memory.
+#[derive(Clone, Debug)]
+pub struct AfPacketConfig {
+    /// Interface names or globs (`eth*`), at least one.
+    pub interfaces: Vec<String>,
+    /// Sockets, each with a thread, for each interface; 0: one for each CPU, at most 4, fewer where more than two interfaces
+    /// are watched.
+    pub sockets: usize,
+    /// Memory of all rings together, bytes. A ring has 1 MiB at least.
+    pub ring_bytes: usize,
+    /// Flow table entries of all sockets in a generation, shared out to them; each has [`LEAST_FLOWS`] at least. A generation
+    /// ends early when a socket has used half of its share. Memory follows the flows that are there.
+    pub max_flows: usize,
+    /// Whose five-tuple a tunnelled packet is booked to.
+    pub identity: Identity,
+    /// Which packets get a flow record.
+    pub rules: Vec<Rule>,
+}
+
+impl Default for AfPacketConfig {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            sockets: 0,
+            ring_bytes: 64 << 20,
+            max_flows: 262_144,
+            identity: Identity::Outer,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// Why packet sockets failed. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AfPacketError {
+    /// No such interface, or too many.
+    #[error(transparent)]
+    Interfaces(#[from] XdpError),
+    /// The kernel refused for lack of privilege.
+    #[error("packet sockets need privilege (`socket`: {source}): run as root, or with CAP_NET_RAW")]
+    Privilege {
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// No memory for a ring.
+    #[error(
+        "the kernel has no {kib} KiB for a capture ring of interface `{iface}` ({source}): lower `capture.ring_mib`"
+    )]
+    Ring {
+        /// The interface.
+        iface: String,
+        /// Size of the ring.
+        kib: usize,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// An option was refused.
+    #[error(
+        "a packet socket on interface `{iface}` refuses {option} ({source}): expected Linux 5.15 or newer with CONFIG_PACKET"
+    )]
+    Option {
+        /// The interface.
+        iface: String,
+        /// Which option.
+        option: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
+    /// No thread or descriptor.
+    #[error(
+        "a thread to capture on interface `{iface}` cannot be started ({source}): raise the limits of processes and open files"
+    )]
+    Thread {
+        /// The interface.
+        iface: String,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// A thread ended.
+    #[error("capture on interface `{iface}` ended: {why}")]
+    Ended {
+        /// The interface.
+        iface: String,
+        /// What is known.
+        why: String,
+    },
+}
+
+/// A thread, and how it is asked.
+struct Handle {
+    iface: Arc<str>,
+    socket: Arc<OwnedFd>,
+    event: Arc<OwnedFd>,
+    requests: Option<SyncSender<Request>>,
+    answers: Receiver<io::Result<Counted>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    fn ask(&self, request: Request) -> Result<(), AfPacketError> {
+        let sent = self.requests.as_ref().is_some_and(|to| to.try_send(request).is_ok());
+        sys::wake(&self.event);
+        if sent { Ok(()) } else { Err(self.ended("its thread does not answer".into())) }
+    }
+
+    fn answer(&self) -> Result<Counted, AfPacketError> {
+        match self.answers.recv() {
+            Ok(Ok(counted)) => Ok(counted),
+            Ok(Err(e)) => Err(self.ended(e.to_string())),
+            Err(_) => Err(self.ended("its thread is gone".into())),
+        }
+    }
+
+    fn ended(&self, why: String) -> AfPacketError {
+        AfPacketError::Ended { iface: self.iface.to_string(), why }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Without a sender the thread ends.
+        self.requests = None;
+        sys::wake(&self.event);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(iface = %self.iface, "a capture thread panicked");
+        }
+    }
+}
+
+/// Packet sockets on interfaces. Dropping it closes them and ends their threads.
+pub struct AfPacketSource {
+    handles: Vec<Handle>,
+    /// Says that a table is filling.
+    filling: Arc<OwnedFd>,
+    interfaces: Vec<Interface>,
+    started: Nanos,
+    detached: bool,
+    ended: bool,
+    new_rules: RulesHandle,
+}
+
+impl AfPacketSource {
+    /// Opens sockets on every interface of `config` and begins to count.
+    ///
+    /// # Errors
+    /// Each names the thing and the remedy; nothing stays open then.
+    pub fn open(config: &AfPacketConfig) -> Result<Self, AfPacketError> {
+        let found = match_interfaces(&config.interfaces)?;
+        let per_interface = match config.sockets {
+            0 => default_sockets(found.len()),
+            n => n,
+        };
+        let rings = found.len().saturating_mul(per_interface).max(1);
+        let blocks = (config.ring_bytes / ring::BLOCK / rings).clamp(LEAST_BLOCKS, MOST_BLOCKS);
+        let filling =
+            sys::event().map_err(|source| AfPacketError::Thread { iface: config.interfaces.join(","), source })?;
+        let mut source = Self {
+            handles: Vec::new(),
+            filling: Arc::new(filling),
+            interfaces: Vec::new(),
+            started: Nanos::default(),
+            detached: false,
+            ended: false,
+            new_rules: RulesHandle::default(),
+        };
+        let mut sockets = Vec::new();
+        for (slot, (ifindex, name)) in found.iter().enumerate() {
+            let iface: Arc<str> = Arc::from(name.as_str());
+            let opened = socket::open(name, *ifindex, per_interface, blocks)?;
+            sockets.extend(opened.into_iter().map(|s| (iface.clone(), slot as u8, s)));
+            source.interfaces.push(Interface { slot: slot as u8, ifindex: *ifindex, name: iface });
+        }
+        let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
+        source.started = sys::wall_clock();
+        for (iface, slot, socket) in sockets {
+            socket.begin().map_err(|source| AfPacketError::Option {
+                iface: iface.to_string(),
+                option: "SO_ATTACH_FILTER",
+                source,
+            })?;
+            let mut table = FlowTable::new(flows, config.identity);
+            table.set_rules(user_rules(&config.rules, &source.interfaces).map_err(AfPacketError::Rules)?);
+            let handle = start(iface, slot, socket, table, flows / 2, source.filling.clone())?;
+            source.handles.push(handle);
+        }
+        Ok(source)
+    }
+
+    /// The observed interfaces, and how many threads read each.
+    pub fn sockets(&self) -> Vec<(Arc<str>, usize)> {
+        let of = |i: &Interface| self.handles.iter().filter(|h| h.iface == i.name).count();
+        self.interfaces.iter().map(|i| (i.name.clone(), of(i))).collect()
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
+    }
+
+    /// Lets nothing more through; the next generation is the last, and has everything that was let through before.
+    pub fn detach(&mut self) {
+        if self.detached {
+            return;
+        }
+        self.detached = true;
+        for handle in &self.handles {
+            if let Err(error) = sys::set_filter(handle.socket.as_raw_fd(), 0) {
+                tracing::error!(iface = %handle.iface, %error, "a packet socket does not stop");
+            }
+        }
+        if let Err(error) = sys::wait_for_receivers() {
+            tracing::debug!(%error, "no wait for frames that are being received");
+        }
+    }
+
+    fn collect(&mut self) -> Result<Generation, AfPacketError> {
+        // What filled until now is in the generation that ends here.
+        sys::reset(&self.filling);
+        let new_rules = self.new_rules.take().filter(|rules| match crate::rules::validate(rules) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the capture rules stay as they were");
+                false
+            }
+        });
+        // All first, so that the threads work at the same time.
+        for handle in &self.handles {
+            handle.ask(if self.detached {
+                Request::Finish
+            } else {
+                let rules = new_rules.as_deref().map(|rules| user_rules(rules, &self.interfaces));
+                Request::Swap(rules.transpose().map_err(AfPacketError::Rules)?)
+            })?;
+        }
+        let mut merged = Merged::default();
+        let mut totals = empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
+        let mut payloads = Vec::new();
+        for handle in &self.handles {
+            let counted = handle.answer()?;
+            merge_totals(&mut totals, &counted.totals);
+            if let Some(table) = &counted.overflow {
+                overflow.get_or_insert_with(OverflowSum::default).add(table);
+            }
+            payloads.extend(counted.payloads);
+            merged.add(counted.flows);
+            if counted.inexact > 0 {
+                tracing::warn!(
+                    iface = %handle.iface, packets = counted.inexact,
+                    "headers of segmentation-offload packets could not be read: each is counted as one packet"
+                );
+            }
+        }
+        if let Some(rules) = &new_rules {
+            tracing::info!(rules = rules.len(), "other capture rules are in force");
+        }
+        if self.detached {
+            self.handles.clear();
+            self.ended = true;
+        }
+        let start = self.started;
+        let end = sys::wall_clock().max(start);
+        self.started = end;
+        let interfaces = self.interfaces.clone();
+        Ok(Generation {
+            start,
+            end,
+            flows: merged.flows,
+            totals,
+            overflow: overflow.map(OverflowSum::finish),
+            payloads,
+            observed: Vec::new(),
+            interfaces,
+            last: self.ended,
+        })
+    }
+}
+
+impl Source for AfPacketSource {
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        if self.ended {
+            return Ok(None);
+        }
+        Ok(Some(self.collect()?))
+    }
+
+    fn wake(&self) -> Option<OwnedFd> {
+        let wake = self.filling.try_clone();
+        wake.inspect_err(|error| tracing::warn!(%error, "generations cannot end early")).ok()
+    }
+
+    fn recycle(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Whether this process may open packet sockets.
+///
+/// # Errors
+/// [`AfPacketError::Privilege`] when it may not.
+pub fn is_permitted() -> Result<(), AfPacketError> {
+    sys::packet_socket().map(drop).map_err(|source| AfPacketError::Privilege { source })
+}
+
+/// Sockets for each of `interfaces` interfaces.
+fn default_sockets(interfaces: usize) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    cpus.min(MOST_SOCKETS).min(ALL_SOCKETS / interfaces.max(1)).max(1)
+}
+
+/// The rules as a table asks them, for these interfaces.
+fn user_rules(rules: &[Rule], interfaces: &[Interface]) -> Result<Option<UserRules>, RuleError> {
+    let mut user = UserRules::new(rules)?;
+    if let Some(user) = &mut user {
+        user.set_interfaces(interfaces);
+    }
+    Ok(user)
+}
+
+/// Starts the thread of a socket.
+fn start(
+    iface: Arc<str>,
+    slot: u8,
+    socket: socket::Socket,
+    mut table: FlowTable,
+    early: usize,
+    filling: Arc<OwnedFd>,
+) -> Result<Handle, AfPacketError> {
+    let failed = |source| AfPacketError::Thread { iface: iface.to_string(), source };
+    let event = Arc::new(sys::event().map_err(failed)?);
+    let (requests, inbox) = sync_channel(1);
+    // Room for an answer and for the error of a thread that was not asked.
+    let (outbox, answers) = sync_channel(2);
+    let fd = socket.fd.clone();
+    table.keep_prefixes();
+    let worker = Worker {
+        iface: iface.clone(),
+        socket,
+        slot,
+        table,
+        requests: inbox,
+        answers: outbox,
+        event: event.clone(),
+        filling,
+        early,
+        tally: Tally::default(),
+    };
+    let builder = std::thread::Builder::new().name(format!("capture-{slot}"));
+    let thread = builder.spawn(move || worker.run()).map_err(failed)?;
+    Ok(Handle { iface, socket: fd, event, requests: Some(requests), answers, thread: Some(thread) })
+}
+
+/// Flows of several tables, each key once.
+#[derive(Default)]
+struct Merged {
+    flows: Vec<FlowDelta>,
+    index: HashMap<FlowKey, usize, foldhash::fast::RandomState>,
+}
+
+impl Merged {
+    fn add(&mut self, flows: Vec<FlowDelta>) {
+        if self.flows.is_empty() {
+            self.flows = flows;
+            return;
+        }
+        if self.index.is_empty() {
+            self.index.extend(self.flows.iter().enumerate().map(|(n, f)| (f.key, n)));
+        }
+        for flow in flows {
+            match self.index.entry(flow.key) {
+                Entry::Occupied(at) => self.flows[*at.get()].stats.merge(&flow.stats),
+                Entry::Vacant(at) => {
+                    at.insert(self.flows.len());
+                    self.flows.push(flow);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netspectra_common::model::FlowStats;
+
+    #[test]
+    fn flows_of_several_tables_are_merged_by_key() {
+        let flow = |port, packets| FlowDelta {
+            key: FlowKey { src_port: port, ..FlowKey::default() },
+            stats: FlowStats { packets, ..FlowStats::default() },
+        };
+        let mut merged = Merged::default();
+        for table in [vec![], vec![flow(1, 1), flow(2, 2)], vec![flow(3, 3)], vec![flow(2, 40), flow(3, 30)]] {
+            merged.add(table);
+        }
+        let found: Vec<(u16, u64)> = merged.flows.iter().map(|f| (f.key.src_port, f.stats.packets)).collect();
+        assert_eq!(found, [(1, 1), (2, 42), (3, 33)]);
+    }
+
+    #[test]
+    fn there_is_a_socket_for_every_interface_whatever_their_number() {
+        assert!((1..=MOST_SOCKETS).contains(&default_sockets(1)));
+        assert_eq!(default_sockets(127), 1);
+        assert_eq!(default_sockets(0), default_sockets(1));
+    }
+}
