@@ -45,6 +45,10 @@ pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
 #[btf_map]
 pub static OVERFLOW: Array<Overflow, OUTER> = Array::new();
 
+/// See `asked`.
+#[btf_map]
+pub static ASKED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
 #[btf_map]
 pub static RULES: Array<RuleSet, { RULE_SETS as usize }> = Array::new();
 
