@@ -1,9 +1,11 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
-use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, NO_TABLE, TOTALS};
+use crate::asked;
+use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
 use crate::overflow;
 use crate::packet::{Linear, fresh};
 use crate::rules;
+use crate::segments;
 use crate::tunnel::{self, Tunnels};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP};
@@ -19,6 +21,8 @@ use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain, prot
 
 const DNS_PORT: u16 = 53;
 const UDP_HEADER: u32 = 8;
+/// Length of a VLAN tag.
+const TAG: u32 = 4;
 
 /// What the hook knows of a packet beside its bytes.
 pub struct Seen {
@@ -44,21 +48,19 @@ impl Seen {
     #[inline(always)]
     pub fn skb(skb: *mut __sk_buff, ifindex: u32, direction: Direction) -> Self {
         // SAFETY: `skb` is the program's context; the verifier checks each field's access.
-        let (len, segments, wire_len, gso_size) =
-            unsafe { ((*skb).len, (*skb).gso_segs, (*skb).wire_len, (*skb).gso_size) };
+        let len = unsafe { (*skb).len };
         // SAFETY: as above.
         let (vlan_present, vlan_tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
         let mut seen = Self::frame(len, ifindex, direction);
-        if segments > 1 && wire_len >= len {
-            let headers = (wire_len - len) / (segments - 1);
-            seen.weight = Weight { packets: segments as u64, bytes: wire_len as u64 };
-            seen.segment_len = headers + gso_size;
+        if let Some((weight, segment_len)) = segments::of(skb) {
+            seen.weight = weight;
+            seen.segment_len = segment_len;
         }
         if vlan_present != 0 {
             seen.vlan = VLAN_PRESENT | (vlan_tci as u16 & 0x0fff);
             // On the wire the tag is part of the frame.
-            seen.weight.bytes += 4 * seen.weight.packets;
-            seen.segment_len += 4;
+            seen.weight.bytes += TAG as u64 * seen.weight.packets;
+            seen.segment_len += TAG;
         }
         seen
     }
@@ -134,11 +136,7 @@ fn count_flow<C: Tunnels>(
         packet.key.inner_vlan = packet.key.vlan;
         packet.key.vlan = seen.vlan;
     }
-    let slot = match IFACES.get(seen.ifindex) {
-        Some(slot) => slot.wrapping_sub(1) as u8,
-        None => Obs::MAX_IFACE,
-    };
-    packet.key.obs = Obs::new(slot, seen.direction).0;
+    packet.key.obs = Obs::new(iface_slot(seen.ifindex), seen.direction).0;
     if flow::resolve_fragment(packet, &mut FragmentMap, &Monotonic) {
         totals.orphan_fragments += 1;
     }
@@ -146,32 +144,55 @@ fn count_flow<C: Tunnels>(
     // SAFETY: as for the slot.
     let rules = unsafe { core::ptr::read_volatile(&raw const control.slot) } >> Control::SLOT_BITS;
     if rules != 0 {
-        rules::admit(rules, &packet.key)?;
+        match flow::short_key(&packet.key) {
+            Some(key) => rules::admit(rules, &key)?,
+            None => rules::admit(rules, &packet.key)?,
+        }
     }
     if control.events != 0 && is_dns(packet) {
         emit_dns(frame, packet, totals);
     }
+    // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
+    packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => fold(flows, &key, packet, seen.weight),
+            Some(flows) => book(flows, &key, packet, seen.weight, table),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => fold(flows, &packet.key, packet, seen.weight),
+            Some(flows) => book(flows, &packet.key, packet, seen.weight, table),
             None => Err(LossReason::NoTable),
         },
     };
-    match booked {
-        Ok(true) => count_entry(control, totals),
-        Ok(false) => {}
-        Err(reason) => {
-            if reason == LossReason::TableFull {
-                overflow::spill(table, &packet.key, seen.counter());
-            }
-            return Err(reason);
+    booked.map(|is_new| {
+        if is_new {
+            count_entry(control, totals);
         }
-    }
-    Ok(())
+    })
+}
+
+/// The slot of an interface; [`Obs::MAX_IFACE`] (after [`Obs::new`] took 7 bits of 255) stands for all that have none.
+#[inline(always)]
+fn iface_slot(ifindex: u32) -> u8 {
+    let slot = match IFACES.get(ifindex) {
+        Some(slot) => *slot,
+        None => netspectra_high_slot(ifindex),
+    };
+    slot.wrapping_sub(1) as u8
+}
+
+/// A function with global linkage, so that the verifier checks it once; see [`crate::tunnel`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn netspectra_high_slot(ifindex: u32) -> u32 {
+    // SAFETY: the value is copied out at once.
+    unsafe { IFACES_HIGH.get(ifindex) }.copied().unwrap_or(0)
+}
+
+/// Length of the tag that is beside a packet, 0 without one. Without a branch, as both ways lead to the same code.
+#[inline(always)]
+fn tag_len(vlan: u16) -> u32 {
+    (vlan as u32 / VLAN_PRESENT as u32) * TAG
 }
 
 /// Counts a flow entry; at the one where the tables begin to fill, the agent is woken.
@@ -218,13 +239,14 @@ fn emit_dns(frame: &Linear, packet: &Packet, totals: &mut GenTotals) {
     entry.submit(0);
 }
 
-/// Returns whether the flow is new.
+/// Counts the packet in its flow, or, when that finds no room, in the overflow cells. Returns whether the flow is new.
 #[inline(always)]
-fn fold<K, const N: usize, const F: usize>(
+fn book<K: asked::Key, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
     key: &K,
     packet: &Packet,
     weight: Weight,
+    table: u32,
 ) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
@@ -232,7 +254,11 @@ fn fold<K, const N: usize, const F: usize>(
         return Ok(false);
     }
     let stats = flow::first(packet, weight, Monotonic.exact());
-    flows.insert(key, stats, BPF_NOEXIST as u64).map(|()| true).map_err(|_| LossReason::TableFull)
+    if flows.insert(key, stats, BPF_NOEXIST as u64).is_err() {
+        overflow::spill(table, key, Counter::new(weight.packets, weight.bytes));
+        return Err(LossReason::TableFull);
+    }
+    Ok(true)
 }
 
 #[inline(always)]

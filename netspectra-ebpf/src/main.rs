@@ -11,6 +11,7 @@ mod maps;
 mod overflow;
 mod packet;
 mod rules;
+mod segments;
 mod tunnel;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};
@@ -18,7 +19,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use netspectra_common::abi::Direction;
 
-/// Ingress. Runs in native and in generic mode.
+/// Ingress as XDP. Runs in native and in generic mode.
 #[xdp]
 pub fn netspectra_ingress(ctx: XdpContext) -> u32 {
     // SAFETY: `ctx` is the context the kernel gave this program.
@@ -29,15 +30,30 @@ pub fn netspectra_ingress(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Egress, at TCX or clsact. `TC_ACT_UNSPEC` (TCX: next) hands the packet on to whoever comes after us.
+/// Ingress at TCX or clsact, where XDP is not to be had: behind GRO and before bridges, bonds and VLAN devices.
+#[classifier]
+pub fn netspectra_tc_ingress(ctx: TcContext) -> i32 {
+    classify(&ctx, Direction::Ingress)
+}
+
+/// Egress, at TCX or clsact.
 #[classifier]
 pub fn netspectra_egress(ctx: TcContext) -> i32 {
+    classify(&ctx, Direction::Egress)
+}
+
+/// `TC_ACT_UNSPEC` (TCX: next) hands the packet on to whoever comes after us.
+#[inline(always)]
+fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     let skb = ctx.skb.skb;
-    packet::linearize(&ctx);
-    // SAFETY: `skb` is the context the kernel gave this program; the fields are read with the kernel's conversions.
-    let (data, end, ifindex) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).ifindex) };
-    let frame = packet::Linear::new(data, end);
-    account::count(&ctx, &frame, &account::Seen::skb(skb, ifindex, Direction::Egress));
+    packet::linearize(ctx);
+    // SAFETY: `skb` is the context the kernel gave this program.
+    let ifindex = unsafe { (*skb).ifindex };
+    let seen = account::Seen::skb(skb, ifindex, direction);
+    // After the last call that may move the packet: the verifier forgets packet pointers there.
+    // SAFETY: as above; the fields are read with the kernel's conversions.
+    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    account::count(ctx, &packet::Linear::new(data, end), &seen);
     TC_ACT_UNSPEC
 }
 

@@ -1,12 +1,14 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::asked::Asked;
+use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netspectra_common::abi::{
-    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetMasks, Overflow, PrefixEvent,
-    RULE_NET_KEY, RULE_SETS, RuleSet,
+    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetKey, NetMasks, Overflow, PrefixEvent,
+    RULE_SETS, RuleSet,
 };
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
@@ -47,17 +49,21 @@ pub static OVERFLOW: Array<Overflow, OUTER> = Array::new();
 
 /// See `asked`.
 #[btf_map]
-pub static ASKED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+pub static ASKED: PerCpuArray<Asked, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static RULES: Array<RuleSet, { RULE_SETS as usize }> = Array::new();
 
 /// Both sets' prefixes.
 #[btf_map]
-pub static RULE_NETS: LpmTrie<[u8; RULE_NET_KEY], NetMasks, { RULE_SETS as usize * MAX_RULE_NETS }> = LpmTrie::new();
+pub static RULE_NETS: LpmTrie<NetKey, NetMasks, { RULE_SETS as usize * MAX_RULE_NETS }> = LpmTrie::new();
 
 #[btf_map]
 pub static IFACES: Array<u32, 65536> = Array::new();
+
+/// The rest of them: a kernel that makes and removes interfaces goes on counting up.
+#[btf_map]
+pub static IFACES_HIGH: HashMap<u32, u32, 256> = HashMap::new();
 
 #[btf_map]
 pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
@@ -65,6 +71,10 @@ pub static NO_TABLE: PerCpuArray<Counter, 1> = PerCpuArray::new();
 /// Where tunnels are entered.
 #[btf_map]
 pub static TUNNELLED: PerCpuArray<Tunnelled, 1> = PerCpuArray::new();
+
+/// What a super-packet is on the wire.
+#[btf_map]
+pub static SEGMENTS: PerCpuArray<Segments, 1> = PerCpuArray::new();
 
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]

@@ -2,13 +2,13 @@
 
 use crate::asked;
 use crate::maps::OVERFLOW;
-use netspectra_common::abi::{Counter, FlowKey};
+use netspectra_common::abi::Counter;
 use netspectra_common::flow;
 
 /// Counts the packet in the overflow cells of `table`, beside the reason in the totals.
 #[inline(always)]
-pub fn spill(table: u32, key: &FlowKey, counter: Counter) {
-    if asked::hand_over(key) {
+pub fn spill(table: u32, key: &impl asked::Key, counter: Counter) {
+    if key.hand_over() {
         netspectra_spill(table, counter.packets, counter.bytes);
     }
 }

@@ -6,8 +6,8 @@ use core::mem::MaybeUninit;
 use netspectra_common::abi::FlowKey;
 use netspectra_common::wire::{Bytes, Fragment, MAX_OFFSET, Packet, Segment};
 
-/// Header bytes that an skb's linear part should hold.
-const HEADERS: u32 = 128;
+/// Header bytes that an skb's linear part should hold: room for IPv6 and TCP in VXLAN in IPv6.
+const HEADERS: u32 = 192;
 
 /// The directly accessible bytes of a packet.
 pub struct Linear {

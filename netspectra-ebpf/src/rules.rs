@@ -3,14 +3,14 @@
 use crate::asked;
 use crate::maps::{RULE_NETS, RULES};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use netspectra_common::abi::{FlowKey, LossReason, NetMasks, RULE_NET_HEAD, RULE_NET_KEY};
+use netspectra_common::abi::{LossReason, NetKey, NetMasks, RULE_NET_HEAD};
 use netspectra_common::flow::{self, RuleNets};
 
 struct Nets;
 
 impl RuleNets for Nets {
     #[inline(always)]
-    fn find(&self, key: &[u8; RULE_NET_KEY]) -> NetMasks {
+    fn find(&self, key: &NetKey) -> NetMasks {
         match RULE_NETS.get(&Key::new(RULE_NET_HEAD + 128, *key)) {
             Some(masks) => *masks,
             None => NetMasks::default(),
@@ -23,8 +23,8 @@ impl RuleNets for Nets {
 /// # Errors
 /// [`LossReason::Excluded`] when a rule leaves the packet out.
 #[inline(always)]
-pub fn admit(rules: u32, key: &FlowKey) -> Result<(), LossReason> {
-    if asked::hand_over(key) && netspectra_admit(rules) == 0 { Err(LossReason::Excluded) } else { Ok(()) }
+pub fn admit(rules: u32, key: &impl asked::Key) -> Result<(), LossReason> {
+    if key.hand_over() && netspectra_admit(rules) == 0 { Err(LossReason::Excluded) } else { Ok(()) }
 }
 
 /// 0 when a rule leaves the packet out.

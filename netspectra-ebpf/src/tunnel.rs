@@ -14,10 +14,10 @@ use netspectra_common::wire::{self, Inside, MAX_TUNNELS, Packet};
 /// The packet whose tunnels are entered.
 #[repr(C)]
 pub struct Tunnelled {
-    packet: Packet,
+    pub packet: Packet,
     spare: Packet,
     inside: Inside,
-    wire_len: u32,
+    pub wire_len: u32,
 }
 
 /// Set by the loader before the programs are loaded: 1 books tunnelled packets to the innermost five-tuple.
@@ -99,13 +99,13 @@ extern "C" fn netspectra_enter_xdp(ctx: *mut xdp_md) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn netspectra_find_tc(skb: *mut __sk_buff) -> u32 {
+pub extern "C" fn netspectra_find_tc(skb: *mut __sk_buff) -> u32 {
     find(&tc_frame(skb))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn netspectra_enter_tc(skb: *mut __sk_buff) -> u32 {
+pub extern "C" fn netspectra_enter_tc(skb: *mut __sk_buff) -> u32 {
     enter(&tc_frame(skb))
 }
 
@@ -117,7 +117,7 @@ fn xdp_frame(ctx: *mut xdp_md) -> Linear {
 }
 
 #[inline(always)]
-fn tc_frame(skb: *mut __sk_buff) -> Linear {
+pub fn tc_frame(skb: *mut __sk_buff) -> Linear {
     // SAFETY: `skb` is the context the kernel gave the program.
     let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     Linear::new(data, end)

@@ -29,11 +29,13 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// Native XDP, else generic; packet sockets where the kernel refuses eBPF.
+    /// Native XDP, else TC; packet sockets where the kernel refuses eBPF.
     Auto,
     /// Native XDP (in the driver) or fail.
     Native,
-    /// Generic XDP (in the stack) or fail.
+    /// TCX, else clsact.
+    Tc,
+    /// Generic XDP (in the stack) or fail: packets that GRO merged count as one.
     Generic,
     /// Packet sockets: no eBPF, CAP_NET_RAW is enough.
     AfPacket,
@@ -43,7 +45,7 @@ pub(crate) enum Mode {
 #[command(after_help = "Examples:
   sudo netspectra run                                    # the interface of the default route
   sudo netspectra run --iface 'eth*,wlan0' --data-dir /var/lib/netspectra
-  sudo netspectra run --iface eth0 --mode generic --listen 127.0.0.1:9000
+  sudo netspectra run --iface eth0 --mode tc --listen 127.0.0.1:9000
   netspectra run --config netspectra.toml --check        # read the configuration, say if it is good, and exit
 
 Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when an argument or the host is not fit.")]
@@ -60,7 +62,7 @@ pub(crate) struct RunArgs {
     /// File with the API's bearer token; made with a fresh token when it does not exist [default: DIR/token].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// How to attach [default: auto].
+    /// Where ingress is seen [default: auto].
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
     /// Whose five-tuple a tunnelled packet is booked to [default: outer].
@@ -154,14 +156,19 @@ pub(crate) struct AnalyzeArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  netspectra doctor
+  sudo netspectra doctor
   sudo netspectra doctor --format json
+  sudo netspectra doctor --probe                         # interrupts traffic shortly
 
 Exit status: 0 when live capture would work here, 1 when it would not.")]
 pub(crate) struct DoctorArgs {
     /// table or json.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
+    /// Attach a program to every interface for a moment to see whether its driver has native XDP. Many drivers reset
+    /// their queues for that: traffic is interrupted shortly.
+    #[arg(long)]
+    pub(crate) probe: bool,
 }
 
 /// Where a running instance is.

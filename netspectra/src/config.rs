@@ -23,11 +23,13 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Capture {
-    /// Interface names or globs. Default: the interface of the default route.
+    /// Interface names or globs; interfaces that come later and match are watched, too. Default: the interface of the
+    /// default route.
     pub(crate) interfaces: Vec<String>,
-    /// `auto`, `native`, `generic` or `af-packet`.
+    /// Where ingress is seen: `auto` (native XDP, else TC, and packet sockets where the kernel refuses eBPF), `native`, `tc`,
+    /// `af-packet`, or `generic` (XDP in the stack, which counts packets that GRO merged as one).
     pub(crate) mode: String,
-    /// `auto` (TCX, else clsact) or `clsact`.
+    /// Where TC programs are: `auto` (TCX, else clsact) or `clsact`.
     pub(crate) egress: String,
     /// Whose five-tuple a tunnelled packet is booked to: `outer` or `inner`.
     pub(crate) tunnel: String,
@@ -127,6 +129,7 @@ impl Config {
                 Mode::Auto => "auto",
                 Mode::Native => "native",
                 Mode::Generic => "generic",
+                Mode::Tc => "tc",
                 Mode::AfPacket => "af-packet",
             }
             .into();
@@ -178,8 +181,11 @@ impl Config {
                 Err(anyhow::anyhow!("`{key}` is {value}: expected {low} to {high}"))
             }
         };
-        if !["auto", "native", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
-            bail!("`capture.mode` is `{}`: expected `auto`, `native`, `generic` or `af-packet`", self.capture.mode);
+        if !["auto", "native", "tc", "generic", "af-packet"].contains(&self.capture.mode.as_str()) {
+            bail!(
+                "`capture.mode` is `{}`: expected `auto`, `native`, `tc`, `generic` or `af-packet`",
+                self.capture.mode
+            );
         }
         if !["auto", "clsact"].contains(&self.capture.egress.as_str()) {
             bail!("`capture.egress` is `{}`: expected `auto` or `clsact`", self.capture.egress);

@@ -1,6 +1,6 @@
 //! `netspectra run` on one end of a veth pair: what the API answers equals what the other end counted.
 //!
-//! Needs root. Proves: native and generic XDP on veth with TCX egress, on the running kernel. Does not prove: other
+//! Needs root. Proves: native and generic XDP and TCX ingress on veth with TCX egress, on the running kernel. Does not prove: other
 //! drivers, hardware offloads.
 #![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
 
@@ -141,6 +141,11 @@ fn answers_equal_what_the_other_end_counted(mode: &str) {
 #[test]
 fn native_answers_equal_what_the_other_end_counted() {
     answers_equal_what_the_other_end_counted("native");
+}
+
+#[test]
+fn answers_with_ingress_at_tc_equal_what_the_other_end_counted() {
+    answers_equal_what_the_other_end_counted("tc");
 }
 
 #[test]
@@ -293,7 +298,8 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
     assert_ne!(code, 0);
     assert!(error.contains(&same), "{error}");
     // Our own program holds the hook: a second instance leaves it alone.
-    let (code, error) = run_in(&pair, &["run", "--iface", MON, "--data-dir", dir, "--listen", "127.0.0.1:0"]);
+    let native = ["run", "--iface", MON, "--mode", "native", "--data-dir", dir, "--listen", "127.0.0.1:0"];
+    let (code, error) = run_in(&pair, &native);
     assert_ne!(code, 0);
     assert!(error.contains("`mon0` already has an XDP program"), "{error}");
     let link = sh("ip", &["-n", &pair.mon, "-d", "link", "show", MON]);

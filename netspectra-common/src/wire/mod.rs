@@ -6,6 +6,7 @@
 //! Sources: IEEE 802.1Q, 802.1ah; RFC 791, 8200, 4302, 9293, 768, 792, 4443, 9260; RFC 2516 (PPPoE), 3032 (MPLS).
 
 mod bytes;
+mod headers;
 mod ip;
 mod l2;
 mod l4;
@@ -17,6 +18,7 @@ mod tunnel;
 mod tests;
 
 pub use bytes::{Bytes, MAX_OFFSET};
+pub use headers::headers;
 pub use l2::ethertype;
 pub use l4::{measure, proto};
 pub use plain::parse_plain;

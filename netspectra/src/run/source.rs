@@ -48,7 +48,8 @@ impl LiveSource {
         match self {
             Self::Xdp(source) => {
                 for a in source.attached() {
-                    tracing::info!(iface = %a.iface, ingress = a.ingress.name(), egress = a.egress.name(), "watching");
+                    let (ingress, egress) = (a.ingress.name(), a.egress.name());
+                    tracing::info!(iface = %a.iface, ingress, egress, note = a.note, "watching");
                 }
             }
             Self::AfPacket(source, refusal) => {
@@ -127,6 +128,7 @@ fn xdp_config(capture: &Capture) -> XdpConfig {
         mode: match capture.mode.as_str() {
             "native" => AttachMode::Native,
             "generic" => AttachMode::Generic,
+            "tc" => AttachMode::Tc,
             _ => AttachMode::Auto,
         },
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
@@ -154,6 +156,9 @@ fn refuses_ebpf(e: &XdpError) -> bool {
         XdpError::NoInterface { .. }
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::NotEthernet { .. }
+        | XdpError::Overlap { .. }
+        | XdpError::Netlink { .. }
         | XdpError::Rules(_)
         | XdpError::Object { .. }
         | XdpError::TooMany { .. } => false,
@@ -162,12 +167,16 @@ fn refuses_ebpf(e: &XdpError) -> bool {
 
 fn xdp_failure(e: XdpError) -> Failure {
     match e {
-        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } => Failure::from(e),
+        XdpError::Load { .. } | XdpError::Map { .. } | XdpError::Object { .. } | XdpError::Netlink { .. } => {
+            Failure::from(e)
+        }
         XdpError::NoInterface { .. }
         | XdpError::Privilege { .. }
         | XdpError::NoBtf
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
+        | XdpError::NotEthernet { .. }
+        | XdpError::Overlap { .. }
         | XdpError::Rules(_)
         | XdpError::TooMany { .. } => Failure::misuse(e),
     }

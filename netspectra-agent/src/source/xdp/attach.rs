@@ -1,27 +1,31 @@
-//! The attach ladder: native XDP, then generic XDP for ingress; TCX, then clsact for egress.
+//! The attach ladder: native XDP, then TCX, then clsact for ingress; TCX, then clsact for egress.
+//!
+//! Generic XDP is no rung: see `docs/adr`. It is there for who asks for it.
 
-use super::interfaces::is_loopback;
-use super::{EGRESS, INGRESS, XdpError, program};
+use super::links::Link;
+use super::offload::offloads;
+use super::{EGRESS, INGRESS, TC_INGRESS, XdpError, clsact, program};
 use aya::Ebpf;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
-use netspectra_common::model::Interface;
 
-/// Where on the ladder to begin.
+/// Where ingress is seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Native, then generic.
+    /// Native XDP, then TC; TC at once where the device takes VLAN tags off and a VLAN device is made on it.
     #[default]
     Auto,
-    /// Native or fail.
+    /// Native XDP or fail.
     Native,
-    /// Generic or fail.
+    /// Generic XDP or fail.
     Generic,
+    /// TCX, then clsact.
+    Tc,
 }
 
-/// Where on the egress ladder to begin.
+/// Where on the ladder of TC hooks to begin, for egress and for ingress that is seen there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EgressChoice {
     /// TCX, then clsact.
@@ -38,6 +42,10 @@ pub enum IngressMode {
     NativeXdp,
     /// In the network stack.
     GenericXdp,
+    /// TCX (Linux 6.6).
+    Tcx,
+    /// A filter at the clsact qdisc.
+    Clsact,
 }
 
 impl IngressMode {
@@ -46,6 +54,8 @@ impl IngressMode {
         match self {
             Self::NativeXdp => "native-xdp",
             Self::GenericXdp => "generic-xdp",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         }
     }
 }
@@ -81,111 +91,202 @@ pub struct Attached {
     pub ingress: IngressMode,
     /// Egress.
     pub egress: EgressMode,
+    /// Why a lower rung was taken, or what the counts have to be read with.
+    pub note: Option<String>,
 }
 
-/// The links; dropping them detaches.
-#[derive(Default)]
-pub(super) struct Attachments {
-    list: Vec<Attached>,
-    xdp: Vec<XdpLink>,
+/// The links of one interface; dropping them detaches.
+pub(super) struct Hooks {
+    pub(super) attached: Attached,
+    ifindex: u32,
+    xdp: Option<XdpLink>,
     tc: Vec<SchedClassifierLink>,
+    /// The clsact qdisc is ours to remove.
+    made_clsact: bool,
+    /// The interface is gone, and the hooks with it.
+    gone: bool,
 }
 
-impl Attachments {
-    pub(super) fn list(&self) -> &[Attached] {
-        &self.list
-    }
-
-    /// Attaches to every interface, or to none.
+impl Hooks {
+    /// Attaches to `link`, whose VLAN devices are known to be there or not.
+    ///
+    /// # Errors
+    /// As for [`super::XdpSource::open`]; nothing stays attached then.
     pub(super) fn attach(
         bpf: &mut Ebpf,
-        interfaces: &[Interface],
+        link: &Link,
+        has_vlan: bool,
         mode: AttachMode,
         choice: EgressChoice,
     ) -> Result<Self, XdpError> {
-        let mut all = Self::default();
-        for i in interfaces {
-            // An error drops `all`, which detaches what was attached before.
-            let (ingress, xdp) = attach_ingress(program(bpf, INGRESS)?, i, mode)?;
-            all.xdp.push(xdp);
-            let egress = if is_loopback(&i.name) {
-                EgressMode::Loopback
-            } else {
-                let (egress, tc) = attach_egress(program(bpf, EGRESS)?, &i.name, choice)?;
-                all.tc.push(tc);
-                egress
+        let iface = link.name.clone();
+        let attached =
+            Attached { iface, ingress: IngressMode::Tcx, egress: EgressMode::Loopback, note: caution(&link.name) };
+        // An error drops this, which detaches what was attached before.
+        let mut hooks =
+            Self { attached, ifindex: link.index, xdp: None, tc: Vec::new(), made_clsact: false, gone: false };
+        hooks.attached.ingress = hooks.ingress(bpf, link, has_vlan, mode, choice)?;
+        if !link.is_loopback() {
+            hooks.attached.egress = match hooks.classifier(program(bpf, EGRESS)?, TcAttachType::Egress, choice)? {
+                TcHook::Tcx => EgressMode::Tcx,
+                TcHook::Clsact => EgressMode::Clsact,
             };
-            all.list.push(Attached { iface: i.name.to_string(), ingress, egress });
         }
-        Ok(all)
+        // Hooks for TC go by name: what has it now must be what had it then.
+        if super::interfaces::index_of(&link.name) != Some(link.index) {
+            return Err(hooks.refused("the programs", "it was renamed meanwhile".into()));
+        }
+        Ok(hooks)
+    }
+
+    /// The interface has another name now; returns the old one.
+    pub(super) fn rename(&mut self, name: &str) -> String {
+        std::mem::replace(&mut self.attached.iface, name.to_owned())
+    }
+
+    /// The interface is gone: nothing is left to detach.
+    pub(super) fn abandon(mut self) {
+        self.gone = true;
+    }
+
+    fn ingress(
+        &mut self,
+        bpf: &mut Ebpf,
+        link: &Link,
+        has_vlan: bool,
+        mode: AttachMode,
+        choice: EgressChoice,
+    ) -> Result<IngressMode, XdpError> {
+        let flags = match mode {
+            AttachMode::Tc => None,
+            AttachMode::Auto if has_vlan && offloads(&link.name).rx_vlan => {
+                self.note("XDP would not see the VLAN tags, which the device takes off".into());
+                None
+            }
+            AttachMode::Auto | AttachMode::Native => Some((XdpMode::Driver, IngressMode::NativeXdp)),
+            AttachMode::Generic => Some((XdpMode::Skb, IngressMode::GenericXdp)),
+        };
+        if let Some((flags, rung)) = flags {
+            let xdp: &mut Xdp = program(bpf, INGRESS)?;
+            match xdp.attach_to_if_index(link.index, flags).and_then(|id| xdp.take_link(id)) {
+                Ok(taken) => {
+                    self.xdp = Some(taken);
+                    if rung == IngressMode::GenericXdp {
+                        self.note("generic XDP counts packets that the stack merged (GRO) as one".into());
+                    }
+                    return Ok(rung);
+                }
+                Err(e) => {
+                    let foreign = matches!(errno(&e), Some(libc::EBUSY | libc::EEXIST));
+                    if errno(&e) == Some(libc::EPERM) {
+                        return Err(super::load_error("attaching", &e));
+                    }
+                    if mode != AttachMode::Auto && foreign {
+                        return Err(XdpError::Foreign { iface: link.name.clone() });
+                    }
+                    if mode != AttachMode::Auto {
+                        return Err(self.refused(rung.name(), chain(&e)));
+                    }
+                    self.note(if foreign {
+                        "an XDP program of somebody else is there".into()
+                    } else {
+                        format!("native XDP was refused ({})", chain(&e))
+                    });
+                }
+            }
+        }
+        Ok(match self.classifier(program(bpf, TC_INGRESS)?, TcAttachType::Ingress, choice)? {
+            TcHook::Tcx => IngressMode::Tcx,
+            TcHook::Clsact => IngressMode::Clsact,
+        })
+    }
+
+    /// Attaches a classifier by TCX, else to clsact.
+    fn classifier(
+        &mut self,
+        tc: &mut SchedClassifier,
+        to: TcAttachType,
+        choice: EgressChoice,
+    ) -> Result<TcHook, XdpError> {
+        let iface = self.attached.iface.clone();
+        if choice == EgressChoice::Auto {
+            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+            match tc.attach_with_options(&iface, to, order).and_then(|id| tc.take_link(id)) {
+                Ok(link) => {
+                    self.tc.push(link);
+                    return Ok(TcHook::Tcx);
+                }
+                Err(e) if errno(&e) == Some(libc::EPERM) => return Err(super::load_error("attaching", &e)),
+                Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
+            }
+        }
+        match qdisc_add_clsact(&iface) {
+            Ok(()) => self.made_clsact = true,
+            // It exists already on many hosts; a real failure shows on the next call.
+            Err(e) => tracing::debug!(iface, error = %e, "clsact not added"),
+        }
+        let link = tc
+            .attach_with_options(&iface, to, TcAttachOptions::Netlink(NlOptions::default()))
+            .and_then(|id| tc.take_link(id))
+            .map_err(|e| self.refused("a program at TCX or clsact", chain(&e)))?;
+        self.tc.push(link);
+        Ok(TcHook::Clsact)
+    }
+
+    fn note(&mut self, more: String) {
+        self.attached.note = Some(match self.attached.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more,
+        });
+    }
+
+    fn refused(&self, hook: &'static str, why: String) -> XdpError {
+        XdpError::Attach { iface: self.attached.iface.clone(), hook, why }
     }
 }
 
-impl Drop for Attachments {
+enum TcHook {
+    Tcx,
+    Clsact,
+}
+
+impl Drop for Hooks {
     fn drop(&mut self) {
-        for link in self.xdp.drain(..) {
-            if let Err(e) = link.detach() {
-                tracing::warn!(error = %e, "could not detach an XDP program");
-            }
+        if self.gone {
+            // The links' own drop closes what is left of them.
+            return;
+        }
+        let iface = &self.attached.iface;
+        if let Some(Err(e)) = self.xdp.take().map(XdpLink::detach) {
+            tracing::warn!(iface, error = %e, "could not detach an XDP program");
         }
         for link in self.tc.drain(..) {
             if let Err(e) = link.detach() {
-                tracing::warn!(error = %e, "could not detach an egress program");
+                tracing::warn!(iface, error = %e, "could not detach a TC program");
             }
+        }
+        if self.made_clsact
+            && let Err(error) = clsact::remove_if_empty(self.ifindex)
+        {
+            tracing::warn!(iface, %error, "could not remove the clsact qdisc");
         }
     }
 }
 
-fn attach_ingress(xdp: &mut Xdp, i: &Interface, mode: AttachMode) -> Result<(IngressMode, XdpLink), XdpError> {
-    let ladder: &[(IngressMode, XdpMode)] = match mode {
-        AttachMode::Auto => &[(IngressMode::NativeXdp, XdpMode::Driver), (IngressMode::GenericXdp, XdpMode::Skb)],
-        AttachMode::Native => &[(IngressMode::NativeXdp, XdpMode::Driver)],
-        AttachMode::Generic => &[(IngressMode::GenericXdp, XdpMode::Skb)],
-    };
-    let mut refusals = Vec::new();
-    for (rung, flags) in ladder {
-        match xdp.attach_to_if_index(i.ifindex, *flags) {
-            Ok(id) => match xdp.take_link(id) {
-                Ok(link) => return Ok((*rung, link)),
-                Err(e) => refusals.push(format!("{}: {e}", rung.name())),
-            },
-            Err(e) => {
-                let errno = errno(&e);
-                if matches!(errno, Some(libc::EBUSY | libc::EEXIST)) {
-                    return Err(XdpError::Foreign { iface: i.name.to_string() });
-                }
-                if errno == Some(libc::EPERM) {
-                    return Err(super::load_error("attaching", &e));
-                }
-                tracing::debug!(iface = %i.name, mode = rung.name(), error = %e, "attach refused");
-                refusals.push(format!("{}: {}", rung.name(), chain(&e)));
-            }
-        }
-    }
-    Err(XdpError::Attach { iface: i.name.to_string(), hook: "XDP", why: refusals.join("; ") })
+/// Attaches in native mode and detaches.
+pub(super) fn probe_native(xdp: &mut Xdp, link: &Link) -> Result<(), XdpError> {
+    let probed = xdp.attach_to_if_index(link.index, XdpMode::Driver).and_then(|id| xdp.take_link(id)?.detach());
+    probed.map_err(|e| XdpError::Attach {
+        iface: link.name.clone(),
+        hook: IngressMode::NativeXdp.name(),
+        why: chain(&e),
+    })
 }
 
-fn attach_egress(
-    tc: &mut SchedClassifier,
-    iface: &str,
-    choice: EgressChoice,
-) -> Result<(EgressMode, SchedClassifierLink), XdpError> {
-    let refused = |why: String| XdpError::Attach { iface: iface.into(), hook: "an egress program", why };
-    if choice == EgressChoice::Auto {
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        match tc.attach_with_options(iface, TcAttachType::Egress, order) {
-            Ok(id) => return Ok((EgressMode::Tcx, tc.take_link(id).map_err(|e| refused(e.to_string()))?)),
-            Err(e) => tracing::debug!(iface, error = %e, "TCX refused, trying clsact"),
-        }
-    }
-    // It exists already on many hosts; a real failure shows on the next call.
-    if let Err(e) = qdisc_add_clsact(iface) {
-        tracing::debug!(iface, error = %e, "clsact not added");
-    }
-    let id = tc
-        .attach_with_options(iface, TcAttachType::Egress, TcAttachOptions::Netlink(NlOptions::default()))
-        .map_err(|e| refused(chain(&e)))?;
-    Ok((EgressMode::Clsact, tc.take_link(id).map_err(|e| refused(e.to_string()))?))
+/// What makes counts differ from the wire whatever the hook.
+fn caution(iface: &str) -> Option<String> {
+    let text = "LRO merges packets in the device, which count as one: `ethtool -K IFACE lro off`";
+    offloads(iface).lro.then(|| text.replace("IFACE", iface))
 }
 
 fn errno(e: &ProgramError) -> Option<i32> {

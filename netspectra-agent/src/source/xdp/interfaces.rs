@@ -1,9 +1,10 @@
 //! Interfaces by name and glob.
 
 use super::XdpError;
+use super::links::list_links;
+use super::observe::choose;
 use netspectra_common::abi::Obs;
 use std::fs;
-use std::os::fd::AsRawFd;
 
 /// `(index, name)` of the interfaces of this network namespace, by index.
 pub fn list_interfaces() -> Vec<(u32, String)> {
@@ -19,49 +20,24 @@ pub fn list_interfaces() -> Vec<(u32, String)> {
     all
 }
 
-fn index_of(name: &str) -> Option<u32> {
+pub(super) fn index_of(name: &str) -> Option<u32> {
     let name = std::ffi::CString::new(name).ok()?;
     // SAFETY: `name` is a string with a terminating zero that outlives the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
 }
 
-/// Whether `name` is a loopback interface of this network namespace.
-pub(super) fn is_loopback(name: &str) -> bool {
-    let Ok(socket) = std::net::UdpSocket::bind(("0.0.0.0", 0)) else { return false };
-    // SAFETY: an all-zero request is a valid one to fill in.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays zero.
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    // SAFETY: the request outlives the call, which writes into it only.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } != 0 {
-        return false;
-    }
-    // SAFETY: after a successful SIOCGIFFLAGS the flags are what the union holds.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    libc::c_int::from(flags) & libc::IFF_LOOPBACK != 0
-}
-
-/// The interfaces that `patterns` name, by index, each once.
+/// The interfaces that `patterns` name, by index, each once, and none that sees the packets of another.
 ///
 /// # Errors
-/// A pattern that matches nothing, by name, with what there is; more interfaces than a key can tell apart.
+/// No match, with what there is; names of the same packets or without Ethernet frames; more interfaces than a key can tell apart.
 pub fn match_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpError> {
-    let present = list_interfaces();
-    let mut found = Vec::new();
-    for pattern in patterns {
-        let before = found.len();
-        found.extend(present.iter().filter(|(_, name)| glob(pattern.as_bytes(), name.as_bytes())).cloned());
-        if found.len() == before {
-            let present = present.iter().map(|(_, n)| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-            return Err(XdpError::NoInterface { pattern: pattern.clone(), present });
-        }
+    let links = list_links().map_err(|source| XdpError::Netlink { what: "list interfaces", source })?;
+    let found: Vec<(u32, String)> = choose(patterns, &links)?.watch.into_iter().map(|l| (l.index, l.name)).collect();
+    if found.is_empty() {
+        let present = links.iter().map(|l| format!("`{}`", l.name)).collect::<Vec<_>>().join(", ");
+        return Err(XdpError::NoInterface { pattern: patterns.join(","), present });
     }
-    found.sort_unstable();
-    found.dedup();
     let most = usize::from(Obs::MAX_IFACE);
     if found.len() > most {
         return Err(XdpError::TooMany { found: found.len(), most });
@@ -75,7 +51,7 @@ pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Shell-like matching of `*` and `?`. Cost: linear in the name for each star.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn glob(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((b'*', rest)), _) => (0..=name.len()).any(|n| glob(rest, &name[n..])),
@@ -102,12 +78,6 @@ mod tests {
         ] {
             assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
         }
-    }
-
-    #[test]
-    fn lo_is_a_loopback_interface_and_nothing_is_not() {
-        assert!(is_loopback("lo"));
-        assert!(!is_loopback("no-such-iface"));
     }
 
     #[test]

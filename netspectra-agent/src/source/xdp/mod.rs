@@ -1,30 +1,41 @@
-//! Live capture by XDP (ingress) and TCX or clsact (egress).
+//! Live capture by XDP or TC (ingress) and TC (egress).
 //!
 //! Each CPU counts in tables of its own, in one of two generation slots. [`XdpSource::generation`] lets the programs fill
 //! the other slot, waits until no program can still be in the old one, and reads it; [`XdpSource::recycle`] puts fresh
 //! tables in its place.
 
 mod attach;
+mod clsact;
 mod default_route;
 mod interfaces;
+mod links;
+mod netlink;
+mod observe;
+mod offload;
 mod overflow;
+mod roster;
 mod rules;
 mod sizes;
+mod survey;
 mod sys;
 mod table_types;
 mod tables;
+mod wake;
+mod watch;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
 pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
+pub use links::{Link, XdpPresent, list_links};
+pub use offload::{Offloads, offloads};
 pub use sizes::ProgramSize;
+pub use survey::{Survey, survey};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
 use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
-use attach::Attachments;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -38,8 +49,9 @@ use netspectra_common::sketch::OverflowSum;
 use rules::RuleMaps;
 use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 use tables::{Pod, Tables};
+use wake::Wake;
+use watch::Watch;
 use zerocopy::FromBytes;
 
 /// Flow table entries of a CPU at least.
@@ -49,8 +61,10 @@ const MOST_RESERVED: usize = 1 << 20;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
-/// Name of the ingress program in the object.
+/// Name of the XDP ingress program in the object.
 const INGRESS: &str = "netspectra_ingress";
+/// Name of the TC ingress program in the object.
+const TC_INGRESS: &str = "netspectra_tc_ingress";
 /// Name of the egress program in the object.
 const EGRESS: &str = "netspectra_egress";
 
@@ -60,7 +74,7 @@ const INNER_IDENTITY: &str = "INNER_IDENTITY";
 /// What the kernel side is asked for.
 #[derive(Clone, Debug)]
 pub struct XdpConfig {
-    /// Interface names or globs (`eth*`), at least one.
+    /// Interface names or globs (`eth*`), at least one. A name must exist when the source is opened.
     pub interfaces: Vec<String>,
     /// Where on the ladder to begin.
     pub mode: AttachMode,
@@ -160,6 +174,30 @@ pub enum XdpError {
         /// The kernel's word.
         source: std::io::Error,
     },
+    /// Frames are not Ethernet.
+    #[error("interface `{iface}` has no Ethernet frames, which the programs read: leave it out")]
+    NotEthernet {
+        /// The interface.
+        iface: String,
+    },
+    /// Two named interfaces see the same packets.
+    #[error("`{iface}` and `{other}` would count packets twice ({why}): name one of them")]
+    Overlap {
+        /// The one.
+        iface: String,
+        /// The other.
+        other: String,
+        /// How.
+        why: String,
+    },
+    /// A netlink request failed.
+    #[error("cannot {what} by netlink")]
+    Netlink {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's word.
+        source: std::io::Error,
+    },
     /// Too many interfaces.
     #[error("{found} interfaces match, expected at most {most}: name fewer with --iface")]
     TooMany {
@@ -184,14 +222,18 @@ pub struct XdpSource {
     early: u32,
     /// Whether programs emit prefix events: not in test runs.
     emit: u32,
-    attachments: Attachments,
-    interfaces: Vec<Interface>,
+    watch: Option<Watch>,
+    wake: Option<Wake>,
+    /// What the slots meant when the source was detached.
+    left: Vec<Interface>,
     cpus: u32,
     slot: u32,
     rule_maps: RuleMaps,
     /// 0: no rules in force, else the number of their set plus one.
     rules: u32,
     new_rules: RulesHandle,
+    /// The rules in force, which name interfaces.
+    rules_asked: Vec<Rule>,
     /// The frozen slot still holds a generation that was not recycled.
     frozen: bool,
     started: Nanos,
@@ -205,29 +247,19 @@ impl XdpSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let found = match_interfaces(&config.interfaces)?;
         let mut source = Self::load(object, config)?;
-        source.interfaces = found
-            .iter()
-            .enumerate()
-            .map(|(slot, (ifindex, name))| Interface {
-                slot: slot as u8,
-                ifindex: *ifindex,
-                name: Arc::from(name.as_str()),
-            })
-            .collect();
-        let mut slots: Array<_, u32> = take_map(&mut source.bpf, maps::IFACES)?;
-        for i in &source.interfaces {
-            slots.set(i.ifindex, u32::from(i.slot) + 1, 0).map_err(|e| XdpError::Load {
-                what: format!("interface index {} (of `{}`)", i.ifindex, i.name),
-                why: e.to_string(),
-            })?;
-        }
         source.emit = 1;
         source.set_slot(0)?;
+        let watch = Watch::plan(&mut source.bpf, config)?;
+        source.wake = Wake::new(source.filling.as_fd(), watch.notices())
+            .inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early"))
+            .ok();
+        source.watch = Some(watch);
         // With the interfaces that conditions may name.
         source.apply_rules(&config.rules)?;
-        source.attachments = Attachments::attach(&mut source.bpf, &source.interfaces, config.mode, config.egress)?;
+        if let Some(watch) = &mut source.watch {
+            watch.begin(&mut source.bpf)?;
+        }
         source.started = sys::wall_clock();
         Ok(source)
     }
@@ -275,8 +307,10 @@ impl XdpSource {
         let rule_maps = RuleMaps::new(&mut bpf)?;
         let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
         ingress.load().map_err(|e| load_error("the ingress program", &e))?;
-        let egress: &mut SchedClassifier = program(&mut bpf, EGRESS)?;
-        egress.load().map_err(|e| load_error("the egress program", &e))?;
+        for (name, what) in [(TC_INGRESS, "the TC ingress program"), (EGRESS, "the egress program")] {
+            let classifier: &mut SchedClassifier = program(&mut bpf, name)?;
+            classifier.load().map_err(|e| load_error(what, &e))?;
+        }
         let mut source = Self {
             tables,
             control,
@@ -287,13 +321,15 @@ impl XdpSource {
             filling,
             early,
             emit: 0,
-            attachments: Attachments::default(),
-            interfaces: Vec::new(),
+            watch: None,
+            wake: None,
+            left: Vec::new(),
             cpus,
             slot: 0,
             rule_maps,
             rules: 0,
             new_rules: RulesHandle::default(),
+            rules_asked: Vec::new(),
             frozen: false,
             started: sys::wall_clock(),
             ended: false,
@@ -304,8 +340,17 @@ impl XdpSource {
     }
 
     /// Where and how the programs are attached.
-    pub fn attached(&self) -> &[Attached] {
-        self.attachments.list()
+    pub fn attached(&self) -> Vec<Attached> {
+        self.watch.as_ref().map(Watch::attached).unwrap_or_default()
+    }
+
+    /// Attaches the XDP program to an interface in native mode and takes it off again at once: whether the driver has it.
+    /// Many drivers reset their queues for it, which interrupts traffic for a moment.
+    ///
+    /// # Errors
+    /// The driver's or the kernel's refusal.
+    pub fn probe_native(&mut self, link: &Link) -> Result<(), XdpError> {
+        attach::probe_native(program(&mut self.bpf, INGRESS)?, link)
     }
 
     /// The loaded ingress program, for `BPF_PROG_TEST_RUN`.
@@ -338,7 +383,7 @@ impl XdpSource {
 
     /// Detaches; the next generation is the last.
     pub fn detach(&mut self) {
-        self.attachments = Attachments::default();
+        self.left = self.watch.take().map(Watch::into_interfaces).unwrap_or_default();
         self.ended = true;
     }
 
@@ -371,11 +416,17 @@ impl XdpSource {
     /// # Errors
     /// What is wrong with the rules, or the kernel's; the rules before stay in force.
     pub fn apply_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
+        self.write_rules(rules)?;
+        self.rules_asked = rules.to_vec();
+        Ok(())
+    }
+
+    fn write_rules(&mut self, rules: &[Rule]) -> Result<(), XdpError> {
         let before = self.rules;
         self.rules = if rules.is_empty() {
             0
         } else {
-            let compiled = rules::compile(rules, &self.interfaces)?;
+            let compiled = rules::compile(rules, &self.watch.as_ref().map(Watch::seated).unwrap_or_default())?;
             let number = u32::from(before == 1);
             self.rule_maps.write(number, &compiled)?;
             number + 1
@@ -450,7 +501,27 @@ impl XdpSource {
         }
     }
 
-    fn read(&mut self, slot: u32) -> Result<Generation, XdpError> {
+    /// What the slots of the generation that was frozen mean; follows interfaces that come and go.
+    fn interfaces(&mut self) -> Vec<Interface> {
+        let Some(watch) = &mut self.watch else { return self.left.clone() };
+        let ended = watch.turn();
+        if let Some(wake) = &mut self.wake {
+            wake.rearm(watch.notices());
+        }
+        if watch.has_changed() {
+            let rules = std::mem::take(&mut self.rules_asked);
+            if let Err(error) = self.write_rules(&rules) {
+                tracing::error!(%error, "the capture rules do not know the interfaces that have come");
+            }
+            self.rules_asked = rules;
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.attach_pending(&mut self.bpf);
+        }
+        ended
+    }
+
+    fn read(&mut self, slot: u32, interfaces: Vec<Interface>) -> Result<Generation, XdpError> {
         let offset = sys::wall_minus_monotonic();
         let mut totals = crate::generation::empty_totals();
         let mut overflow: Option<OverflowSum> = None;
@@ -493,7 +564,6 @@ impl XdpSource {
         let start = self.started;
         let end = sys::wall_clock().max(start);
         self.started = end;
-        let interfaces = self.interfaces.clone();
         Ok(Generation {
             start,
             end,
@@ -534,17 +604,18 @@ impl Source for XdpSource {
         let _ = self.is_filling();
         let slot = self.freeze()?;
         self.frozen = true;
+        let interfaces = self.interfaces();
         if let Some(rules) = self.new_rules.take() {
             match self.apply_rules(&rules) {
                 Ok(()) => tracing::info!(rules = rules.len(), "other capture rules are in force"),
                 Err(error) => tracing::error!(%error, "the capture rules stay as they were"),
             }
         }
-        Ok(Some(self.read(slot)?))
+        Ok(Some(self.read(slot, interfaces)?))
     }
 
     fn wake(&self) -> Option<OwnedFd> {
-        let wake = self.filling.as_fd().try_clone_to_owned();
+        let wake = self.wake.as_ref()?.descriptor();
         wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
     }
 

@@ -6,18 +6,18 @@ use crate::rules::{CompiledRules, Rule};
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Map, MapData};
-use netspectra_common::abi::{NetMasks, RULE_NET_KEY, RULE_SETS, maps};
+use netspectra_common::abi::{NetKey, NetMasks, RULE_SETS, maps};
 use netspectra_common::model::Interface;
 use std::os::fd::AsFd;
 
-type NetKey = Key<[u8; RULE_NET_KEY]>;
+type TrieKey = Key<NetKey>;
 
 /// The maps, and what is in them.
 pub(super) struct RuleMaps {
     sets: MapData,
-    nets: LpmTrie<MapData, [u8; RULE_NET_KEY], Pod<NetMasks>>,
+    nets: LpmTrie<MapData, NetKey, Pod<NetMasks>>,
     /// The prefixes of each set.
-    keys: [Vec<NetKey>; RULE_SETS as usize],
+    keys: [Vec<TrieKey>; RULE_SETS as usize],
 }
 
 impl RuleMaps {
