@@ -5,8 +5,8 @@ use netspectra_common::abi::{Counter, FlowKey};
 use netspectra_common::flow;
 
 /// Counts the packet in the overflow cells of `table`, beside the reason in the totals. Not inlined: packets that find
-/// room pay nothing for it, and it has registers of its own.
-#[cold]
+/// room pay nothing for it, and it has registers of its own. Not `#[cold]` either: that would put it into a section of its
+/// own, where the loader takes it for the function at the same offset of `.text`.
 #[inline(never)]
 // The compiler would put it among unlikely code, in a section of its own, where the loader does not tell functions apart.
 #[unsafe(link_section = ".text")]
