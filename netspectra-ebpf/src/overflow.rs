@@ -16,6 +16,8 @@ pub fn spill(table: u32, key: &impl asked::Key, counter: Counter) {
 /// Always 0: the kernel wants functions to return a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
+// The compiler would put it among unlikely code, in a section of its own, where the loader does not tell functions apart.
+#[unsafe(link_section = ".text")]
 extern "C" fn netspectra_spill(table: u32, packets: u64, bytes: u64) -> u32 {
     if let (Some(overflow), Some(key)) = (OVERFLOW.get_ptr_mut(table), asked::key()) {
         // SAFETY: this entry belongs to this CPU and generation, as the totals do: one program at a time writes to it.
