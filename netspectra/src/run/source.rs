@@ -4,8 +4,9 @@ use crate::config::Capture;
 use crate::{Failure, object};
 use anyhow::anyhow;
 use netspectra_agent::generation::Generation;
+use netspectra_agent::rules::RulesHandle;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, RulesHandle, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use std::os::fd::OwnedFd;
@@ -63,20 +64,20 @@ impl LiveSource {
         }
     }
 
+    /// A handle by which the capture rules are changed.
+    pub(super) fn rules_handle(&self) -> RulesHandle {
+        match self {
+            Self::Xdp(source) => source.rules_handle(),
+            Self::AfPacket(source, _) => source.rules_handle(),
+        }
+    }
+
     /// In one line, for health.
     pub(super) fn mode(&self) -> String {
         match self {
             Self::Xdp(_) => "ebpf".into(),
             Self::AfPacket(_, None) => "af-packet".into(),
             Self::AfPacket(_, Some(refusal)) => format!("af-packet, because {}", first_line(refusal)),
-        }
-    }
-
-    /// Puts other rules in force while it runs; packet sockets keep those that they began with.
-    pub(super) fn rules_handle(&self) -> Option<RulesHandle> {
-        match self {
-            Self::Xdp(source) => Some(source.rules_handle()),
-            Self::AfPacket(..) => None,
         }
     }
 
@@ -155,11 +156,11 @@ fn refuses_ebpf(e: &XdpError) -> bool {
         XdpError::NoInterface { .. }
         | XdpError::Foreign { .. }
         | XdpError::Attach { .. }
-        | XdpError::Object { .. }
         | XdpError::NotEthernet { .. }
         | XdpError::Overlap { .. }
         | XdpError::Netlink { .. }
         | XdpError::Rules(_)
+        | XdpError::Object { .. }
         | XdpError::TooMany { .. } => false,
     }
 }
@@ -185,8 +186,8 @@ fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
         AfPacketError::Privilege { .. }
-        | AfPacketError::Rules(_)
         | AfPacketError::Ring { .. }
+        | AfPacketError::Rules(_)
         | AfPacketError::Thread { .. } => Failure::misuse(e),
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
     }

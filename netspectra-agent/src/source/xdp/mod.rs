@@ -29,13 +29,12 @@ pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
-pub use rules::RulesHandle;
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 
 use super::{Source, SourceError};
 use crate::generation::{Generation, merge_totals};
-use crate::rules::{Rule, RuleError};
+use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
