@@ -8,8 +8,6 @@ use netspectra_common::flow;
 /// room pay nothing for it, and it has registers of its own. Not `#[cold]` either: that would put it into a section of its
 /// own, where the loader takes it for the function at the same offset of `.text`.
 #[inline(never)]
-// The compiler would put it among unlikely code, in a section of its own, where the loader does not tell functions apart.
-#[unsafe(link_section = ".text")]
 pub fn spill(table: u32, key: &FlowKey, counter: Counter) {
     if let Some(overflow) = OVERFLOW.get_ptr_mut(table) {
         // SAFETY: this entry belongs to this CPU and generation, as the totals do: one program at a time writes to it.
