@@ -4,7 +4,6 @@ use super::block::{self, Frame};
 use super::size;
 use super::socket::{Link, RETIRE_MS, Socket};
 use super::sys;
-use crate::on_wire::OnWire;
 use crate::table::FlowTable;
 use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs, Overflow};
 use netspectra_common::model::{FlowDelta, PayloadSeen};
@@ -186,12 +185,7 @@ impl Worker {
 /// Counts one frame.
 fn count(table: &mut FlowTable, tally: &mut Tally, link: Link, slot: u8, frame: &Frame<'_>) {
     let skip = if link.raw { frame.link_len } else { 0 };
-    let (size, exact) = if link.loopback {
-        // Nothing is segmented there: a super-packet goes over as it is.
-        (OnWire::frame(frame.len), true)
-    } else {
-        size::on_wire(frame, link.kind, skip)
-    };
+    let (size, exact) = size::on_wire(frame, link.kind, skip);
     tally.inexact += u64::from(!exact);
     let data = frame.data.get(skip as usize..).unwrap_or_default();
     let direction = if frame.outgoing { Direction::Egress } else { Direction::Ingress };
