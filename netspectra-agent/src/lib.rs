@@ -1,8 +1,8 @@
 //! The light part on every host: sources count packets in generations, the drain cuts them into messages.
 //!
 //! `source` knows where packets come from, `rules` which of them get a flow record, `on_wire` is what a frame amounts to,
-//! `table` and `generation` hold what was counted, `payload` puts payloads in order for dissectors, `prefix` keeps the first
-//! bytes of some, `drain` is the sans-IO step from a generation to bus messages, `run` drives a source at a bus.
+//! `table` and `generation` hold what was counted, `payload` puts payloads in order for dissectors, `prefix` keeps the first bytes of some, `drain` is the sans-IO
+//! step from a generation to bus messages, `run` drives a source at a bus.
 
 pub mod drain;
 pub mod generation;

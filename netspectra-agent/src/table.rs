@@ -183,6 +183,11 @@ impl FlowTable {
         self.payloads.as_ref().map(Payloads::stats)
     }
 
+    /// As [`FlowTable::drain_overflow`], to be added up with those of other tables.
+    pub(crate) fn take_overflow(&mut self) -> Option<Box<Overflow>> {
+        self.overflow.take()
+    }
+
     /// Takes what is known of packets that found no room, if there were any.
     pub fn drain_overflow(&mut self) -> Option<OverflowSummary> {
         self.take_overflow().map(|table| {
@@ -190,11 +195,6 @@ impl FlowTable {
             sum.add(&table);
             sum.finish()
         })
-    }
-
-    /// The same before it is summed up, for whoever has several tables.
-    pub fn take_overflow(&mut self) -> Option<Box<Overflow>> {
-        self.overflow.take()
     }
 
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.

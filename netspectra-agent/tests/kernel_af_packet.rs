@@ -285,7 +285,7 @@ fn loopback_counts_each_packet_once_as_xdp_does() {
         a.send_to(&[1; 100], "127.0.0.1:7777").unwrap();
         b.recv(&mut [0; 200]).unwrap();
     }
-    // In buffers of up to 64 KiB, which nothing segments there.
+    // In buffers of up to 64 KiB, which count as the segments that they stand for.
     let listener = TcpListener::bind("127.0.0.1:8383").unwrap();
     let mut sender = TcpStream::connect("127.0.0.1:8383").unwrap();
     let mut receiver = listener.accept().unwrap().0;

@@ -1,5 +1,6 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
+use crate::asked;
 use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
 use crate::overflow;
 use crate::packet::{Linear, fresh};
@@ -97,7 +98,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
     let word = unsafe { core::ptr::read_volatile(&raw const control.slot) };
-    let (slot, rules) = (word & ((1 << Control::SLOT_BITS) - 1), word >> Control::SLOT_BITS);
+    let slot = word & ((1 << Control::SLOT_BITS) - 1);
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let table = slot.wrapping_mul(control.cpus).wrapping_add(cpu);
@@ -108,7 +109,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
 
     totals.seen.add(seen.counter());
     count_sizes(totals, seen);
-    if let Err(reason) = count_flow(ctx, frame, seen, table, rules, control, totals)
+    if let Err(reason) = count_flow(ctx, frame, seen, table, control, totals)
         && let Some(cell) = totals.reasons.get_mut(reason as usize)
     {
         cell.add(seen.counter());
@@ -121,7 +122,6 @@ fn count_flow<C: Tunnels>(
     frame: &Linear,
     seen: &Seen,
     table: u32,
-    rules: u32,
     control: &Control,
     totals: &mut GenTotals,
 ) -> Result<(), LossReason> {
@@ -140,8 +140,14 @@ fn count_flow<C: Tunnels>(
     if flow::resolve_fragment(packet, &mut FragmentMap, &Monotonic) {
         totals.orphan_fragments += 1;
     }
+    // Read here and not kept since the slot was read: one thing less that tells the parser's ways apart to the verifier.
+    // SAFETY: as for the slot.
+    let rules = unsafe { core::ptr::read_volatile(&raw const control.slot) } >> Control::SLOT_BITS;
     if rules != 0 {
-        rules::admit(rules, &packet.key)?;
+        match flow::short_key(&packet.key) {
+            Some(key) => rules::admit(rules, &key)?,
+            None => rules::admit(rules, &packet.key)?,
+        }
     }
     if control.events != 0 && is_dns(packet) {
         emit_dns(frame, packet, totals);
@@ -150,25 +156,19 @@ fn count_flow<C: Tunnels>(
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => fold(flows, &key, packet, seen.weight),
+            Some(flows) => book(flows, &key, packet, seen.weight, table),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => fold(flows, &packet.key, packet, seen.weight),
+            Some(flows) => book(flows, &packet.key, packet, seen.weight, table),
             None => Err(LossReason::NoTable),
         },
     };
-    match booked {
-        Ok(true) => count_entry(control, totals),
-        Ok(false) => {}
-        Err(reason) => {
-            if reason == LossReason::TableFull {
-                overflow::spill(table, &packet.key, seen.counter());
-            }
-            return Err(reason);
+    booked.map(|is_new| {
+        if is_new {
+            count_entry(control, totals);
         }
-    }
-    Ok(())
+    })
 }
 
 /// The slot of an interface; [`Obs::MAX_IFACE`] (after [`Obs::new`] took 7 bits of 255) stands for all that have none.
@@ -239,13 +239,14 @@ fn emit_dns(frame: &Linear, packet: &Packet, totals: &mut GenTotals) {
     entry.submit(0);
 }
 
-/// Returns whether the flow is new.
+/// Counts the packet in its flow, or, when that finds no room, in the overflow cells. Returns whether the flow is new.
 #[inline(always)]
-fn fold<K, const N: usize, const F: usize>(
+fn book<K: asked::Key, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
     key: &K,
     packet: &Packet,
     weight: Weight,
+    table: u32,
 ) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
@@ -253,7 +254,11 @@ fn fold<K, const N: usize, const F: usize>(
         return Ok(false);
     }
     let stats = flow::first(packet, weight, Monotonic.exact());
-    flows.insert(key, stats, BPF_NOEXIST as u64).map(|()| true).map_err(|_| LossReason::TableFull)
+    if flows.insert(key, stats, BPF_NOEXIST as u64).is_err() {
+        overflow::spill(table, key, Counter::new(weight.packets, weight.bytes));
+        return Err(LossReason::TableFull);
+    }
+    Ok(true)
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod account;
+mod asked;
 mod maps;
 mod overflow;
 mod packet;

@@ -1,13 +1,14 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
+use crate::asked::Asked;
 use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netspectra_common::abi::{
-    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetMasks, Overflow, PrefixEvent,
-    RULE_NET_KEY, RULE_SETS, RuleSet,
+    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetKey, NetMasks, Overflow, PrefixEvent,
+    RULE_SETS, RuleSet,
 };
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
@@ -46,12 +47,16 @@ pub static TOTALS: ArrayOfMaps<Array<GenTotals, 1>, OUTER> = ArrayOfMaps::new();
 #[btf_map]
 pub static OVERFLOW: Array<Overflow, OUTER> = Array::new();
 
+/// See `asked`.
+#[btf_map]
+pub static ASKED: PerCpuArray<Asked, 1> = PerCpuArray::new();
+
 #[btf_map]
 pub static RULES: Array<RuleSet, { RULE_SETS as usize }> = Array::new();
 
 /// Both sets' prefixes.
 #[btf_map]
-pub static RULE_NETS: LpmTrie<[u8; RULE_NET_KEY], NetMasks, { RULE_SETS as usize * MAX_RULE_NETS }> = LpmTrie::new();
+pub static RULE_NETS: LpmTrie<NetKey, NetMasks, { RULE_SETS as usize * MAX_RULE_NETS }> = LpmTrie::new();
 
 #[btf_map]
 pub static IFACES: Array<u32, 65536> = Array::new();

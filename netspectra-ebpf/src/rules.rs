@@ -1,15 +1,16 @@
 //! The configuration's rules, asked before a packet is counted in a flow.
 
+use crate::asked;
 use crate::maps::{RULE_NETS, RULES};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use netspectra_common::abi::{FlowKey, LossReason, NetMasks, RULE_NET_HEAD, RULE_NET_KEY};
+use netspectra_common::abi::{LossReason, NetKey, NetMasks, RULE_NET_HEAD};
 use netspectra_common::flow::{self, RuleNets};
 
 struct Nets;
 
 impl RuleNets for Nets {
     #[inline(always)]
-    fn find(&self, key: &[u8; RULE_NET_KEY]) -> NetMasks {
+    fn find(&self, key: &NetKey) -> NetMasks {
         match RULE_NETS.get(&Key::new(RULE_NET_HEAD + 128, *key)) {
             Some(masks) => *masks,
             None => NetMasks::default(),
@@ -17,14 +18,22 @@ impl RuleNets for Nets {
     }
 }
 
-/// Asks the rules in force (`rules` of the control word, not 0). Not inlined: without rules a packet pays one comparison.
+/// Asks the rules in force (`rules` of the control word, not 0).
 ///
 /// # Errors
 /// [`LossReason::Excluded`] when a rule leaves the packet out.
+#[inline(always)]
+pub fn admit(rules: u32, key: &impl asked::Key) -> Result<(), LossReason> {
+    if key.hand_over() && netspectra_admit(rules) == 0 { Err(LossReason::Excluded) } else { Ok(()) }
+}
+
+/// 0 when a rule leaves the packet out.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn admit(rules: u32, key: &FlowKey) -> Result<(), LossReason> {
+extern "C" fn netspectra_admit(rules: u32) -> u32 {
     let number = rules.wrapping_sub(1);
     // The agent writes the set before it names it.
-    let Some(set) = RULES.get(number) else { return Ok(()) };
-    if flow::admits(set, number as u8, &Nets, key) { Ok(()) } else { Err(LossReason::Excluded) }
+    let Some(set) = RULES.get(number) else { return 1 };
+    let Some(key) = asked::key() else { return 1 };
+    u32::from(flow::admits(set, number as u8, &Nets, key))
 }

@@ -40,7 +40,7 @@ pub fn of(skb: *mut __sk_buff) -> Option<(Weight, u32)> {
         return None;
     }
     // One after the other, because a program and the functions below it share 512 bytes of stack.
-    let headers = netspectra_headers(skb);
+    let headers = if netspectra_outer(skb) != 0 { netspectra_headers(skb) } else { 0 };
     if netspectra_segments(skb, headers) == 0 {
         return None;
     }
@@ -88,7 +88,7 @@ extern "C" fn netspectra_segments(skb: *mut __sk_buff, found: u32) -> u32 {
     1
 }
 
-/// Offset after the headers that every segment repeats, 0 where they cannot be read. In the upper half the length of the
+/// After [`netspectra_outer`]: offset after the headers that every segment repeats, 0 where they cannot be read. In the upper half the length of the
 /// IPv6 jumbo payload header among them, which the kernel gives a packet above 64 KiB and takes away where it cuts it.
 ///
 /// The headers are those of the innermost packet that goes to the end of the memory: the segments of a tunnel's
@@ -96,7 +96,7 @@ extern "C" fn netspectra_segments(skb: *mut __sk_buff, found: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn netspectra_headers(skb: *mut __sk_buff) -> u32 {
-    let mut found = if netspectra_outer(skb) != 0 { netspectra_repeated(skb) } else { 0 };
+    let mut found = netspectra_repeated(skb);
     let mut entered = 0;
     while found != 0 && entered < MAX_TUNNELS && netspectra_find_tc(skb) != 0 && netspectra_enter_tc(skb) != 0 {
         let inner = netspectra_repeated(skb);

@@ -3,7 +3,7 @@
 //!
 //! Needs root and a BPF file system. `NETSPECTRA_KILLS` says how many kills, 40 unless told. Does not prove: a power
 //! failure, which takes what the kernel has not handed over.
-#![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

@@ -327,13 +327,22 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
 
 #[test]
 fn rules_are_in_force_from_the_start_and_change_on_sighup() {
+    rules_change_on_sighup("generic");
+}
+
+#[test]
+fn rules_of_packet_sockets_are_in_force_from_the_start_and_change_on_sighup() {
+    rules_change_on_sighup("af-packet");
+}
+
+fn rules_change_on_sighup(mode: &str) {
     let pair = Pair::new();
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("run.toml");
     let rule =
         |text: &str| std::fs::write(&file, format!("[[capture.rules]]\naction = \"exclude\"\n{text}\n")).unwrap();
     rule(&format!("iface = [\"{MON}\"]\nport = [\"7001\"]"));
-    let mut instance = Instance::start_on(&pair, "generic", data);
+    let mut instance = Instance::start_on(&pair, mode, data);
     pair.up();
     traffic::udp(&pair, false, 7000, 50, 100, 100);
     let excluded = |l: &Value| number(&l["reasons"]["excluded"], "packets");

@@ -3,7 +3,7 @@
 use super::words::{NON_IP, ports, protocol};
 use super::{Action, Net, Rule, RuleError};
 use crate::source::xdp::name_matches;
-use netspectra_common::abi::{FlowKey, MAX_RULE_NETS, MAX_RULES, NetMasks, RULE_NET_HEAD, RULE_NET_KEY, RuleSet};
+use netspectra_common::abi::{FlowKey, MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RuleSet};
 use netspectra_common::flow::{RuleNets, admits, net_key};
 use netspectra_common::model::Interface;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ impl CompiledRules {
     }
 
     /// The prefixes for the kernel's map: number of bits, key, masks.
-    pub(crate) fn prefixes(&self, number: u8) -> impl Iterator<Item = (u32, [u8; RULE_NET_KEY], NetMasks)> + '_ {
+    pub(crate) fn prefixes(&self, number: u8) -> impl Iterator<Item = (u32, NetKey, NetMasks)> + '_ {
         self.nets.iter().map(move |(net, masks)| {
             let (family, address, bits) = net.parts();
             (RULE_NET_HEAD + u32::from(bits), net_key(number, family as u8, &address), *masks)
@@ -144,11 +144,11 @@ struct Level {
 struct UserNets(Vec<Level>);
 
 impl RuleNets for UserNets {
-    fn find(&self, key: &[u8; RULE_NET_KEY]) -> NetMasks {
-        let mut address = [0; 16];
-        address.copy_from_slice(&key[8..]);
-        let whole = u128::from_be_bytes(address);
-        let of_family = self.0.iter().filter(|level| level.family == key[1]);
+    fn find(&self, key: &NetKey) -> NetMasks {
+        let family = key[0].to_ne_bytes()[1];
+        let whole = u128::from(u64::from_be_bytes(key[1].to_ne_bytes())) << 64
+            | u128::from(u64::from_be_bytes(key[2].to_ne_bytes()));
+        let of_family = self.0.iter().filter(|level| level.family == family);
         of_family
             .filter_map(|level| {
                 let mask = u128::MAX.checked_shl(128 - u32::from(level.bits)).unwrap_or(0);

@@ -2,10 +2,12 @@
 //! meets none is included. What a rule leaves out is counted as `excluded`.
 
 mod compile;
+mod handle;
 mod net;
 mod words;
 
 pub use compile::{CompiledRules, UserRules};
+pub use handle::RulesHandle;
 pub use net::Net;
 
 use netspectra_common::abi::{MAX_RULE_NETS, MAX_RULES};

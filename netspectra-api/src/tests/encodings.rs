@@ -127,8 +127,8 @@ async fn the_ledger_names_every_reason() {
         "non_ip": { "packets": 4, "bytes": 400 },
         "reasons": {
             "truncated_link": zero, "truncated_ip": zero, "malformed_ip": zero, "too_deep": zero,
-            "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero, "ring_full": zero,
-            "excluded": zero,
+            "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero,
+            "ring_full": zero, "excluded": zero,
         },
         "residual": zero,
         "orphan_fragments": 2, "events_lost": 1, "overflow": overflow, "generations": 5,

@@ -8,7 +8,8 @@ pub const SLOTS: u32 = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Control {
     /// Low byte: the slot that programs fill, `0..SLOTS`. Above it: the rules in force, 0 for none, else the number of the
-    /// [`super::RuleSet`] plus one. A packet reads it once, so that all it counts is in one generation and by one set.
+    /// [`super::RuleSet`] plus one. A packet takes the slot by one read, so that all it counts is in one generation, and the rules by one read
+    /// later, so that it meets one set.
     pub slot: u32,
     /// CPUs of the outer maps: a program uses entry `slot * cpus + cpu`.
     pub cpus: u32,

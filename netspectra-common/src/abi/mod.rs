@@ -20,7 +20,7 @@ pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
 };
 pub use reason::LossReason;
-pub use rules::{MAX_RULE_NETS, MAX_RULES, NetMasks, RULE_NET_HEAD, RULE_NET_KEY, RULE_SETS, RuleSet};
+pub use rules::{MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RULE_SETS, RuleSet};
 pub(crate) use sequence::micros_up;
 pub use sequence::{Continuation, MAX_WINDOW, seq_ahead};
 pub use stats::{
@@ -46,7 +46,7 @@ pub mod maps {
     pub const OVERFLOW: &str = "OVERFLOW";
     /// `ARRAY[RULE_SETS]` of [`super::RuleSet`].
     pub const RULES: &str = "RULES";
-    /// `LPM_TRIE` of [`super::NetMasks`] by address, see [`super::RULE_NET_KEY`].
+    /// `LPM_TRIE` of [`super::NetMasks`] by address, see [`super::NetKey`].
     pub const RULE_NETS: &str = "RULE_NETS";
     /// `ARRAY[65536]` of `u32`: by interface index, the interface slot plus one; 0 where nothing is observed.
     pub const IFACES: &str = "IFACES";

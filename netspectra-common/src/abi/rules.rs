@@ -31,9 +31,9 @@ pub struct RuleSet {
 
 const _: () = assert!(size_of::<RuleSet>() == 8 * (4 + 256 + 128 + 65536));
 
-/// The address part of the longest-prefix-match key: the number of the set, the [`super::Family`], six bytes of zero, the
-/// address. A prefix of n bits of address has a key of 64 + n bits.
-pub const RULE_NET_KEY: usize = 24;
+/// The data of the longest-prefix-match key, in words of memory order: the number of the set, the [`super::Family`] and six
+/// bytes of zero; then the address. A prefix of n bits of address has a key of 64 + n bits.
+pub type NetKey = [u64; 3];
 /// Bits before the address.
 pub const RULE_NET_HEAD: u32 = 64;
 

@@ -112,7 +112,8 @@ fn keep_heavy(heavy: &mut [HeavyPrefix; HEAVY_PREFIXES], prefix: u64, hash: u64,
         if place.at_most >= at_most {
             return;
         }
-        *place = HeavyPrefix { prefix, at_most, since: Counter::new(0, 0) };
+        *place = HeavyPrefix { prefix, at_most, since: counter };
+        return;
     }
     place.at_most = at_most;
     place.since.add(counter);

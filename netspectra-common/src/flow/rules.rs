@@ -2,13 +2,13 @@
 //!
 //! One source for the kernel and for user space. At most two look-ups of addresses and five array elements a packet.
 
-use crate::abi::{Family, FlowKey, NetMasks, Obs, RULE_NET_KEY, RuleSet};
+use crate::abi::{Family, FlowKey, NetKey, NetMasks, Obs, RuleSet};
 use crate::wire::proto;
 
 /// Where the prefixes of rules are: a longest-prefix-match map in the kernel, the same in user space.
 pub trait RuleNets {
     /// What the longest prefix of `key` has; nothing where there is none.
-    fn find(&self, key: &[u8; RULE_NET_KEY]) -> NetMasks;
+    fn find(&self, key: &NetKey) -> NetMasks;
 }
 
 /// Whether the packet with `key` is to be counted in a flow. A packet that meets no rule is.
@@ -35,14 +35,10 @@ pub fn admits<N: RuleNets>(rules: &RuleSet, set: u8, nets: &N, key: &FlowKey) ->
 
 /// The longest-prefix-match key of an address in rule set `set`.
 #[inline(always)]
-pub fn net_key(set: u8, family: u8, address: &[u8; 16]) -> [u8; RULE_NET_KEY] {
-    let mut key = [0; RULE_NET_KEY];
-    key[0] = set;
-    key[1] = family;
-    let mut n = 0;
-    while n < 16 {
-        key[8 + n] = address[n];
-        n += 1;
-    }
-    key
+pub fn net_key(set: u8, family: u8, a: &[u8; 16]) -> NetKey {
+    [
+        u64::from_ne_bytes([set, family, 0, 0, 0, 0, 0, 0]),
+        u64::from_ne_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
+        u64::from_ne_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),
+    ]
 }

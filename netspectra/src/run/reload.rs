@@ -4,7 +4,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::output;
 use anyhow::Context as _;
-use netspectra_agent::source::xdp::RulesHandle;
+use netspectra_agent::rules::RulesHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Begins to take SIGHUP: from here on it does not end the process.
@@ -16,7 +16,7 @@ pub(super) fn signals() -> anyhow::Result<Signal> {
 }
 
 /// Reads the configuration at each signal. One that is not good changes nothing, and is said.
-pub(super) async fn on_signals(mut signals: Signal, args: RunArgs, mut now: Config, rules: Option<RulesHandle>) {
+pub(super) async fn on_signals(mut signals: Signal, args: RunArgs, mut now: Config, rules: RulesHandle) {
     while signals.recv().await.is_some() {
         let mut new = match Config::load(&args) {
             Ok(new) => new,
@@ -31,7 +31,7 @@ pub(super) async fn on_signals(mut signals: Signal, args: RunArgs, mut now: Conf
         }
         if new.capture.rules == now.capture.rules {
             tracing::info!("the configuration was read again: its capture rules are the same");
-        } else if let Some(rules) = &rules {
+        } else {
             tracing::info!(
                 before = now.capture.rules.len(),
                 after = new.capture.rules.len(),

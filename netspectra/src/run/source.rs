@@ -5,8 +5,9 @@ use crate::config::Capture;
 use crate::{Failure, object};
 use anyhow::anyhow;
 use netspectra_agent::generation::Generation;
+use netspectra_agent::rules::RulesHandle;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, RulesHandle, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use netspectra_common::model::Nanos;
@@ -66,6 +67,14 @@ impl LiveSource {
         }
     }
 
+    /// A handle by which the capture rules are changed.
+    pub(super) fn rules_handle(&self) -> RulesHandle {
+        match self {
+            Self::Xdp(source) => source.rules_handle(),
+            Self::AfPacket(source, _) => source.rules_handle(),
+        }
+    }
+
     /// In one line, for health.
     pub(super) fn mode(&self) -> String {
         match self {
@@ -88,14 +97,6 @@ impl LiveSource {
         match self {
             Self::Xdp(source) => source.next_generation(),
             Self::AfPacket(..) => 0,
-        }
-    }
-
-    /// Puts other rules in force while it runs; packet sockets keep those that they began with.
-    pub(super) fn rules_handle(&self) -> Option<RulesHandle> {
-        match self {
-            Self::Xdp(source) => Some(source.rules_handle()),
-            Self::AfPacket(..) => None,
         }
     }
 
@@ -212,8 +213,8 @@ fn af_packet_failure(e: AfPacketError) -> Failure {
     match e {
         AfPacketError::Interfaces(e) => xdp_failure(e),
         AfPacketError::Privilege { .. }
-        | AfPacketError::Rules(_)
         | AfPacketError::Ring { .. }
+        | AfPacketError::Rules(_)
         | AfPacketError::Thread { .. } => Failure::misuse(e),
         AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
     }

@@ -70,9 +70,22 @@ fn refuse_eviction(maps: &[Map]) -> Result<()> {
     Ok(())
 }
 
+/// The loader finds the functions that programs call by their offset in `.text`: one in a section of its own is taken for
+/// whatever is at that offset.
+fn refuse_other_code(file: &object::File<'_>) -> Result<()> {
+    for section in file.sections().filter(|s| s.kind() == object::SectionKind::Text && s.size() > 0) {
+        let name = section.name().context("a section's name cannot be read")?;
+        if !matches!(name.split('/').next(), Some(".text" | "xdp" | "classifier")) {
+            bail!("has code in section `{name}`, expected it in `.text`: set `link_section` of the functions in it");
+        }
+    }
+    Ok(())
+}
+
 /// Checks every program; returns their names.
 fn refuse_uncounted(bytes: &[u8]) -> Result<Vec<String>> {
     let file = object::File::parse(bytes).context("not an object file")?;
+    refuse_other_code(&file)?;
     let programs = program::programs(&file)?;
     if programs.is_empty() {
         bail!("has no program in a section `xdp` or `classifier`: nothing would be counted");

@@ -17,7 +17,7 @@ mod worker;
 use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
 use super::{Source, SourceError};
 use crate::generation::{Generation, empty_totals, merge_totals};
-use crate::rules::{Rule, RuleError, UserRules};
+use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::FlowKey;
 use netspectra_common::model::{FlowDelta, Interface, Nanos};
@@ -78,9 +78,6 @@ pub enum AfPacketError {
     /// No such interface, or too many.
     #[error(transparent)]
     Interfaces(#[from] XdpError),
-    /// Rules that cannot be.
-    #[error(transparent)]
-    Rules(#[from] RuleError),
     /// The kernel refused for lack of privilege.
     #[error("packet sockets need privilege (`socket`: {source}): run as root, or with CAP_NET_RAW")]
     Privilege {
@@ -111,6 +108,9 @@ pub enum AfPacketError {
         /// The kernel's word.
         source: io::Error,
     },
+    /// The rules cannot be kept.
+    #[error("the capture rules are not in force")]
+    Rules(#[source] RuleError),
     /// No thread or descriptor.
     #[error(
         "a thread to capture on interface `{iface}` cannot be started ({source}): raise the limits of processes and open files"
@@ -183,6 +183,7 @@ pub struct AfPacketSource {
     started: Nanos,
     detached: bool,
     ended: bool,
+    new_rules: RulesHandle,
 }
 
 impl AfPacketSource {
@@ -207,6 +208,7 @@ impl AfPacketSource {
             started: Nanos::default(),
             detached: false,
             ended: false,
+            new_rules: RulesHandle::default(),
         };
         let mut sockets = Vec::new();
         for (slot, (ifindex, name)) in found.iter().enumerate() {
@@ -224,12 +226,8 @@ impl AfPacketSource {
                 source,
             })?;
             let mut table = FlowTable::new(flows, config.identity);
-            let mut rules = UserRules::new(&config.rules)?;
-            if let Some(rules) = &mut rules {
-                rules.set_interfaces(&source.interfaces);
-            }
-            table.set_rules(rules);
-            let handle = start(iface, slot, socket, table, flows, source.filling.clone())?;
+            table.set_rules(user_rules(&config.rules, &source.interfaces).map_err(AfPacketError::Rules)?);
+            let handle = start(iface, slot, socket, table, flows / 2, source.filling.clone())?;
             source.handles.push(handle);
         }
         Ok(source)
@@ -239,6 +237,11 @@ impl AfPacketSource {
     pub fn sockets(&self) -> Vec<(Arc<str>, usize)> {
         let of = |i: &Interface| self.handles.iter().filter(|h| h.iface == i.name).count();
         self.interfaces.iter().map(|i| (i.name.clone(), of(i))).collect()
+    }
+
+    /// A handle by which the rules are changed while the source runs.
+    pub fn rules_handle(&self) -> RulesHandle {
+        self.new_rules.clone()
     }
 
     /// Lets nothing more through; the next generation is the last, and has everything that was let through before.
@@ -260,24 +263,33 @@ impl AfPacketSource {
     fn collect(&mut self) -> Result<Generation, AfPacketError> {
         // What filled until now is in the generation that ends here.
         sys::reset(&self.filling);
-        let request = if self.detached { Request::Finish } else { Request::Swap };
+        let new_rules = self.new_rules.take().filter(|rules| match crate::rules::validate(rules) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the capture rules stay as they were");
+                false
+            }
+        });
         // All first, so that the threads work at the same time.
         for handle in &self.handles {
-            handle.ask(request)?;
+            handle.ask(if self.detached {
+                Request::Finish
+            } else {
+                let rules = new_rules.as_deref().map(|rules| user_rules(rules, &self.interfaces));
+                Request::Swap(rules.transpose().map_err(AfPacketError::Rules)?)
+            })?;
         }
         let mut merged = Merged::default();
         let mut totals = empty_totals();
+        let mut overflow: Option<OverflowSum> = None;
         let mut payloads = Vec::new();
-        let mut overflow = OverflowSum::default();
-        let mut is_over = false;
         for handle in &self.handles {
             let counted = handle.answer()?;
             merge_totals(&mut totals, &counted.totals);
-            payloads.extend(counted.payloads);
-            if let Some(table) = counted.overflow {
-                overflow.add(&table);
-                is_over = true;
+            if let Some(table) = &counted.overflow {
+                overflow.get_or_insert_with(OverflowSum::default).add(table);
             }
+            payloads.extend(counted.payloads);
             merged.add(counted.flows);
             if counted.inexact > 0 {
                 tracing::warn!(
@@ -285,6 +297,9 @@ impl AfPacketSource {
                     "headers of segmentation-offload packets could not be read: each is counted as one packet"
                 );
             }
+        }
+        if let Some(rules) = &new_rules {
+            tracing::info!(rules = rules.len(), "other capture rules are in force");
         }
         if self.detached {
             self.handles.clear();
@@ -299,7 +314,7 @@ impl AfPacketSource {
             end,
             flows: merged.flows,
             totals,
-            overflow: is_over.then(|| overflow.finish()),
+            overflow: overflow.map(OverflowSum::finish),
             payloads,
             observed: Vec::new(),
             interfaces,
@@ -340,13 +355,22 @@ fn default_sockets(interfaces: usize) -> usize {
     cpus.min(MOST_SOCKETS).min(ALL_SOCKETS / interfaces.max(1)).max(1)
 }
 
+/// The rules as a table asks them, for these interfaces.
+fn user_rules(rules: &[Rule], interfaces: &[Interface]) -> Result<Option<UserRules>, RuleError> {
+    let mut user = UserRules::new(rules)?;
+    if let Some(user) = &mut user {
+        user.set_interfaces(interfaces);
+    }
+    Ok(user)
+}
+
 /// Starts the thread of a socket.
 fn start(
     iface: Arc<str>,
     slot: u8,
     socket: socket::Socket,
     mut table: FlowTable,
-    max_flows: usize,
+    early: usize,
     filling: Arc<OwnedFd>,
 ) -> Result<Handle, AfPacketError> {
     let failed = |source| AfPacketError::Thread { iface: iface.to_string(), source };
@@ -365,7 +389,7 @@ fn start(
         answers: outbox,
         event: event.clone(),
         filling,
-        early: max_flows / 2,
+        early,
         tally: Tally::default(),
     };
     let builder = std::thread::Builder::new().name(format!("capture-{slot}"));

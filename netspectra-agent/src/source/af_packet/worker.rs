@@ -4,7 +4,7 @@ use super::block::{self, Frame};
 use super::size;
 use super::socket::{Link, RETIRE_MS, Socket};
 use super::sys;
-use crate::on_wire::OnWire;
+use crate::rules::UserRules;
 use crate::table::FlowTable;
 use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs, Overflow};
 use netspectra_common::model::{FlowDelta, PayloadSeen};
@@ -19,22 +19,25 @@ const STATISTICS_EVERY: u32 = 1024;
 const PATIENCE: u32 = 500;
 
 /// What the source asks its threads for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Request {
-    /// The generation so far.
-    Swap,
+    /// The generation so far; then these rules hold, if there are others.
+    Swap(Option<NewRules>),
     /// The rest: nothing comes any more. The thread ends with it.
     Finish,
 }
+
+/// Rules in place of those before; `None` for no rules.
+pub(super) type NewRules = Option<UserRules>;
 
 /// What a thread counted since it was last asked.
 #[derive(Debug)]
 pub(super) struct Counted {
     pub(super) flows: Vec<FlowDelta>,
     pub(super) totals: Box<GenTotals>,
-    pub(super) payloads: Vec<PayloadSeen>,
-    /// What found no room in the table.
+    /// Packets that found no room in the table.
     pub(super) overflow: Option<Box<Overflow>>,
+    pub(super) payloads: Vec<PayloadSeen>,
     /// Super-packets whose headers could not be read: counted as one packet each.
     pub(super) inexact: u64,
 }
@@ -76,8 +79,9 @@ impl Worker {
         loop {
             match self.requests.try_recv() {
                 Ok(request) => {
+                    let last = matches!(request, Request::Finish);
                     let answer = self.answer(request);
-                    let ends = answer.is_err() || request == Request::Finish;
+                    let ends = answer.is_err() || last;
                     if self.answers.send(answer).is_err() || ends {
                         return;
                     }
@@ -99,15 +103,17 @@ impl Worker {
     }
 
     fn answer(&mut self, request: Request) -> io::Result<Counted> {
-        if request == Request::Finish {
+        if matches!(request, Request::Finish) {
             self.take_the_rest()?;
         }
         self.read_statistics()?;
         let (flows, totals) = self.table.drain();
-        let payloads = self.table.drain_prefixes();
-        let overflow = self.table.take_overflow();
+        let (overflow, payloads) = (self.table.take_overflow(), self.table.drain_prefixes());
+        if let Request::Swap(Some(rules)) = request {
+            self.table.set_rules(rules);
+        }
         self.tally.said = false;
-        Ok(Counted { flows, totals, payloads, overflow, inexact: std::mem::take(&mut self.tally.inexact) })
+        Ok(Counted { flows, totals, overflow, payloads, inexact: std::mem::take(&mut self.tally.inexact) })
     }
 
     /// Takes what the kernel stored and has not handed over yet. The filter lets nothing through any more.
@@ -186,12 +192,7 @@ impl Worker {
 /// Counts one frame.
 fn count(table: &mut FlowTable, tally: &mut Tally, link: Link, slot: u8, frame: &Frame<'_>) {
     let skip = if link.raw { frame.link_len } else { 0 };
-    let (size, exact) = if link.loopback {
-        // Nothing is segmented there: a super-packet goes over as it is.
-        (OnWire::frame(frame.len), true)
-    } else {
-        size::on_wire(frame, link.kind, skip)
-    };
+    let (size, exact) = size::on_wire(frame, link.kind, skip);
     tally.inexact += u64::from(!exact);
     let data = frame.data.get(skip as usize..).unwrap_or_default();
     let direction = if frame.outgoing { Direction::Egress } else { Direction::Ingress };

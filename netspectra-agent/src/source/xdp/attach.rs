@@ -12,6 +12,7 @@ use aya::programs::links::Link as _;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, Xdp};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// Where ingress is seen.
@@ -104,8 +105,8 @@ pub(super) struct Hooks {
     ifindex: u32,
     xdp: Option<XdpLink>,
     tc: Vec<SchedClassifierLink>,
-    /// Filters at clsact, which the library would remove when it drops them.
-    filters: Vec<SchedClassifierLink>,
+    /// Filters at clsact. They own nothing; the library would remove the filter when it drops one.
+    filters: Vec<ManuallyDrop<SchedClassifierLink>>,
     /// Where the hooks are kept over a kill.
     pins: Option<Arc<Pins>>,
     /// All of them are.
@@ -297,7 +298,7 @@ impl Hooks {
             if kept::has(pins, Hook::Filter(way), ifindex)
                 && let Some(filter) = kept::adopt_filter(pins, tc, way, &iface)
             {
-                self.filters.push(filter);
+                self.filters.push(ManuallyDrop::new(filter));
                 return Ok(TcHook::Clsact);
             }
         }
@@ -328,7 +329,7 @@ impl Hooks {
             .attach_with_options(&iface, to, TcAttachOptions::Netlink(kept::filter_options(pins.as_deref())))
             .and_then(|id| tc.take_link(id))
             .map_err(|e| self.refused("a program at TCX or clsact", chain(&e)))?;
-        self.filters.push(link);
+        self.filters.push(ManuallyDrop::new(link));
         Ok(TcHook::Clsact)
     }
 
@@ -355,15 +356,14 @@ impl Drop for Hooks {
             self.unpin();
         }
         if self.gone || self.pins.is_some() {
-            // The links' own drop closes what is left of them; a filter's would remove it, when it is to stay or is gone.
-            self.filters.drain(..).for_each(std::mem::forget);
+            // The links' own drop closes what is left of them; a filter is to stay or is gone.
             return;
         }
         let iface = &self.attached.iface;
         if let Some(Err(e)) = self.xdp.take().map(XdpLink::detach) {
             tracing::warn!(iface, error = %e, "could not detach an XDP program");
         }
-        for link in self.tc.drain(..).chain(self.filters.drain(..)) {
+        for link in self.tc.drain(..).chain(self.filters.drain(..).map(ManuallyDrop::into_inner)) {
             if let Err(e) = link.detach() {
                 tracing::warn!(iface, error = %e, "could not detach a TC program");
             }

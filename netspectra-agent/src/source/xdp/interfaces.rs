@@ -1,7 +1,7 @@
 //! Interfaces by name and glob.
 
 use super::XdpError;
-use super::links::list_links;
+use super::links::{Link, list_links};
 use super::observe::choose;
 use netspectra_common::abi::Obs;
 use std::fs;
@@ -38,12 +38,14 @@ pub(super) fn name_of(index: u32) -> Option<String> {
     std::ffi::CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)
 }
 
-/// The interfaces that `patterns` name, by index, each once, and none that sees the packets of another.
+/// The interfaces that `patterns` name, by index, each once, and none that sees the packets of another; whatever the kind
+/// of their frames.
 ///
 /// # Errors
-/// No match, with what there is; names of the same packets or without Ethernet frames; more interfaces than a key can tell apart.
+/// No match, with what there is; names of the same packets; more interfaces than a key can tell apart.
 pub fn match_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpError> {
     let links = list_links().map_err(|source| XdpError::Netlink { what: "list interfaces", source })?;
+    let links: Vec<Link> = links.into_iter().map(Link::of_any_kind).collect();
     let found: Vec<(u32, String)> = choose(patterns, &links)?.watch.into_iter().map(|l| (l.index, l.name)).collect();
     if found.is_empty() {
         let present = links.iter().map(|l| format!("`{}`", l.name)).collect::<Vec<_>>().join(", ");

@@ -64,6 +64,14 @@ impl Link {
         matches!(self.hw_type, ARPHRD_ETHER | ARPHRD_LOOPBACK)
     }
 
+    /// The same interface for a source that reads frames of every kind.
+    pub(super) fn of_any_kind(mut self) -> Self {
+        if !self.is_ethernet() {
+            self.hw_type = ARPHRD_ETHER;
+        }
+        self
+    }
+
     /// Whether it receives all that it sends.
     pub fn is_loopback(&self) -> bool {
         self.hw_type == ARPHRD_LOOPBACK

@@ -38,12 +38,11 @@ pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
-pub use rules::RulesHandle;
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 
 use crate::generation::{Generation, merge_totals};
-use crate::rules::{Rule, RuleError};
+use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};

@@ -6,19 +6,18 @@ use crate::rules::{CompiledRules, Rule};
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Map, MapData};
-use netspectra_common::abi::{NetMasks, RULE_NET_KEY, RULE_SETS, maps};
+use netspectra_common::abi::{NetKey, NetMasks, RULE_SETS, maps};
 use netspectra_common::model::Interface;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
 
-type NetKey = Key<[u8; RULE_NET_KEY]>;
+type TrieKey = Key<NetKey>;
 
 /// The maps, and what is in them.
 pub(super) struct RuleMaps {
     sets: MapData,
-    nets: LpmTrie<MapData, [u8; RULE_NET_KEY], Pod<NetMasks>>,
+    nets: LpmTrie<MapData, NetKey, Pod<NetMasks>>,
     /// The prefixes of each set.
-    keys: [Vec<NetKey>; RULE_SETS as usize],
+    keys: [Vec<TrieKey>; RULE_SETS as usize],
 }
 
 impl RuleMaps {
@@ -47,21 +46,6 @@ impl RuleMaps {
             keys.push(key);
         }
         Ok(())
-    }
-}
-
-/// Hands rules to a source that another task has: they are in force from its next generation on.
-#[derive(Clone, Debug, Default)]
-pub struct RulesHandle(Arc<Mutex<Option<Vec<Rule>>>>);
-
-impl RulesHandle {
-    /// Replaces all rules; what was set before and is not in force yet never will be.
-    pub fn set(&self, rules: Vec<Rule>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
-    }
-
-    pub(super) fn take(&self) -> Option<Vec<Rule>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
