@@ -89,10 +89,13 @@ fn frame(port: u16) -> Vec<u8> {
     f
 }
 
+/// What was seen, packets by source port, begin, end.
+type Kept = (Counter, BTreeMap<u16, u64>, u64, u64);
+
 /// What a bus keeps of generations: each once, by epoch and number; one that comes again must be the same.
 #[derive(Default)]
 struct Bus {
-    generations: BTreeMap<(u64, u64), (Counter, BTreeMap<u16, u64>, u64, u64)>,
+    generations: BTreeMap<(u64, u64), Kept>,
     again: usize,
 }
 
