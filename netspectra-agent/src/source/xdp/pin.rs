@@ -48,7 +48,8 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// Takes the folder of `instance`, made if need be; `None`, with a warning, where there can be no BPF file system.
+    /// Takes the folder of `instance`, made if need be; `None`, with a warning, where there can be no BPF file system or it is
+    /// not this user's.
     ///
     /// # Errors
     /// [`XdpError::Busy`] while another process holds it.
@@ -60,7 +61,14 @@ impl Pins {
                 return Ok(None);
             }
         };
-        Self::take(root.join(file_name(instance)), true)
+        match Self::take(root.join(file_name(instance)), true) {
+            Err(XdpError::Pin { source, path, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                let path = path.display();
+                tracing::warn!(%path, "no permission to pin: what is counted does not outlive this process");
+                Ok(None)
+            }
+            other => other,
+        }
     }
 
     /// Takes the folder `dir`; `None` when it is not there, unless it is to be made.
