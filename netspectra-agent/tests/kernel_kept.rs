@@ -293,6 +293,18 @@ fn the_rest_of_a_start_that_was_cut_short_is_removed() {
     assert_eq!(bus.seen(), Counter::new(5, 210));
 }
 
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    let instance = Instance::new();
+    let config = XdpConfig { interfaces: vec!["no-such-iface".into()], ..instance.config() };
+    assert!(XdpSource::open(&object(), &config).is_err());
+    assert!(!instance.dir().exists());
+    // But what was left before stays.
+    drop(instance.load());
+    assert!(XdpSource::open(&object(), &config).is_err());
+    assert!(instance.load().is_adopted());
+}
+
 /// Sends `n` datagrams to itself over the loopback interface.
 fn send(n: usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -41,10 +41,16 @@ pub fn give_up(instance: &str) -> Result<Option<Left>, XdpError> {
 
 /// What was left in a folder. The rest of a start or of an end that was cut short is removed.
 pub(super) fn find(pins: &Pins, cpus: u32) -> Result<Option<(Keeper, Box<Saved>)>, XdpError> {
-    let Some((keeper, saved)) = Keeper::find(pins)? else {
+    let found = Keeper::find(pins);
+    if found.is_err() {
+        // What cannot be read is not ours to remove.
+        pins.keep();
+    }
+    let Some((keeper, saved)) = found? else {
         pins.clear()?;
         return Ok(None);
     };
+    pins.keep();
     if saved.cpus != cpus {
         let found = format!("tables for {} CPUs, this host has {cpus}", saved.cpus);
         return Err(XdpError::Layout { path: pins.dir().to_owned(), found });

@@ -292,7 +292,7 @@ impl XdpSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let mut source = Self::load(object, config)?;
+        let mut source = Self::prepare(object, config)?;
         source.emit = 1;
         source.set_slot()?;
         // Slots that a generation not yet read may have used keep their meaning in it.
@@ -309,6 +309,7 @@ impl XdpSource {
         if let Some(watch) = &mut source.watch {
             watch.begin(&mut source.bpf)?;
         }
+        source.keep();
         source.step(Step::Attached);
         Ok(source)
     }
@@ -319,6 +320,20 @@ impl XdpSource {
     /// # Errors
     /// As for [`XdpSource::open`].
     pub fn load(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
+        let source = Self::prepare(object, config)?;
+        source.keep();
+        Ok(source)
+    }
+
+    /// What is pinned stays from now on.
+    fn keep(&self) {
+        if let Some(pins) = &self.pins {
+            pins.keep();
+        }
+    }
+
+    /// As [`XdpSource::load`]; what is pinned goes when this is dropped before [`XdpSource::keep`].
+    fn prepare(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(XdpError::NoBtf);
         }

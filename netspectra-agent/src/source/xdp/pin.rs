@@ -10,6 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where systems mount a BPF file system.
 const SYSTEM: &str = "/sys/fs/bpf";
@@ -39,10 +40,11 @@ pub(super) const KEPT: [&str; 11] = [
     maps::EVENTS,
 ];
 
-/// A folder that this process holds.
+/// A folder that this process holds. Until [`Pins::keep`] dropping it removes it: a start that fails leaves nothing.
 #[derive(Debug)]
 pub(super) struct Pins {
     dir: PathBuf,
+    kept: AtomicBool,
     /// Held while this lives; the folder itself is what is locked.
     _lock: File,
 }
@@ -95,10 +97,15 @@ impl Pins {
             // Whoever held it may have removed it meanwhile: what is locked must be what has the name.
             let held = lock.metadata().map_err(failed("look at"))?;
             if fs::metadata(&dir).is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
-                return Ok(Some(Self { dir, _lock: lock }));
+                return Ok(Some(Self { dir, kept: AtomicBool::new(false), _lock: lock }));
             }
         }
         Err(failed("lock")(io::Error::other("it comes and goes")))
+    }
+
+    /// The folder stays when this process ends.
+    pub(super) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// The folder.
@@ -145,12 +152,25 @@ impl Pins {
 
     /// Removes every object and the folder.
     pub(super) fn remove_all(&self) -> Result<(), XdpError> {
+        if !self.dir.exists() {
+            return Ok(());
+        }
         self.clear()?;
         match fs::remove_dir(&self.dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(XdpError::Pin { what: "remove", path: self.dir.clone(), source: e })
             }
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if !self.kept.load(Ordering::Relaxed)
+            && let Err(error) = self.remove_all()
+        {
+            tracing::debug!(%error, "the rest of a start that failed stays");
         }
     }
 }
@@ -173,6 +193,7 @@ pub(super) fn left_by(instance: &str) -> Result<Option<Pins>, XdpError> {
     let roots = [SYSTEM, PRIVATE].iter().filter(|r| sys::is_bpf_fs(Path::new(r)));
     for root in roots {
         if let Some(pins) = Pins::take(Path::new(root).join(FOLDER).join(file_name(instance)), false)? {
+            pins.keep();
             return Ok(Some(pins));
         }
     }
