@@ -168,7 +168,8 @@ impl Pins {
 impl Drop for Pins {
     fn drop(&mut self) {
         if !self.kept.load(Ordering::Relaxed)
-            && let Err(error) = self.remove_all()
+            && self.dir.exists()
+            && let Err(error) = super::kept::detach(self, |_, _| true).and_then(|_| self.remove_all())
         {
             tracing::debug!(%error, "the rest of a start that failed stays");
         }
