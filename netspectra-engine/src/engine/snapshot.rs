@@ -5,7 +5,6 @@
 
 use super::{Engine, EngineConfig, Node, Points};
 use crate::lifecycle::FlowTable;
-use netspectra_common::model::Nanos;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
@@ -98,10 +97,5 @@ impl Engine {
             self.flows.reschedule(&config);
             self.config = config;
         }
-    }
-
-    /// The latest log time of any node.
-    pub fn time(&self) -> Nanos {
-        self.nodes.iter().map(|n| n.time).max().unwrap_or_default()
     }
 }
