@@ -5,8 +5,8 @@
 //! between two network namespaces made here.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::undocumented_unsafe_blocks, reason = "a benchmark")]
 
-use aya::programs::Xdp;
 use aya::programs::xdp::XdpMode;
+use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
@@ -15,7 +15,7 @@ use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpSource};
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::BusMessage;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -188,12 +188,12 @@ fn send(bench: &[u8], flows: u32, rate: Option<u64>) -> (u64, f64) {
             enter(PEER);
             let index = unsafe { libc::if_nametoindex(c"peer0".as_ptr()) };
             let mut bpf = EbpfLoader::new().override_global("SEND_FLOWS", &flows, true).load(bench).unwrap();
-            let fd = load(&mut bpf, "bench_send").fd().unwrap().try_clone().unwrap();
+            let program = load(&mut bpf, "bench_send");
             // A call makes its pages anew, so it must not be short.
             let batch = rate.map_or(262_144, |rate| rate / 4) as u32;
             let mut sent = 0u64;
             while begin.elapsed() < LIVE {
-                live_frames(fd.as_fd().as_raw_fd(), &frame(0), index, batch);
+                live_frames(program, &frame(0), index, batch);
                 sent += u64::from(batch);
                 if let Some(rate) = rate {
                     let due = Duration::from_secs_f64(sent as f64 / rate as f64);
@@ -208,53 +208,17 @@ fn send(bench: &[u8], flows: u32, rate: Option<u64>) -> (u64, f64) {
 }
 
 /// `BPF_PROG_TEST_RUN` with live frames: what the program transmits leaves by interface `index`.
-fn live_frames(program: i32, frame: &[u8], index: u32, repeat: u32) {
-    const BPF_PROG_TEST_RUN: libc::c_long = 10;
-    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
-    #[repr(C)]
-    #[derive(Default)]
-    struct XdpMd {
-        data: u32,
-        data_end: u32,
-        data_meta: u32,
-        ingress_ifindex: u32,
-        rx_queue_index: u32,
-        egress_ifindex: u32,
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct Attr {
-        prog_fd: u32,
-        retval: u32,
-        data_size_in: u32,
-        data_size_out: u32,
-        data_in: u64,
-        data_out: u64,
-        repeat: u32,
-        duration: u32,
-        ctx_size_in: u32,
-        ctx_size_out: u32,
-        ctx_in: u64,
-        ctx_out: u64,
-        flags: u32,
-        cpu: u32,
-        batch_size: u32,
-        reserved: u32,
-    }
-    let ctx = XdpMd { data_end: frame.len() as u32, ingress_ifindex: index, ..XdpMd::default() };
-    let mut attr = Attr {
-        prog_fd: program as u32,
-        data_size_in: frame.len() as u32,
-        data_in: frame.as_ptr() as u64,
+fn live_frames(program: &Xdp, frame: &[u8], index: u32, repeat: u32) {
+    // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context: Vec<u8> = [0, frame.len() as u32, 0, index, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ctx_in: Some(&context),
         repeat,
-        ctx_size_in: size_of::<XdpMd>() as u32,
-        ctx_in: (&raw const ctx) as u64,
-        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-        batch_size: 64,
-        ..Attr::default()
+        attrs: TestRunAttrs::new().xdp_live_frames(64),
+        ..TestRunOptions::new()
     };
-    let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<Attr>()) };
-    assert_eq!(rc, 0, "live frames: {}", std::io::Error::last_os_error());
+    program.test_run(options).unwrap();
 }
 
 /// What a monitor adds to the machine's work for each packet.

@@ -2,10 +2,8 @@
 
 use netspectra_common::abi::PREFIX_LEN;
 use netspectra_common::model::{Nanos, PayloadSeen};
-use netspectra_common::wire::{Packet, proto};
+use netspectra_common::wire::{Packet, UDP_HEADER};
 
-const DNS_PORT: u16 = 53;
-const UDP_HEADER: u32 = 8;
 /// Prefixes kept between two drains.
 const MOST: usize = 16_384;
 
@@ -19,8 +17,7 @@ impl Prefixes {
     /// Keeps the first bytes of a DNS payload. Returns `false` when there was one and no room for it.
     #[inline]
     pub(crate) fn packet(&mut self, packet: &Packet, data: &[u8], at: u64) -> bool {
-        let key = &packet.key;
-        if key.proto != proto::UDP || packet.l4_offset == 0 || (key.src_port != DNS_PORT && key.dst_port != DNS_PORT) {
+        if !packet.is_dns() {
             return true;
         }
         if self.kept.len() >= MOST {
@@ -30,7 +27,7 @@ impl Prefixes {
         let len = packet.l3_end.saturating_sub(from);
         let there = data.get(from as usize..).unwrap_or_default();
         let prefix = there[..there.len().min(len as usize).min(PREFIX_LEN)].to_vec();
-        self.kept.push(PayloadSeen { at: Nanos(at), key: *key, prefix, len });
+        self.kept.push(PayloadSeen { at: Nanos(at), key: packet.key, prefix, len });
         true
     }
 
@@ -44,10 +41,11 @@ impl Prefixes {
 mod tests {
     use super::*;
     use netspectra_common::abi::FlowKey;
+    use netspectra_common::wire::proto;
 
     #[test]
     fn prefixes_of_dns_are_kept_up_to_their_bounds_and_nothing_else_is() {
-        let key = FlowKey { proto: proto::UDP, dst_port: DNS_PORT, ..FlowKey::default() };
+        let key = FlowKey { proto: proto::UDP, dst_port: 53, ..FlowKey::default() };
         let dns = Packet { key, l4_offset: 34, l3_end: 34 + 8 + 300, ..Packet::default() };
         let web = Packet { key: FlowKey { dst_port: 443, ..key }, ..dns };
         let (mut prefixes, data) = (Prefixes::default(), vec![7; 512]);

@@ -126,9 +126,7 @@ impl FlowTable {
         }
         if let Some(payloads) = &mut self.payloads {
             // Fragments are put together there by the key that they came with.
-            let resolved = std::mem::replace(&mut packet.key, as_parsed);
-            payloads.packet(&packet, data, wire_len, at);
-            packet.key = resolved;
+            payloads.packet(&Packet { key: as_parsed, ..packet }, data, wire_len, at);
         }
         if let Some(prefixes) = &mut self.prefixes
             && !prefixes.packet(&packet, data, at)

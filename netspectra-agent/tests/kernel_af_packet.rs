@@ -7,6 +7,9 @@
 #[path = "../../netspectra/tests/support/net.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the binary, a part is used")]
 mod net;
+#[path = "../../netspectra/tests/support/packet_socket.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests of the binary")]
+mod packet_socket;
 #[path = "../../netspectra/tests/support/traffic.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the binary, a part is used")]
 mod traffic;

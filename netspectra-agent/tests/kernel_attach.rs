@@ -11,7 +11,8 @@ use netspectra_agent::source::xdp::{
 use netspectra_common::abi::Direction;
 use support::count::{Sum, object};
 use support::lab::Lab;
-use support::send::{self, datagrams, ethernet, ipv4, ipv6, udp};
+use support::packet_socket;
+use support::send::{datagrams, ethernet, ipv4, ipv6, udp};
 
 const RUNGS: [(AttachMode, EgressChoice, IngressMode, EgressMode); 4] = [
     (AttachMode::Native, EgressChoice::Auto, IngressMode::NativeXdp, EgressMode::Tcx),
@@ -56,8 +57,8 @@ fn counted_at(rung: (AttachMode, EgressChoice, IngressMode, EgressMode)) -> Sum 
         let mut source = open(mode, choice).unwrap();
         let attached = source.attached();
         assert!(matches!(&attached[..], [a] if (a.ingress, a.egress) == (ingress, egress)), "{attached:?}");
-        lab.inside("peer", || send::raw("peer0", &frames));
-        send::raw("mon0", &frames);
+        lab.inside("peer", || packet_socket::raw("peer0", &frames));
+        packet_socket::raw("mon0", &frames);
         let mut sum = Sum::default();
         let expected = 2 * frames.len() as u64;
         sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= expected);
@@ -101,7 +102,7 @@ fn a_foreign_xdp_program_stays_and_auto_sees_ingress_at_tc() {
         let attached = one(&second);
         assert_eq!(attached.ingress, IngressMode::Tcx);
         assert!(attached.note.as_deref().is_some_and(|n| n.contains("somebody else")), "{attached:?}");
-        lab.inside("peer", || send::raw("peer0", &frames()));
+        lab.inside("peer", || packet_socket::raw("peer0", &frames()));
         let (mut a, mut b) = (Sum::default(), Sum::default());
         let expected = frames().len() as u64;
         a.take_until(&mut first, "all frames", |s, _| s.seen.packets >= expected);
@@ -160,7 +161,7 @@ fn loopback_is_seen_at_tc_and_a_packet_counts_once() {
         let mut source = XdpSource::open(&object(), &config).unwrap();
         let attached = one(&source);
         assert_eq!((attached.ingress, attached.egress), (IngressMode::Tcx, EgressMode::Loopback));
-        send::raw("lo", &datagrams(25, 9, 10));
+        packet_socket::raw("lo", &datagrams(25, 9, 10));
         let mut sum = Sum::default();
         sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= 25);
         assert_eq!(sum.at("lo", Direction::Ingress), (25, 25 * 52, 25 * 38));

@@ -10,7 +10,8 @@ use netspectra_common::abi::Direction;
 use std::sync::Mutex;
 use support::count::{Sum, object};
 use support::lab::{Lab, sh};
-use support::send::{self, datagrams};
+use support::packet_socket;
+use support::send::datagrams;
 
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -48,7 +49,7 @@ fn come_and_go(rounds: usize, egress: EgressChoice) {
             lab.ip("pod", "link set eth0 up");
             sum.take_until(&mut source, "it is watched", |_, source| source.attached().len() == 1);
             lab.wait_running("mon", &format!("pod{round}"));
-            send::raw(&format!("pod{round}"), &datagrams(2, 9, 10));
+            packet_socket::raw(&format!("pod{round}"), &datagrams(2, 9, 10));
             sh(&format!("ip netns del {ns}"));
             sum.take_until(&mut source, "it is let go", |_, source| source.attached().is_empty());
         }

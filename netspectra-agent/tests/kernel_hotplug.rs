@@ -10,7 +10,8 @@ use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpError, XdpSource, 
 use netspectra_common::abi::Direction;
 use support::count::{Sum, object};
 use support::lab::Lab;
-use support::send::{self, datagrams};
+use support::packet_socket;
+use support::send::datagrams;
 
 fn config(interfaces: &[&str]) -> XdpConfig {
     XdpConfig { interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(), ..XdpConfig::default() }
@@ -37,8 +38,8 @@ fn an_interface_that_goes_and_comes_back_counts_exactly() {
         let mut expected = 0;
         for round in 1..=5u64 {
             // Before it goes, nothing that it counted was read.
-            lab.inside("peer", || send::raw("peer0", &datagrams(10 * round as usize, 9, 10)));
-            send::raw("mon0", &datagrams(3, 9, 10));
+            lab.inside("peer", || packet_socket::raw("peer0", &datagrams(10 * round as usize, 9, 10)));
+            packet_socket::raw("mon0", &datagrams(3, 9, 10));
             expected += 10 * round;
             lab.ip("mon", "link del mon0");
             settle(&mut sum, &mut source, &[]);
@@ -61,7 +62,7 @@ fn a_glob_waits_for_its_first_match_and_a_name_does_not() {
         settle(&mut sum, &mut source, &[]);
         lab.veth("mon", "mon0", "peer", "peer0");
         settle(&mut sum, &mut source, &["mon0"]);
-        lab.inside("peer", || send::raw("peer0", &datagrams(12, 9, 10)));
+        lab.inside("peer", || packet_socket::raw("peer0", &datagrams(12, 9, 10)));
         sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= 12);
         assert_eq!(sum.at("mon0", Direction::Ingress), (12, 12 * FRAME, 12 * 38));
     });
@@ -73,7 +74,7 @@ fn packets_before_and_after_a_rename_have_the_name_of_their_time() {
     lab.inside("mon", || {
         let mut source = XdpSource::open(&object(), &config(&["mon*"])).unwrap();
         let mut sum = Sum::default();
-        lab.inside("peer", || send::raw("peer0", &datagrams(5, 9, 10)));
+        lab.inside("peer", || packet_socket::raw("peer0", &datagrams(5, 9, 10)));
         sum.take_until(&mut source, "the first frames", |s, _| s.seen.packets >= 5);
         lab.ip("mon", "link set mon0 down");
         lab.ip("mon", "link set mon0 name mon7");
@@ -81,7 +82,7 @@ fn packets_before_and_after_a_rename_have_the_name_of_their_time() {
         lab.wait_running("mon", "mon7");
         lab.wait_running("peer", "peer0");
         settle(&mut sum, &mut source, &["mon7"]);
-        lab.inside("peer", || send::raw("peer0", &datagrams(8, 9, 10)));
+        lab.inside("peer", || packet_socket::raw("peer0", &datagrams(8, 9, 10)));
         sum.take_until(&mut source, "the other frames", |s, _| s.seen.packets >= 13);
         assert_eq!((sum.at("mon0", Direction::Ingress).0, sum.at("mon7", Direction::Ingress).0), (5, 8));
         lab.ip("mon", "link set mon7 down");
@@ -111,7 +112,7 @@ fn of_a_bridge_its_ports_are_watched_and_a_packet_to_the_host_counts_once() {
         settle(&mut sum, &mut source, &["port0", "port1"]);
         ["br0", "port0", "port1"].iter().for_each(|dev| lab.wait_running("mon", dev));
         let before = sum.seen.packets;
-        lab.inside("peer", || send::raw("peer0", &datagrams(30, 9, 10)));
+        lab.inside("peer", || packet_socket::raw("peer0", &datagrams(30, 9, 10)));
         // To all: received at one port, sent at the other, and taken by the bridge and the macvlan above.
         sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= before + 60);
         assert_eq!(sum.at("port0", Direction::Ingress).0, 30);
@@ -138,7 +139,7 @@ fn more_interfaces_than_slots_count_for_one_that_is_called_other() {
             lab.ip("mon", &format!("link set v{n} up"));
             lab.wait_running("mon", &format!("v{n}"));
             lab.wait_running("mon", &format!("w{n}"));
-            send::raw(&format!("w{n}"), &datagrams(n + 1, 9, 10));
+            packet_socket::raw(&format!("w{n}"), &datagrams(n + 1, 9, 10));
         }
         let mut sum = Sum::default();
         sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= 258);
@@ -148,7 +149,7 @@ fn more_interfaces_than_slots_count_for_one_that_is_called_other() {
         lab.ip("mon", "link del v2");
         sum.take_until(&mut source, "two left", |_, source| source.attached().len() == 127);
         sum.take(&mut source);
-        send::raw("w128", &datagrams(7, 9, 10));
+        packet_socket::raw("w128", &datagrams(7, 9, 10));
         sum.take_until(&mut source, "the frames after", |s, _| s.seen.packets >= 265);
         assert_eq!(sum.at("v128", Direction::Ingress).0, 7);
     });

@@ -17,10 +17,8 @@ use netspectra_common::abi::{
     Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
 use netspectra_common::flow::{self, Clock, Weight};
-use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain, proto};
+use netspectra_common::wire::{Packet, UDP_HEADER, measure, parse_ethernet, parse_plain};
 
-const DNS_PORT: u16 = 53;
-const UDP_HEADER: u32 = 8;
 /// Length of a VLAN tag.
 const TAG: u32 = 4;
 
@@ -149,7 +147,7 @@ fn count_flow<C: Tunnels>(
             None => rules::admit(rules, &packet.key)?,
         }
     }
-    if control.events != 0 && is_dns(packet) {
+    if control.events != 0 && packet.is_dns() {
         emit_dns(frame, packet, totals);
     }
     // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
@@ -206,14 +204,6 @@ fn count_entry(control: &Control, totals: &mut GenTotals) {
         entry.write(unsafe { bpf_get_smp_processor_id() });
         entry.submit(BPF_RB_FORCE_WAKEUP.into());
     }
-}
-
-/// A UDP packet, or the first fragment of one, from or to port 53.
-#[inline(always)]
-fn is_dns(packet: &Packet) -> bool {
-    packet.key.proto == proto::UDP
-        && packet.l4_offset != 0
-        && (packet.key.src_port == DNS_PORT || packet.key.dst_port == DNS_PORT)
 }
 
 /// Sends the first bytes of the payload through the ring buffer.

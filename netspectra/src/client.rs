@@ -4,7 +4,7 @@ use crate::cli::{Format, Instance, QueryArgs, Question, TopArgs};
 use crate::{Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use comfy_table::{Table, presets};
-use netspectra_common::schema::protocol_name;
+use netspectra_common::query::keys::proto_text;
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -147,7 +147,7 @@ fn flow_table(answer: &Value) -> String {
             (Some(ip), port) => format!("{ip}:{port}"),
         };
         let proto = match f.get("proto").and_then(Value::as_u64).and_then(|n| u8::try_from(n).ok()) {
-            Some(n) => protocol_name(n).map_or_else(|| n.to_string(), str::to_owned),
+            Some(n) => proto_text(n),
             None => format!("0x{:04x}", f.get("ether_type").and_then(Value::as_u64).unwrap_or(0)),
         };
         table.add_row([

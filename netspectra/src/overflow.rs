@@ -1,7 +1,7 @@
 //! What is known of packets without room in a flow table, for people.
 
 use crate::output::grouped;
-use netspectra_common::schema::protocol_name;
+use netspectra_common::query::keys::proto_text;
 use netspectra_common::sketch::{Estimate, OverflowSummary};
 
 /// Source prefixes shown.
@@ -12,10 +12,7 @@ pub(crate) fn lines(overflow: &OverflowSummary) -> Vec<String> {
     let report = overflow.report(PREFIXES);
     let mut lines = Vec::new();
     for p in &report.protocols {
-        let name = match p.proto {
-            Some(proto) => protocol_name(proto).map_or_else(|| proto.to_string(), str::to_owned),
-            None => "not IP".into(),
-        };
+        let name = p.proto.map_or_else(|| "not IP".into(), proto_text);
         let (packets, bytes) = (grouped(p.packets), grouped(p.bytes));
         lines.push(format!("{} {name}: {packets} packets, {bytes} bytes", p.direction));
     }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How often a bounded child is looked at.
@@ -47,29 +47,47 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
 fn run_bounded(command: &mut Command, limit: Option<Duration>) -> Result<()> {
     let line = shown(command);
     println!("     + {line}");
-    let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
-    let status = loop {
-        let Some(limit) = limit else { break child.wait()? };
+    let status = match limit {
+        None => child.wait()?,
+        Some(limit) => wait_within(&mut child, limit, &mut |_| {})?.with_context(|| {
+            format!(
+                "`{line}` did not end within {} s: check the network (proxy, mirror) and run it again",
+                limit.as_secs()
+            )
+        })?,
+    };
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Waits for `child`, which is killed when it lives longer than `limit`: `None` then. `meanwhile` is called with the time
+/// that has passed.
+///
+/// # Errors
+/// The child cannot be waited for.
+pub(crate) fn wait_within(
+    child: &mut Child,
+    limit: Duration,
+    meanwhile: &mut dyn FnMut(Duration),
+) -> Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
         if let Some(status) = child.try_wait()? {
-            break status;
+            return Ok(Some(status));
         }
         if started.elapsed() > limit {
             // A child under sudo is not ours to kill; it is reported all the same.
             if child.kill().is_ok() {
                 child.wait()?;
             }
-            bail!(
-                "`{line}` did not end within {} s: check the network (proxy, mirror) and run it again",
-                limit.as_secs()
-            );
+            return Ok(None);
         }
+        meanwhile(started.elapsed());
         std::thread::sleep(POLL);
-    };
-    if !status.success() {
-        bail!("`{line}` failed ({status})");
     }
-    Ok(())
 }
 
 /// Runs `command` quietly and returns what it wrote to standard output.

@@ -6,7 +6,9 @@ pub mod pcap;
 pub mod xdp;
 
 use crate::generation::Generation;
+use netspectra_common::model::Nanos;
 use std::os::fd::OwnedFd;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Why a source ended early.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,12 @@ pub enum SourceError {
     /// Packet sockets.
     #[error(transparent)]
     AfPacket(#[from] af_packet::AfPacketError),
+}
+
+/// Unix time.
+fn wall_clock() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Something that counts packets in generations.

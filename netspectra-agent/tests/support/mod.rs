@@ -3,4 +3,6 @@
 
 pub mod count;
 pub mod lab;
+#[path = "../../../netspectra/tests/support/packet_socket.rs"]
+pub mod packet_socket;
 pub mod send;

@@ -1,7 +1,6 @@
-use super::{Bytes, Fragment, Packet, proto};
+use super::{Bytes, Fragment, Packet, UDP_HEADER, proto};
 
 const TCP: u32 = 20;
-const UDP: u32 = 8;
 const SCTP: u32 = 12;
 
 /// Offset after the transport header of `packet`: what each segment of a super-packet repeats.
@@ -16,7 +15,7 @@ pub fn headers<B: Bytes>(frame: &B, packet: &Packet) -> Option<u32> {
     }
     let len = match packet.key.proto {
         proto::TCP => u32::from(frame.u8(B::rejoin(at) + 12)? >> 4) * 4,
-        proto::UDP | proto::UDP_LITE => UDP,
+        proto::UDP | proto::UDP_LITE => UDP_HEADER,
         proto::SCTP => SCTP,
         _ => return None,
     };

@@ -26,6 +26,9 @@ pub use tunnel::{Inside, MAX_TUNNELS, Tunnel, enter, innermost, inside};
 
 use crate::abi::{FlowKey, LossReason};
 
+/// Length of a UDP header, bytes.
+pub const UDP_HEADER: u32 = 8;
+
 /// Whether a packet is a fragment of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fragment {
@@ -76,6 +79,16 @@ impl Packet {
     #[inline(always)]
     pub fn measured(&self) -> Option<&Segment> {
         if self.is_segment { Some(&self.segment) } else { None }
+    }
+
+    /// Whether it is a UDP packet, or the first fragment of one, from or to port 53, whose payload begins
+    /// [`UDP_HEADER`] bytes after its transport header.
+    #[inline(always)]
+    pub fn is_dns(&self) -> bool {
+        const DNS_PORT: u16 = 53;
+        self.key.proto == proto::UDP
+            && self.l4_offset != 0
+            && (self.key.src_port == DNS_PORT || self.key.dst_port == DNS_PORT)
     }
 
     /// Makes it a packet of which nothing is known yet, as [`Packet::default`] is.

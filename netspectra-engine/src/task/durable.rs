@@ -30,17 +30,7 @@ impl EngineTask {
         let mut task = Self::new(engine, store);
         let count = generations.len();
         for messages in generations {
-            let mut rest = messages.into_iter();
-            loop {
-                let (batch, remaining) = task.shared.with_live(move |live| (live.apply(&mut rest), rest)).await?;
-                rest = remaining;
-                let Some(batch) = batch else { break };
-                if task.has(&batch).await? {
-                    task.shared.with_live(|live| live.pending = None).await?;
-                } else {
-                    task.write(&batch).await?;
-                }
-            }
+            task.apply(messages, true).await?;
         }
         let flows = task
             .shared
@@ -62,7 +52,7 @@ impl EngineTask {
     }
 
     /// Whether the store has `batch`.
-    async fn has(&self, batch: &StoreBatch) -> Result<bool, TaskError> {
+    pub(super) async fn has(&self, batch: &StoreBatch) -> Result<bool, TaskError> {
         let Some(id) = &batch.closed_by else { return Ok(false) };
         let last = self.store.last_generation(&id.node, id.epoch).await.map_err(TaskError::Store)?;
         Ok(last.is_some_and(|last| id.generation <= last))
@@ -72,19 +62,8 @@ impl EngineTask {
     /// the store.
     pub(super) async fn keep(&mut self, messages: &[BusMessage]) -> Result<(), TaskError> {
         let mut wait = FIRST_WAIT;
-        while self.journal.is_some() {
-            let result = match self.journal.as_ref().is_some_and(Journal::wants_state) {
-                true => self.renew().await,
-                false => Ok(()),
-            };
-            let result = match result {
-                Ok(()) => {
-                    let messages = messages.to_vec();
-                    self.with_journal(move |journal| journal.append(&messages)).await
-                }
-                Err(error) => Err(error),
-            };
-            let error = match result {
+        loop {
+            let error = match self.try_keep(messages).await {
                 Ok(()) => return Ok(()),
                 Err(TaskError::Journal(error @ JournalError::Io { .. })) => error,
                 Err(error) => return Err(error),
@@ -93,7 +72,16 @@ impl EngineTask {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        Ok(())
+    }
+
+    /// One attempt of [`Self::keep`].
+    async fn try_keep(&mut self, messages: &[BusMessage]) -> Result<(), TaskError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        if journal.wants_state() {
+            self.renew().await?;
+        }
+        let messages = messages.to_vec();
+        self.with_journal(move |journal| journal.append(&messages)).await
     }
 
     /// Begins a new file of the journal with the engine's state.

@@ -114,13 +114,7 @@ impl EngineTask {
         while let Some(delivery) = inbox.next().await {
             ended = is_last(&delivery.messages);
             self.keep(&delivery.messages).await?;
-            let mut rest = delivery.messages.into_iter();
-            loop {
-                let (batch, remaining) = self.shared.with_live(move |live| (live.apply(&mut rest), rest)).await?;
-                rest = remaining;
-                let Some(batch) = batch else { break };
-                self.write(&batch).await?;
-            }
+            self.apply(delivery.messages, false).await?;
             // An agent that no longer waits is no reason to stop.
             let _ = delivery.done.send(());
         }
@@ -130,6 +124,22 @@ impl EngineTask {
             self.forget().await?;
         }
         self.shared.with_live(|live| live.engine.stats()).await
+    }
+
+    /// Applies messages and writes the batches that come of them; those `again` that the store may have already are written
+    /// only when it does not.
+    async fn apply(&self, messages: Vec<BusMessage>, again: bool) -> Result<(), TaskError> {
+        let mut rest = messages.into_iter();
+        loop {
+            let (batch, remaining) = self.shared.with_live(move |live| (live.apply(&mut rest), rest)).await?;
+            rest = remaining;
+            let Some(batch) = batch else { return Ok(()) };
+            if again && self.has(&batch).await? {
+                self.shared.with_live(|live| live.pending = None).await?;
+            } else {
+                self.write(&batch).await?;
+            }
+        }
     }
 
     async fn write(&self, batch: &Arc<StoreBatch>) -> Result<(), TaskError> {

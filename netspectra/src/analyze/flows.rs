@@ -3,7 +3,8 @@
 use crate::cli::Format;
 use crate::output;
 use netspectra_common::model::FlowRecord;
-use netspectra_common::schema::{FLOW_FIELDS, protocol_name};
+use netspectra_common::query::keys::proto_text;
+use netspectra_common::schema::FLOW_FIELDS;
 use serde_json::Value;
 
 /// Bytes collected before they are written.
@@ -112,7 +113,7 @@ fn row(r: &FlowRecord) -> String {
     };
     let proto = match r.src_ip {
         None => format!("0x{:04x}", r.ether_type),
-        Some(_) => protocol_name(r.proto).map_or_else(|| r.proto.to_string(), str::to_owned),
+        Some(_) => proto_text(r.proto),
     };
     table_line(
         &r.first_seen.to_string(),

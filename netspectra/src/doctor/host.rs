@@ -3,7 +3,7 @@
 use super::{Check, Status};
 use crate::object;
 use netspectra_agent::source::af_packet;
-use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
+use netspectra_agent::source::xdp::{XdpConfig, XdpSource, effective_capabilities};
 use std::fs;
 use std::path::Path;
 
@@ -62,12 +62,7 @@ const CAPABILITIES: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 3
 const SYS_ADMIN: u32 = 21;
 
 fn privileges() -> Check {
-    let status = read("/proc/self/status");
-    let effective = status
-        .lines()
-        .find_map(|l| l.strip_prefix("CapEff:"))
-        .and_then(|v| u64::from_str_radix(v.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective = effective_capabilities();
     let has = |bit: u32| effective & (1 << bit) != 0;
     let missing: Vec<&str> = CAPABILITIES.iter().filter(|(_, bit)| !has(*bit)).map(|(name, _)| *name).collect();
     let name = PRIVILEGES;
@@ -106,7 +101,7 @@ fn bpffs() -> Check {
         Check::with(
             Status::Note,
             "bpffs",
-            "not mounted: nothing can be pinned, which plain capture does not need",
+            "not mounted: `run` mounts one of its own at `/run/netspectra/bpf`, to keep counting over a kill",
             "mount -t bpf bpf /sys/fs/bpf",
         )
     }

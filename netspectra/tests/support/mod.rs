@@ -6,4 +6,5 @@
 pub mod instance;
 pub mod kill;
 pub mod net;
+pub mod packet_socket;
 pub mod traffic;

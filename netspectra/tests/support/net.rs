@@ -96,12 +96,22 @@ impl Pair {
 
     /// The peer's own counters.
     pub fn peer_counters(&self) -> Counters {
-        self.inside(&self.peer, || {
+        let n = self.device(&self.peer, PEER);
+        Counters { rx_bytes: n[0], rx_packets: n[1], tx_bytes: n[8], tx_packets: n[9] }
+    }
+
+    /// Packets that the monitored end sent, past every hook, while the other one took none.
+    pub fn sent_to_nobody(&self) -> u64 {
+        self.device(&self.mon, MON)[11]
+    }
+
+    /// The numbers of a device in `/proc/net/dev`.
+    fn device(&self, ns: &str, dev: &str) -> Vec<u64> {
+        self.inside(ns, || {
             // The file shows the namespace of the thread that opens it.
             let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-            let line = text.lines().find_map(|l| l.trim().strip_prefix(&format!("{PEER}:"))).unwrap();
-            let n: Vec<u64> = line.split_whitespace().map(|v| v.parse().unwrap()).collect();
-            Counters { rx_bytes: n[0], rx_packets: n[1], tx_bytes: n[8], tx_packets: n[9] }
+            let line = text.lines().find_map(|l| l.trim().strip_prefix(&format!("{dev}:"))).unwrap();
+            line.split_whitespace().map(|v| v.parse().unwrap()).collect()
         })
     }
 }

@@ -2,9 +2,8 @@
 
 use super::net::{Pair, enter};
 use std::io::{Read, Write};
-use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::mpsc;
 
 pub const MON_V4: &str = "10.55.0.1";
@@ -118,35 +117,9 @@ fn checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// Puts a frame on the wire from the peer as it is.
+/// Puts frames on the wire from the peer as they are.
 pub fn raw(pair: &Pair, dev: &str, frames: &[Vec<u8>]) {
-    pair.inside(&pair.peer, || {
-        // SAFETY: plain system call; the result is checked and owned.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
-        assert!(fd >= 0, "packet socket: {}", std::io::Error::last_os_error());
-        // SAFETY: `fd` was just opened and belongs to nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let name = std::ffi::CString::new(dev).unwrap();
-        // SAFETY: an all-zero address is a valid one to fill in.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        // SAFETY: `name` ends with a zero and outlives the call.
-        to.sll_ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) } as i32;
-        for frame in frames {
-            // SAFETY: frame and address outlive the call, and their lengths are given.
-            let sent = unsafe {
-                libc::sendto(
-                    socket.as_raw_fd(),
-                    frame.as_ptr().cast(),
-                    frame.len(),
-                    0,
-                    (&raw const to).cast(),
-                    size_of::<libc::sockaddr_ll>() as u32,
-                )
-            };
-            assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
-        }
-    });
+    pair.inside(&pair.peer, || super::packet_socket::raw(dev, frames));
 }
 
 /// A broadcast UDP datagram from 192.0.2.1 to 192.0.2.2, 1000 to 2000, with `tags` before it.

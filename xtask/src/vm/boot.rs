@@ -2,7 +2,7 @@
 
 use super::initramfs::STATUS;
 use super::kernels::Kernel;
-use crate::process::{say, shown};
+use crate::process::{say, shown, wait_within};
 use anyhow::{Context as _, Result, bail};
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 /// A minute is usual; emulation on a busy host takes several times that.
 const LIMIT: Duration = Duration::from_secs(420);
 const PROGRESS: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(100);
 
 /// Boots `kernel` with `image` and returns what it wrote to its console, which is also in the file `console`.
 ///
@@ -30,21 +29,15 @@ pub(super) fn boot(kernel: &Kernel, image: &Path, console: &Path) -> Result<Stri
         .stderr(errors)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    let (started, mut told) = (Instant::now(), Instant::now());
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
+    let (started, mut told) = (Instant::now(), Duration::ZERO);
+    let status = wait_within(&mut child, LIMIT, &mut |passed| {
+        if passed - told > PROGRESS {
+            told = passed;
+            say(format!("Linux {}: running for {} s", kernel.release, passed.as_secs()));
         }
-        if started.elapsed() > LIMIT {
-            child.kill().context("the machine cannot be ended")?;
-            child.wait()?;
-            bail!("the machine did not end within {} s: its console is in `{}`", LIMIT.as_secs(), console.display());
-        }
-        if told.elapsed() > PROGRESS {
-            told = Instant::now();
-            say(format!("Linux {}: running for {} s", kernel.release, started.elapsed().as_secs()));
-        }
-        std::thread::sleep(POLL);
+    })?;
+    let Some(status) = status else {
+        bail!("the machine did not end within {} s: its console is in `{}`", LIMIT.as_secs(), console.display());
     };
     let text = std::fs::read(console).with_context(|| format!("cannot read `{}`", console.display()))?;
     let text = String::from_utf8_lossy(&text).into_owned();

@@ -15,15 +15,12 @@ mod sys;
 mod worker;
 
 use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
-use super::{Source, SourceError};
-use crate::generation::{Generation, empty_totals, merge_totals};
+use super::{Source, SourceError, wall_clock};
+use crate::generation::{FlowMerge, Generation, empty_totals, merge_totals};
 use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
 use crate::table::{FlowTable, Identity};
-use netspectra_common::abi::FlowKey;
-use netspectra_common::model::{FlowDelta, Interface, Nanos};
+use netspectra_common::model::{Interface, Nanos};
 use netspectra_common::sketch::OverflowSum;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -218,7 +215,7 @@ impl AfPacketSource {
             source.interfaces.push(Interface { slot: slot as u8, ifindex: *ifindex, name: iface });
         }
         let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
-        source.started = sys::wall_clock();
+        source.started = wall_clock();
         for (iface, slot, socket) in sockets {
             socket.begin().map_err(|source| AfPacketError::Option {
                 iface: iface.to_string(),
@@ -279,7 +276,7 @@ impl AfPacketSource {
                 Request::Swap(rules.transpose().map_err(AfPacketError::Rules)?)
             })?;
         }
-        let mut merged = Merged::default();
+        let mut merged = FlowMerge::default();
         let mut totals = empty_totals();
         let mut overflow: Option<OverflowSum> = None;
         let mut payloads = Vec::new();
@@ -290,7 +287,7 @@ impl AfPacketSource {
                 overflow.get_or_insert_with(OverflowSum::default).add(table);
             }
             payloads.extend(counted.payloads);
-            merged.add(counted.flows);
+            counted.flows.into_iter().for_each(|flow| merged.add(flow));
             if counted.inexact > 0 {
                 tracing::warn!(
                     iface = %handle.iface, packets = counted.inexact,
@@ -306,13 +303,13 @@ impl AfPacketSource {
             self.ended = true;
         }
         let start = self.started;
-        let end = sys::wall_clock().max(start);
+        let end = wall_clock().max(start);
         self.started = end;
         let interfaces = self.interfaces.clone();
         Ok(Generation {
             start,
             end,
-            flows: merged.flows,
+            flows: merged.finish(),
             totals,
             overflow: overflow.map(OverflowSum::finish),
             payloads,
@@ -397,52 +394,9 @@ fn start(
     Ok(Handle { iface, socket: fd, event, requests: Some(requests), answers, thread: Some(thread) })
 }
 
-/// Flows of several tables, each key once.
-#[derive(Default)]
-struct Merged {
-    flows: Vec<FlowDelta>,
-    index: HashMap<FlowKey, usize, foldhash::fast::RandomState>,
-}
-
-impl Merged {
-    fn add(&mut self, flows: Vec<FlowDelta>) {
-        if self.flows.is_empty() {
-            self.flows = flows;
-            return;
-        }
-        if self.index.is_empty() {
-            self.index.extend(self.flows.iter().enumerate().map(|(n, f)| (f.key, n)));
-        }
-        for flow in flows {
-            match self.index.entry(flow.key) {
-                Entry::Occupied(at) => self.flows[*at.get()].stats.merge(&flow.stats),
-                Entry::Vacant(at) => {
-                    at.insert(self.flows.len());
-                    self.flows.push(flow);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netspectra_common::model::FlowStats;
-
-    #[test]
-    fn flows_of_several_tables_are_merged_by_key() {
-        let flow = |port, packets| FlowDelta {
-            key: FlowKey { src_port: port, ..FlowKey::default() },
-            stats: FlowStats { packets, ..FlowStats::default() },
-        };
-        let mut merged = Merged::default();
-        for table in [vec![], vec![flow(1, 1), flow(2, 2)], vec![flow(3, 3)], vec![flow(2, 40), flow(3, 30)]] {
-            merged.add(table);
-        }
-        let found: Vec<(u16, u64)> = merged.flows.iter().map(|f| (f.key.src_port, f.stats.packets)).collect();
-        assert_eq!(found, [(1, 1), (2, 42), (3, 33)]);
-    }
 
     #[test]
     fn there_is_a_socket_for_every_interface_whatever_their_number() {

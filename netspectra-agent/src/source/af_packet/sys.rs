@@ -1,6 +1,5 @@
 //! System calls on packet sockets. With `ring`, the `unsafe` of this source.
 
-use netspectra_common::model::Nanos;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -129,10 +128,4 @@ pub(super) fn wait_for_receivers() -> io::Result<()> {
     // SAFETY: the call takes numbers only.
     let rc = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Unix time.
-pub(super) fn wall_clock() -> Nanos {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

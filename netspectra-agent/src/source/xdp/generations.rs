@@ -4,7 +4,7 @@
 use super::saved::{Keeper, Phase};
 use super::{XdpError, XdpSource, sys};
 use crate::generation::Generation;
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, wall_clock};
 use netspectra_common::abi::{Counter, SLOTS};
 use std::os::fd::OwnedFd;
 
@@ -130,7 +130,7 @@ impl XdpSource {
         saved.ended.missed =
             Counter::new(missed.packets.wrapping_sub(before.packets), missed.bytes.wrapping_sub(before.bytes));
         saved.ended.offset = sys::wall_minus_monotonic();
-        saved.ended.end = sys::wall_clock().0.max(saved.ended.start);
+        saved.ended.end = wall_clock().0.max(saved.ended.start);
         saved.started = saved.ended.end;
         self.save(Phase::Frozen, Step::Frozen)
     }

@@ -40,15 +40,15 @@ pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
+pub use sys::effective_capabilities;
 
-use crate::generation::{Generation, merge_totals};
+use super::wall_clock;
+use crate::generation::{FlowMerge, Generation, merge_totals};
 use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
@@ -57,7 +57,6 @@ use netspectra_common::sketch::OverflowSum;
 use pin::Pins;
 use rules::RuleMaps;
 use saved::{Keeper, Roster, Saved};
-use std::hash::BuildHasher as _;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,8 +67,6 @@ use zerocopy::FromBytes;
 
 /// Flow table entries of a CPU at least.
 pub const LEAST_FLOWS: u32 = 16_384;
-/// Flows that memory is reserved for at once; more make it grow.
-const MOST_RESERVED: usize = 1 << 20;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
@@ -292,9 +289,7 @@ impl XdpSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let mut source = Self::prepare(object, config)?;
-        source.emit = 1;
-        source.set_slot()?;
+        let mut source = Self::prepare(object, config, 1)?;
         // Slots that a generation not yet read may have used keep their meaning in it.
         let left = source.saved.interfaces.interfaces();
         let watch = Watch::plan(&mut source.bpf, config, source.pins.clone(), left)?;
@@ -320,7 +315,8 @@ impl XdpSource {
     /// # Errors
     /// As for [`XdpSource::open`].
     pub fn load(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let source = Self::prepare(object, config)?;
+        let mut source = Self::prepare(object, config, 0)?;
+        source.apply_rules(&config.rules)?;
         source.keep();
         Ok(source)
     }
@@ -333,7 +329,8 @@ impl XdpSource {
     }
 
     /// As [`XdpSource::load`]; what is pinned goes when this is dropped before [`XdpSource::keep`].
-    fn prepare(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
+    /// `emit` is [`XdpSource::emit`].
+    fn prepare(object: &[u8], config: &XdpConfig, emit: u32) -> Result<Self, XdpError> {
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(XdpError::NoBtf);
         }
@@ -374,7 +371,7 @@ impl XdpSource {
         let (tables, keeper, saved) = match (found, &pins) {
             (Some((keeper, saved)), Some(pins)) => (Tables::adopt(&mut bpf, cpus, pins)?, keeper, saved),
             _ => {
-                let saved = Box::new(Saved::new(sys::wall_clock().0, cpus));
+                let saved = Box::new(Saved::new(wall_clock().0, cpus));
                 (Tables::new(&mut bpf, cpus, flows, pins.as_ref())?, Keeper::default(), saved)
             }
         };
@@ -397,7 +394,7 @@ impl XdpSource {
             events,
             filling,
             early,
-            emit: 0,
+            emit,
             watch: None,
             wake: None,
             rule_maps,
@@ -416,7 +413,6 @@ impl XdpSource {
         };
         source.set_slot()?;
         source.begin()?;
-        source.apply_rules(&config.rules)?;
         Ok(source)
     }
 
@@ -615,28 +611,13 @@ impl XdpSource {
                 overflow.get_or_insert_with(OverflowSum::default).add(&table);
             }
         }
-        let hasher = foldhash::fast::RandomState::default();
         // The sum of the CPUs' entries, at most that many keys.
-        let most = usize::try_from(totals.entries).unwrap_or(usize::MAX).min(MOST_RESERVED);
-        let mut flows: Vec<FlowDelta> = Vec::with_capacity(most);
-        // Holds places only: the keys are in `flows`.
-        let mut index: HashTable<u32> = HashTable::with_capacity(most);
+        let mut flows = FlowMerge::with_capacity(usize::try_from(totals.entries).unwrap_or(usize::MAX));
         for cpu in 0..cpus {
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
-                let same = |at: &u32| flows[*at as usize].key == key;
-                let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
-                match index.entry(hasher.hash_one(key), same, hash_of) {
-                    Entry::Occupied(at) => {
-                        let at = *at.get() as usize;
-                        flows[at].stats.merge(&stats);
-                    }
-                    Entry::Vacant(free) => {
-                        free.insert(flows.len() as u32);
-                        flows.push(FlowDelta { key, stats });
-                    }
-                }
+                flows.add(FlowDelta { key, stats });
             })?;
         }
         totals.seen.add(ended.missed);
@@ -649,7 +630,7 @@ impl XdpSource {
         Ok(Generation {
             start: Nanos(ended.start),
             end: Nanos(ended.end),
-            flows,
+            flows: flows.finish(),
             totals,
             overflow: overflow.map(OverflowSum::finish),
             payloads,

@@ -345,11 +345,6 @@ fn clock(id: libc::clockid_t) -> u64 {
     (t.tv_sec as u64).wrapping_mul(Nanos::PER_SECOND).wrapping_add(t.tv_nsec as u64)
 }
 
-/// Unix time.
-pub(super) fn wall_clock() -> Nanos {
-    Nanos(clock(libc::CLOCK_REALTIME))
-}
-
 /// What to add to `CLOCK_MONOTONIC` to get Unix time, now. Modulo 2^64.
 pub(super) fn wall_minus_monotonic() -> u64 {
     clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_MONOTONIC))
@@ -360,16 +355,18 @@ pub(super) fn possible_cpus() -> u32 {
     aya::util::nr_cpus().map(|n| n as u32).unwrap_or(1)
 }
 
+/// The effective set of this process, a bit for each capability by its number (capabilities(7)).
+pub fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    set.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).unwrap_or(0)
+}
+
 /// Whether this process may load programs: CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, in the effective set.
 pub(super) fn has_bpf_privilege() -> bool {
     const NET_ADMIN: u64 = 1 << 12;
     const SYS_ADMIN: u64 = 1 << 21;
     const BPF: u64 = 1 << 39;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|l| l.strip_prefix("CapEff:"))
-        .and_then(|v| u64::from_str_radix(v.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective = effective_capabilities();
     effective & SYS_ADMIN != 0 || effective & (BPF | NET_ADMIN) == (BPF | NET_ADMIN)
 }
