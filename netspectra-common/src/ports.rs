@@ -1,9 +1,10 @@
 //! The seams: traits that single-host and cluster mode hand different implementations to.
 
 use crate::model::{
-    BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
+    BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
 };
 use crate::query::{Partial, Plan};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -54,10 +55,12 @@ pub trait Publisher: Send + Sync {
     fn publish(&self, messages: Vec<BusMessage>) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
-/// What one manifest let the engine close; written as one.
+/// What one manifest, or the manifests of one block, let the engine close; written as one.
 #[derive(Clone, Debug, Default)]
 pub struct StoreBatch {
-    /// The generation whose manifest closed the batch; `None` at the end of input.
+    /// Where in a shared log this comes from; `None` where an engine keeps its own journal.
+    pub block: Option<BlockId>,
+    /// The generation whose manifest closed the batch; `None` at the end of input, and for a block, which may hold many.
     pub closed_by: Option<GenerationId>,
     /// Flow records.
     pub flows: Vec<FlowRecord>,
@@ -96,6 +99,43 @@ pub trait Store: Send + Sync {
 
     /// The time that stored rows cover; `None` when there are none.
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>>;
+}
+
+/// Up to which offset, inclusive, partitions of a log are to be answered for; `None`: nothing of that partition.
+pub type Through = BTreeMap<u32, Option<u64>>;
+
+/// A store that several engines write side by side, each the partitions of a log that it owns.
+///
+/// A block that is written again, by the same engine or by another, changes nothing.
+pub trait BlockStore: Store {
+    /// Offset of the last message of the last stored block of a partition; `None` when there is none. Blocks of a
+    /// partition come in order: every block before it is stored too.
+    fn stored_through<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<Option<u64>, PortError>>;
+
+    /// As [`Store::query`], over those blocks of the partitions in `through` that end at or before their offset, and all
+    /// blocks of partitions that are not in it.
+    fn query_through<'a>(
+        &'a self,
+        plan: &'a Plan,
+        topic: &'a str,
+        through: &'a Through,
+    ) -> BoxFuture<'a, Result<Partial, PortError>>;
+
+    /// Keeps what an engine held of a partition after the message at `offset`. Older states of it may go.
+    fn save_state<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        offset: u64,
+        state: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// The state of the highest offset, with that offset; `None` when none was kept.
+    fn load_state<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+    ) -> BoxFuture<'a, Result<Option<(u64, Vec<u8>)>, PortError>>;
 }
 
 /// Answers from what is not stored yet: active flows and open windows.

@@ -23,6 +23,20 @@ pub struct ChunkId {
     pub chunk: u32,
 }
 
+/// Names a block: a run of messages of one partition of a log. What an engine makes of a partition it writes in blocks
+/// whose ends follow from the log alone, so that whoever applies the log again makes the same blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BlockId {
+    /// The log's name: the topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the block's first message.
+    pub first: u64,
+    /// Offset of its last message.
+    pub last: u64,
+}
+
 /// What one flow key gained in one generation. Times are Unix nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowDelta {

@@ -11,7 +11,7 @@ mod window;
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
-    BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
 };
 pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,

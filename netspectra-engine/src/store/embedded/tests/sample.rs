@@ -217,6 +217,7 @@ pub(super) fn batch(number: u64) -> StoreBatch {
     let mut rng = Rng(number);
     let at = T0.plus(Duration::from_secs(number));
     StoreBatch {
+        block: None,
         closed_by: None,
         flows: (0..5).map(|_| flow(&mut rng, at)).collect(),
         rollups: (0..4).map(|_| rollup(&mut rng, at)).collect(),
