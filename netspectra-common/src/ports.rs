@@ -7,6 +7,7 @@ use crate::query::{Partial, Plan};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// A boxed future, so that ports are object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,6 +84,16 @@ impl StoreBatch {
             && self.ledger.is_empty()
             && self.observed.is_empty()
     }
+
+    /// Takes over the rows of `other`; both keep their own names.
+    pub fn absorb(&mut self, other: Self) {
+        let Self { block: _, closed_by: _, flows, rollups, windows, ledger, observed } = other;
+        self.flows.extend(flows);
+        self.rollups.extend(rollups);
+        self.windows.extend(windows);
+        self.ledger.extend(ledger);
+        self.observed.extend(observed);
+    }
 }
 
 /// Durable answers.
@@ -136,6 +147,23 @@ pub trait BlockStore: Store {
         topic: &'a str,
         partition: u32,
     ) -> BoxFuture<'a, Result<Option<(u64, Vec<u8>)>, PortError>>;
+}
+
+/// What engines know that is not stored yet, of the partitions that they own.
+#[derive(Clone, Debug)]
+pub struct LiveReport {
+    /// The log's name.
+    pub topic: Arc<str>,
+    /// The partitions that `partial` is of, and up to which offset the store is to be asked beside it.
+    pub through: Through,
+    /// Rows of none of the blocks up to there, and of all behind them that were applied.
+    pub partial: Partial,
+}
+
+/// A process that owns partitions.
+pub trait LivePartitions: Send + Sync {
+    /// Runs `plan` over what is not stored of the partitions owned; `None` when none is.
+    fn report<'a>(&'a self, plan: &'a Plan) -> BoxFuture<'a, Result<Option<LiveReport>, PortError>>;
 }
 
 /// Answers from what is not stored yet: active flows and open windows.

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod journal;
 mod lifecycle;
 mod live;
+pub mod partition;
 pub mod store;
 pub mod task;
 #[cfg(test)]

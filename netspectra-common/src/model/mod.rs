@@ -1,5 +1,6 @@
 //! What travels between the parts of NetSpectra in user space.
 
+mod fields;
 mod ledger;
 mod message;
 mod observation;
@@ -9,6 +10,7 @@ mod time;
 mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
+pub use fields::{FlowFields, FlowFieldsRef};
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
     BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,

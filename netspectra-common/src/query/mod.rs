@@ -21,6 +21,7 @@ mod source;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use answer::{
     Answer, CardinalityAnswer, Completeness, FlowsAnswer, GroupKey, LedgerAnswer, QuantilesAnswer, SeriesAnswer,
@@ -32,3 +33,4 @@ pub use filter::{CmpOp, Filter, Predicate, Row, Value};
 pub use parse::{MAX_FILTER_DEPTH, MAX_FILTER_LEN, ParseError, parse_filter};
 pub use plan::{FlowCursor, Metric, Plan, PlanError, Quantity, Query};
 pub use source::Source;
+pub use wire::{WireError, decode_partial, decode_plan, encode_partial, encode_plan};

@@ -27,7 +27,7 @@ pub enum Quantity {
 }
 
 /// A question, checked: what the text of a request becomes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Time asked for.
     pub range: TimeRange,
@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 /// The kinds of questions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Query {
     /// Flow records that overlap the range, newest `last_seen` first.
     Flows {
@@ -83,7 +83,7 @@ pub enum Query {
 }
 
 /// Position in the order of flow records: `(last_seen, flow_id, first_seen)` descending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowCursor {
     /// Of the last row delivered.
     pub last_seen: Nanos,

@@ -1,6 +1,7 @@
 use super::{Metric, Plan, Quantity, Query};
 use crate::model::{Nanos, Resolution, TimeRange};
 use crate::schema::Dimension;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The length of a roll-up window.
@@ -11,7 +12,7 @@ const LONG: Duration = Duration::from_secs(3600);
 const SKETCH_TOP: usize = 1000;
 
 /// The rows that answer a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// Flow records.
     Flows,

@@ -1,18 +1,20 @@
 use crate::query::{Row, keys};
 use crate::schema::Dimension;
 use crate::sketch::{Estimate, Hll};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// Distinct values that are counted exactly; more are estimated.
 pub const EXACT_DISTINCT: usize = 4096;
 
 /// Distinct values: exact while few, then the sketch of the same keys. Which of the two depends on the set alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Distinct {
     exact: HashSet<Box<[u8]>>,
     /// Holds everything once there were too many; `exact` is then empty.
     sketch: Option<Hll>,
     /// Spared allocations.
+    #[serde(skip)]
     key: Vec<u8>,
 }
 

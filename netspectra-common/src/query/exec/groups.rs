@@ -1,6 +1,7 @@
 use crate::model::{Nanos, WindowState};
 use crate::query::{PlanError, SeriesPoint, keys};
 use crate::schema::Dimension;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Groups (in a series: points of groups) that an answer is made of, at most. Memory: some 150 bytes each.
@@ -10,13 +11,14 @@ pub const MAX_GROUPS: usize = 1_000_000;
 pub(super) type Group<V> = (Box<[u8]>, V);
 
 /// Values by encoded key, of bounded number. Keys come from packets: the map's hash is seeded at random.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Groups<V> {
     map: HashMap<Box<[u8]>, V>,
     most: usize,
     /// There were more than `most`: nothing is kept any longer.
     overflow: bool,
     /// Spared allocations.
+    #[serde(skip)]
     key: Vec<u8>,
 }
 
@@ -84,7 +86,7 @@ impl<V> Groups<V> {
 }
 
 /// What a point of a series adds up. Sums saturate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct SeriesSums {
     pub(super) packets: u64,
     pub(super) bytes: u64,

@@ -20,6 +20,7 @@ use crate::sketch::{Hll, Quantiles};
 use distinct::Distinct;
 use groups::{Groups, SeriesSums};
 use page::Page;
+use serde::{Deserialize, Serialize};
 use top::{RankedGroups, SketchedTop};
 
 /// What one part of the data says to a plan; partials merge into the answer.
@@ -27,7 +28,7 @@ use top::{RankedGroups, SketchedTop};
 /// Merging is commutative, and associative as far as the sketches are: the answer does not depend on how rows are
 /// spread over partials, but each row must be folded once. Memory is bounded whatever is folded: by the limit, by
 /// [`MAX_GROUPS`], by [`EXACT_DISTINCT`], or by the size of one sketch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Partial {
     source: Source,
     covered: TimeRange,
@@ -38,7 +39,7 @@ pub struct Partial {
     mixed: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     Flows(Page),
     Groups(RankedGroups),
@@ -50,7 +51,7 @@ enum State {
     Ledger(LedgerSum),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct LedgerSum {
     ledger: Ledger,
     generations: u64,

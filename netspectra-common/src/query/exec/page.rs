@@ -1,5 +1,6 @@
 use crate::model::{FlowRecord, Nanos};
 use crate::query::{FlowCursor, FlowsAnswer, PlanError};
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -10,9 +11,10 @@ const MAX_AT_ONE_POSITION: usize = 4096;
 /// The first records in order: as many as a page takes, and what shows whether there are more.
 ///
 /// Records of one position stay together, because a cursor can only say "after this position".
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Page {
     limit: usize,
+    #[serde(with = "positions")]
     at: BTreeMap<Reverse<FlowCursor>, Vec<FlowRecord>>,
     count: usize,
     /// The first position with more than [`MAX_AT_ONE_POSITION`] records.
@@ -99,5 +101,27 @@ impl Page {
         }
         let next = items.last().filter(|_| more).map(FlowCursor::of);
         Ok(FlowsAnswer { items, next })
+    }
+}
+
+/// Positions and their records as bytes: the records alone, which say their positions.
+mod positions {
+    use super::{BTreeMap, FlowCursor, FlowRecord, Reverse};
+    use crate::model::{FlowFields, FlowFieldsRef};
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    type Positions = BTreeMap<Reverse<FlowCursor>, Vec<FlowRecord>>;
+
+    pub(super) fn serialize<S: Serializer>(at: &Positions, serializer: S) -> Result<S::Ok, S::Error> {
+        let records: Vec<_> = at.values().flatten().map(FlowFieldsRef).collect();
+        serializer.collect_seq(records)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Positions, D::Error> {
+        let mut at = Positions::new();
+        for FlowFields(record) in Vec::<FlowFields>::deserialize(deserializer)? {
+            at.entry(Reverse(FlowCursor::of(&record))).or_default().push(record);
+        }
+        Ok(at)
     }
 }

@@ -4,10 +4,11 @@ use crate::query::source::SketchTop;
 use crate::query::{Metric, PlanError, TopAnswer, TopRow, keys};
 use crate::schema::Dimension;
 use crate::sketch::{Estimate, TopK};
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
 /// Exact sums by group, from roll-ups.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct RankedGroups {
     sums: Groups<u64>,
     total: u64,
@@ -54,7 +55,7 @@ fn sum(sum: &mut u64, weight: u64) {
 }
 
 /// Sums by group from the sketches of windows, which know IP alone, and the exact rest from their totals.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct SketchedTop {
     ranked: TopK,
     total: u64,

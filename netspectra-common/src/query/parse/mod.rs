@@ -37,8 +37,13 @@ pub const MAX_FILTER_DEPTH: usize = 64;
 /// [`ParseError`] with the column of what is wrong: more than [`MAX_FILTER_LEN`] bytes, more than
 /// [`MAX_FILTER_DEPTH`] levels, an unknown name, a value that does not fit, or text that is no filter.
 pub fn parse_filter(text: &str) -> Result<Filter, ParseError> {
-    if text.len() > MAX_FILTER_LEN {
-        let message = format!("the filter has {} bytes: expected at most {MAX_FILTER_LEN}", text.len());
+    parse_up_to(text, MAX_FILTER_LEN)
+}
+
+/// [`parse_filter`] of texts of up to `most` bytes.
+pub(super) fn parse_up_to(text: &str, most: usize) -> Result<Filter, ParseError> {
+    if text.len() > most {
+        let message = format!("the filter has {} bytes: expected at most {most}", text.len());
         return Err(ParseError { message, column: 1 });
     }
     let mut parser = Parser { lexer: Lexer::new(text), ahead: None, depth: 0 };

@@ -3,6 +3,7 @@
 use crate::model::{Counter, Direction, EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange};
 use crate::query::testing::{Data, arp, exactly, flow, ip, plan, range, rollup, secs};
 use crate::query::{Answer, EXACT_DISTINCT, Metric, Plan, Quantity, Query, SeriesPoint, answer};
+use crate::query::{decode_partial, decode_plan, encode_partial, encode_plan};
 use crate::schema::Dimension::{
     self, Direction as Way, DstIp, DstPort, EtherType, Iface, Node, Proto, SrcIp, SrcPort, Vlan,
 };
@@ -148,6 +149,16 @@ proptest! {
         let whole = data.answer(&plan);
         prop_assert_eq!(&answer(&plan, ab).unwrap(), &whole);
         prop_assert_eq!(&answer(&plan, ba).unwrap(), &whole);
+    }
+
+    #[test]
+    fn parts_that_went_over_the_wire_give_the_same_answer(data in data(), plan in plans(), seed: u64) {
+        let asked = decode_plan(&encode_plan(&plan).unwrap()).unwrap();
+        prop_assert_eq!(&asked, &plan);
+        let [a, b] = split(&data, seed);
+        let [mut ab, b] = [a, b].map(|part| decode_partial(&encode_partial(&part.partial(&asked)).unwrap()).unwrap());
+        ab.merge(b);
+        prop_assert_eq!(&answer(&plan, ab).unwrap(), &data.answer(&plan));
     }
 
     #[test]
