@@ -121,9 +121,9 @@ async fn handle(app: Arc<App>, route: &'static Route, request: Request) -> Resul
 async fn answer(endpoint: Endpoint, ask: Ask) -> Result<Response, Problem> {
     match endpoint {
         Endpoint::Index => Ok(endpoint::index()),
-        Endpoint::Live => endpoint::live(&ask.app),
-        Endpoint::Ready => endpoint::ready(&ask.app),
-        Endpoint::Metrics => endpoint::metrics(&ask.app),
+        Endpoint::Live => endpoint::live(&*ask.app.health),
+        Endpoint::Ready => endpoint::ready(&*ask.app.health),
+        Endpoint::Metrics => endpoint::metrics(&ask.app.metrics),
         Endpoint::OpenApi => endpoint::openapi(),
         Endpoint::Schema => endpoint::schema(),
         Endpoint::Flows => endpoint::flows(ask).await,
@@ -135,7 +135,7 @@ async fn answer(endpoint: Endpoint, ask: Ask) -> Result<Response, Problem> {
     }
 }
 
-fn denied(why: Denied) -> Problem {
+pub(crate) fn denied(why: Denied) -> Problem {
     let (detail, challenge) = match why {
         Denied::Missing => ("there is no bearer token in the request", "Bearer realm=\"netspectra\""),
         Denied::Invalid => ("the token is not known", "Bearer realm=\"netspectra\", error=\"invalid_token\""),

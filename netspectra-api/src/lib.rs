@@ -26,6 +26,7 @@ mod problem;
 mod rate;
 mod routes;
 mod serve;
+mod service;
 mod view;
 
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub use auth::{Auth, TokenError};
 pub use deps::{Check, Deps, Health, Limits};
 pub use openapi::document as openapi_document;
 pub use serve::{ApiError, serve};
+pub use service::{REPORT_PATH, ServiceDeps, serve_service};

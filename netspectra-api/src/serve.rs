@@ -2,6 +2,7 @@
 
 use crate::app::router;
 use crate::deps::{Deps, Limits};
+use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -51,10 +52,20 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ApiError> {
     let limits = deps.limits.clone();
-    check(&limits)?;
+    serve_router(listener, router(deps), &limits, shutdown).await
+}
+
+/// Serves `router` as [`serve`] does.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ApiError> {
+    check(limits)?;
     let address = listener.local_addr().map_err(ApiError::Listener)?;
     tracing::info!(%address, "api listens");
-    let service = TowerToHyperService::new(router(deps));
+    let service = TowerToHyperService::new(router);
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
     let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));

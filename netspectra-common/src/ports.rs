@@ -3,7 +3,9 @@
 use crate::model::{
     BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
 };
+use crate::query::wire::{self, WireError};
 use crate::query::{Partial, Plan};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -150,7 +152,7 @@ pub trait BlockStore: Store {
 }
 
 /// What engines know that is not stored yet, of the partitions that they own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LiveReport {
     /// The log's name.
     pub topic: Arc<str>,
@@ -158,6 +160,24 @@ pub struct LiveReport {
     pub through: Through,
     /// Rows of none of the blocks up to there, and of all behind them that were applied.
     pub partial: Partial,
+}
+
+impl LiveReport {
+    /// As bytes, for another process of the same release.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        wire::encode("report", self)
+    }
+
+    /// What [`LiveReport::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`WireError`]: another release, or bytes of something else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        wire::decode("report", bytes)
+    }
 }
 
 /// A process that owns partitions.

@@ -1,4 +1,4 @@
-use crate::app::App;
+use crate::deps::Health;
 use crate::encode::{json, with_type};
 use crate::openapi::value_kind;
 use crate::problem::Problem;
@@ -6,6 +6,7 @@ use crate::routes::ROUTES;
 use axum::http::StatusCode;
 use axum::response::Response;
 use netspectra_common::schema::Dimension;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -26,14 +27,14 @@ pub(crate) fn index() -> Response {
 }
 
 /// Whether the process does its work.
-pub(crate) fn live(app: &App) -> Result<Response, Problem> {
-    let live = app.health.live();
+pub(crate) fn live(health: &dyn Health) -> Result<Response, Problem> {
+    let live = health.live();
     status(live, json!({ "live": live }))
 }
 
 /// Whether questions can be answered.
-pub(crate) fn ready(app: &App) -> Result<Response, Problem> {
-    let checks = app.health.ready();
+pub(crate) fn ready(health: &dyn Health) -> Result<Response, Problem> {
+    let checks = health.ready();
     let ready = checks.iter().all(|c| c.ok);
     status(ready, json!({ "ready": ready, "checks": checks }))
 }
@@ -47,9 +48,9 @@ fn status(ok: bool, document: Value) -> Result<Response, Problem> {
 }
 
 /// Metrics of the process.
-pub(crate) fn metrics(app: &App) -> Result<Response, Problem> {
+pub(crate) fn metrics(metrics: &Registry) -> Result<Response, Problem> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &app.metrics).map_err(|error| {
+    prometheus_client::encoding::text::encode(&mut text, metrics).map_err(|error| {
         tracing::error!(%error, "metrics could not be written");
         Problem::internal("the metrics could not be written")
     })?;

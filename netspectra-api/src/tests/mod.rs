@@ -9,6 +9,7 @@ mod contract;
 mod encodings;
 mod fake;
 mod listening;
+mod owner;
 mod plans;
 mod ports;
 mod service;

@@ -21,7 +21,7 @@ mod source;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use answer::{
     Answer, CardinalityAnswer, Completeness, FlowsAnswer, GroupKey, LedgerAnswer, QuantilesAnswer, SeriesAnswer,

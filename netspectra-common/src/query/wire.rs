@@ -19,7 +19,7 @@ pub enum WireError {
     /// Another version wrote them.
     #[error("the {what} has version {found}, expected {VERSION}: run the same release everywhere")]
     Version {
-        /// `plan` or `partial`.
+        /// `plan`, `partial` or `report`.
         what: &'static str,
         /// What is there.
         found: u8,
@@ -27,7 +27,7 @@ pub enum WireError {
     /// They are not what was written.
     #[error("the bytes are no {what}")]
     Damaged {
-        /// `plan` or `partial`.
+        /// `plan`, `partial` or `report`.
         what: &'static str,
         /// What was met.
         #[source]
@@ -72,11 +72,11 @@ pub fn decode_partial(bytes: &[u8]) -> Result<Partial, WireError> {
     decode("partial", bytes)
 }
 
-fn encode(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, WireError> {
+pub(crate) fn encode(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, WireError> {
     postcard::to_extend(value, vec![VERSION]).map_err(|source| WireError::Damaged { what, source })
 }
 
-fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, WireError> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, WireError> {
     let (found, rest) = bytes.split_first().unwrap_or((&0, &[]));
     if *found != VERSION {
         return Err(WireError::Version { what, found: *found });
