@@ -4,6 +4,7 @@
 //! `table` and `generation` hold what was counted, `payload` puts payloads in order for dissectors, `prefix` keeps the first bytes of some, `drain` is the sans-IO
 //! step from a generation to bus messages, `run` drives a source at a bus.
 
+pub mod bus;
 pub mod drain;
 pub mod generation;
 pub mod on_wire;

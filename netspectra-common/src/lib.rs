@@ -13,6 +13,8 @@ pub mod wire;
 #[cfg(feature = "std")]
 pub mod dissect;
 #[cfg(feature = "std")]
+pub mod kafka;
+#[cfg(feature = "std")]
 pub mod model;
 #[cfg(feature = "std")]
 pub mod ports;

@@ -4,6 +4,7 @@
 //! bus and a store, [`store`] has the store of one host, [`journal`] keeps what is not stored yet over a kill.
 #![forbid(unsafe_code)]
 
+pub mod bus;
 pub mod dissect;
 pub mod engine;
 pub mod journal;

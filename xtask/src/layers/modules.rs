@@ -4,8 +4,14 @@ use super::Violation;
 use super::source::{Source, Word};
 
 /// A module may use its own layer and the layers before it. A new module needs its place here.
-const LAYERS: [&[&str]; 6] =
-    [&["abi"], &["wire"], &["flow"], &["model", "sketch", "schema"], &["query"], &["ports", "registry", "dissect"]];
+const LAYERS: [&[&str]; 6] = [
+    &["abi"],
+    &["wire"],
+    &["flow"],
+    &["model", "sketch", "schema"],
+    &["query"],
+    &["ports", "registry", "dissect", "kafka"],
+];
 
 /// Layers that the eBPF programs compile: no `std` in them.
 const KERNEL_LAYERS: usize = 3;

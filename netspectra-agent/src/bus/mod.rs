@@ -1,0 +1,4 @@
+//! Where messages go.
+
+#[cfg(feature = "kafka")]
+pub mod kafka;

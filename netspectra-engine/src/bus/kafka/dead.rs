@@ -1,0 +1,65 @@
+//! Messages that cannot be read, kept in a topic of their own.
+
+use super::error::KafkaError;
+use crate::partition::{DeadLetters, Poison};
+use netspectra_common::kafka::KafkaConfig;
+use netspectra_common::ports::{BoxFuture, PortError};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+
+/// Writes to the topic of dead letters: the bytes as they were, and `topic`, `partition`, `offset` and `reason` as headers.
+pub struct KafkaDeadLetters {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl KafkaDeadLetters {
+    /// Asks no broker yet.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    pub fn new(config: &KafkaConfig) -> Result<Self, KafkaError> {
+        let client = super::client(
+            config,
+            &[
+                ("enable.idempotence", "true"),
+                ("acks", "all"),
+                ("message.timeout.ms", "30000"),
+                ("message.max.bytes", "16777216"),
+            ],
+        )?;
+        Ok(Self { producer: client.create().map_err(KafkaError::Client)?, topic: config.dead_letters.clone() })
+    }
+}
+
+impl DeadLetters for KafkaDeadLetters {
+    fn bury<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        offset: u64,
+        poison: &'a Poison,
+    ) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let (partition, offset) = (partition.to_string(), offset.to_string());
+            let headers =
+                [("topic", topic), ("partition", &partition), ("offset", &offset), ("reason", &poison.reason)]
+                    .into_iter()
+                    .fold(OwnedHeaders::new(), |headers, (key, value)| {
+                        headers.insert(Header { key, value: Some(value) })
+                    });
+            // The same message comes to the same place when it is met again.
+            let key = format!("{topic}/{partition}/{offset}");
+            let record = FutureRecord::to(&self.topic).key(&key).payload(&poison.bytes).headers(headers);
+            match self.producer.send(record, Timeout::Never).await {
+                Ok(_) => Ok(()),
+                Err((error, _)) => Err(PortError::transient(format!(
+                    "topic `{}` does not take a message that cannot be read",
+                    self.topic
+                ))
+                .because(error)),
+            }
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! The topics: made, and held against what is expected.
+
+use super::error::KafkaError;
+use netspectra_common::kafka::{KafkaConfig, MAX_MESSAGE_BYTES};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+use std::fmt;
+use std::time::Duration;
+
+/// Time for a call.
+const CALL: Duration = Duration::from_secs(15);
+
+/// How the topics are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPlan {
+    /// Partitions of the topic of flows: as many engines can work side by side.
+    pub partitions: u32,
+    /// Brokers that have each message.
+    pub replication: u16,
+    /// How long messages are kept: the longest outage of all engines that loses nothing.
+    pub retention: Duration,
+}
+
+impl Default for TopicPlan {
+    /// 16 partitions, three replicas, two days.
+    fn default() -> Self {
+        Self { partitions: 16, replication: 3, retention: Duration::from_secs(48 * 3600) }
+    }
+}
+
+/// A topic that is not as planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicDifference {
+    /// It is not there.
+    Missing {
+        /// Its name.
+        topic: String,
+    },
+    /// Another number of partitions. More can be had; with fewer, or after more, nodes go to other partitions.
+    Partitions {
+        /// Its name.
+        topic: String,
+        /// How many there are.
+        found: usize,
+        /// How many were planned.
+        planned: u32,
+    },
+    /// A setting is too small.
+    Setting {
+        /// Its name.
+        topic: String,
+        /// The setting.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        planned: String,
+    },
+}
+
+impl fmt::Display for TopicDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { topic } => write!(f, "topic `{topic}` does not exist: make it with --create"),
+            Self::Partitions { topic, found, planned } => write!(
+                f,
+                "topic `{topic}` has {found} partitions, expected {planned}: say so with --partitions {found}, or add some \
+                 while no agent runs"
+            ),
+            Self::Setting { topic, name, found, planned } => write!(
+                f,
+                "topic `{topic}` has `{name}` {found}, expected {planned}: change it with \
+                 `kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {name}={planned}`"
+            ),
+        }
+    }
+}
+
+fn admin(config: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+    super::client(config, &[])?.create().map_err(KafkaError::Client)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
+    let what = what.into();
+    |source| KafkaError::Broker { what, source }
+}
+
+/// Settings of a topic as planned.
+fn settings(plan: &TopicPlan) -> [(&'static str, u64); 2] {
+    let bytes = (MAX_MESSAGE_BYTES + 128 * 1024) as u64;
+    [("retention.ms", plan.retention.as_millis() as u64), ("max.message.bytes", bytes)]
+}
+
+/// Makes the topics that are not there; returns the names of those made.
+///
+/// # Errors
+/// Brokers that do not answer or refuse, by topic.
+pub async fn create_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<String>, KafkaError> {
+    let admin = admin(config)?;
+    let settings = settings(plan).map(|(name, value)| (name, value.to_string()));
+    let mut made = Vec::new();
+    for (name, partitions) in [(&config.topic, plan.partitions), (&config.dead_letters, 1)] {
+        let replication = TopicReplication::Fixed(i32::from(plan.replication));
+        let mut topic = NewTopic::new(name, i32::try_from(partitions).unwrap_or(i32::MAX), replication);
+        for (name, value) in &settings {
+            topic = topic.set(name, value);
+        }
+        let what = format!("topic `{name}` cannot be made on `{}`", config.brokers);
+        let results = admin.create_topics([&topic], &options()).await.map_err(refused(&what))?;
+        for result in results {
+            match result {
+                Ok(name) => made.push(name),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(refused(&what)(rdkafka::error::KafkaError::AdminOp(code))),
+            }
+        }
+    }
+    Ok(made)
+}
+
+/// What is not as planned. More than planned is as good.
+///
+/// # Errors
+/// Brokers that do not answer.
+pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<TopicDifference>, KafkaError> {
+    let admin = admin(config)?;
+    let mut found = Vec::new();
+    for (topic, partitions) in [(&config.topic, plan.partitions), (&config.dead_letters, 1)] {
+        let what = format!("`{}` does not answer for topic `{topic}`", config.brokers);
+        let metadata = admin.inner().fetch_metadata(Some(topic), CALL).map_err(refused(&what))?;
+        let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        let Some(count) = count.map(|t| t.partitions().len()) else {
+            found.push(TopicDifference::Missing { topic: topic.clone() });
+            continue;
+        };
+        if topic == &config.topic && count != partitions as usize {
+            found.push(TopicDifference::Partitions { topic: topic.clone(), found: count, planned: partitions });
+        }
+        let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
+        for resource in described.map_err(refused(&what))?.into_iter().flatten() {
+            for (name, planned) in settings(plan) {
+                let value = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+                // -1 is without limit.
+                if value.parse::<i64>().is_ok_and(|v| v >= 0 && (v as u64) < planned) {
+                    let planned = planned.to_string();
+                    found.push(TopicDifference::Setting { topic: topic.clone(), name, found: value, planned });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
