@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, ci, ebpf, fuzz, layers, lint, run, setup, test, vm, workspace::Workspace};
+use crate::{bench, build, ci, cluster, ebpf, fuzz, layers, lint, run, setup, test, vm, workspace::Workspace};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -18,6 +18,8 @@ const ENVIRONMENT: &str = "\
 Environment:
   NETSPECTRA_CACHE     where toolchains and tools are kept; default $XDG_CACHE_HOME/netspectra, else ~/.cache/netspectra
   NETSPECTRA_CAPTURES  folder of external captures for tests
+  NETSPECTRA_KAFKA, NETSPECTRA_CLICKHOUSE, NETSPECTRA_REDIS
+                       servers that run already, for `cluster` and `test`: `host:port`, `http://…`, `redis://…`
   CARGO_TARGET_DIR     as for cargo
 
 Exit codes: 0 done, 1 a step failed, 2 correct the command line first.";
@@ -51,8 +53,20 @@ pub(crate) enum Verb {
     Run(RunArgs),
 
     /// Set up, build, and run every test, including those that attach programs in network namespaces (root).
+    ///
+    /// Kafka, ClickHouse and Redis are started for the run, and ended after it, unless `cluster up` has started them.
     #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --filter fragments")]
     Test(TestArgs),
+
+    /// Start, end, show, kill and restart Kafka, ClickHouse and Redis on this host, for tests and for trying out.
+    ///
+    /// Each is what its variable names (see `cargo xtask --help`), else what is installed, else a container, else fetched: Kafka's
+    /// jars from Maven Central, ClickHouse as a library from the npm registry, Redis by the package manager. They listen on
+    /// 127.0.0.1, at ports that were free.
+    #[command(
+        after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster status\n  cargo xtask cluster kill kafka\n  cargo xtask cluster start kafka\n  cargo xtask cluster down"
+    )]
+    Cluster(ClusterArgs),
 
     /// Check who may depend on whom: crates, library fences, modules of netspectra-common, lint inheritance.
     #[command(after_help = "Example:\n  cargo xtask layers")]
@@ -136,6 +150,39 @@ pub(crate) struct TestArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    action: ClusterAction,
+    /// Where data, logs and the state file are; default `cluster` in the target folder.
+    #[arg(long, value_name = "DIR", global = true, env = cluster::FOLDER_VARIABLE)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterAction {
+    /// Start what does not run, wait until each answers, and print the URLs.
+    Up,
+    /// End what `up` started, and remove its data.
+    Down {
+        /// Keep the data: the next `up` starts the same servers again, at the same ports.
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Say what runs; ends with 1 when a server does not answer.
+    Status,
+    /// Kill one server (SIGKILL); its data stays.
+    Kill {
+        /// Which.
+        server: cluster::Service,
+    },
+    /// Start one server that was killed: same data, same port.
+    Start {
+        /// Which.
+        server: cluster::Service,
+    },
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
     /// Targets; all of libFuzzer's when none is named.
     #[arg(value_name = "TARGET")]
@@ -195,6 +242,13 @@ impl Verb {
             Self::Build(args) => build::build(&ws, args.release).map(drop),
             Self::Run(args) => run::run(&ws, &args.args),
             Self::Test(args) => test::test(&ws, args.filter.as_deref()),
+            Self::Cluster(ClusterArgs { action, dir }) => match (action, dir.as_deref()) {
+                (ClusterAction::Up, dir) => cluster::up(&ws, dir),
+                (ClusterAction::Down { keep_data }, dir) => cluster::down(&ws, dir, keep_data),
+                (ClusterAction::Status, dir) => cluster::status(&ws, dir),
+                (ClusterAction::Kill { server }, dir) => cluster::kill(&ws, dir, server),
+                (ClusterAction::Start { server }, dir) => cluster::start(&ws, dir, server),
+            },
             Self::Layers => layers::check(&ws),
             Self::CheckObject(args) => ebpf::check_object(&args.object.unwrap_or_else(|| ws.object())),
             Self::Lint => lint::lint(&ws),

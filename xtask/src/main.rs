@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod ci;
 mod cli;
+mod cluster;
 mod ebpf;
 mod fuzz;
 mod layers;

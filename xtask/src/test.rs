@@ -1,4 +1,4 @@
-//! The verb `test`: every test, those that need the kernel and root included.
+//! The verb `test`: every test, those that need the kernel, root or servers included.
 //!
 //! A test program named `kernel*` attaches eBPF programs and makes network namespaces. When this process is not root,
 //! cargo is given a runner (this program, verb `test-runner`) that starts those, and only those, through sudo.
@@ -8,7 +8,7 @@ use crate::cli::Usage;
 use crate::process::{capture, find_program, is_root, run, say};
 use crate::setup;
 use crate::workspace::{Workspace, metadata};
-use crate::{cli, ebpf};
+use crate::{cli, cluster, ebpf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -24,7 +24,7 @@ const KERNEL_PREFIX: &str = "kernel";
 /// Sets up, builds the eBPF object and runs the tests whose name contains `filter`.
 ///
 /// # Errors
-/// A test failed; kernel tests cannot get root; the captures' folder is not there; no test has `filter` in its name.
+/// A test failed; kernel tests cannot get root; a server does not start; the captures' folder is not there; no test has `filter` in its name.
 /// What cannot be run is a failure, never a skip.
 pub(crate) fn test(ws: &Workspace, filter: Option<&str>) -> Result<()> {
     setup::setup(ws, &cli::SetupArgs { ebpf_only: false, check: false })?;
@@ -63,8 +63,11 @@ pub(crate) fn test(ws: &Workspace, filter: Option<&str>) -> Result<()> {
         require_a_match(ws, &object, filter)?;
         command.args(["--", filter]);
     }
+    let servers = cluster::ForTests::start(ws).context("the servers that tests need")?;
     say("running the tests");
-    run(&mut command)
+    let tested = servers.run(&mut command);
+    let ended = servers.end();
+    tested.and(ended)
 }
 
 /// A misspelt filter would otherwise be a run of no tests that succeeds.
@@ -164,9 +167,17 @@ mod tests {
 
     #[test]
     fn sudo_gets_what_tests_read_and_nothing_else() {
-        let vars = [("NETSPECTRA_BPF_OBJECT", "/o"), ("SECRET", "x"), ("CARGO_MANIFEST_DIR", "/m")];
+        let vars = [
+            ("NETSPECTRA_BPF_OBJECT", "/o"),
+            ("SECRET", "x"),
+            ("CARGO_MANIFEST_DIR", "/m"),
+            ("NETSPECTRA_KAFKA", "h:1"),
+            ("NETSPECTRA_CLUSTER_CTL", "/x"),
+        ];
         let kept = kept_environment(vars.into_iter().map(|(k, v)| (k.into(), v.into())));
-        assert_eq!(kept, ["NETSPECTRA_BPF_OBJECT=/o", "CARGO_MANIFEST_DIR=/m"]);
+        let expected =
+            ["NETSPECTRA_BPF_OBJECT=/o", "CARGO_MANIFEST_DIR=/m", "NETSPECTRA_KAFKA=h:1", "NETSPECTRA_CLUSTER_CTL=/x"];
+        assert_eq!(kept, expected);
     }
 
     #[test]

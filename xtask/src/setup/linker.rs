@@ -1,5 +1,6 @@
 //! bpf-linker: its released binary, or built against an LLVM that is installed.
 
+use super::fetch::fetch;
 use super::toolchain::first_that_starts;
 use crate::process::{capture, find_program, run_within, say};
 use crate::workspace::{Workspace, cargo};
@@ -50,7 +51,7 @@ fn download(ws: &Workspace) -> Result<()> {
     let bin = ws.tools().join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot create `{}`", bin.display()))?;
     let archive = bin.join("bpf-linker.tar.zst");
-    let fetched = fetch(&url, &archive).and_then(|()| {
+    let fetched = fetch(&url, &archive, DOWNLOAD_LIMIT).and_then(|()| {
         run_within(Command::new("tar").arg("--zstd").arg("-xf").arg(&archive).arg("-C").arg(&bin), DOWNLOAD_LIMIT)
     });
     // It may be there or not; what counts is the linker.
@@ -60,31 +61,6 @@ fn download(ws: &Workspace) -> Result<()> {
         bail!("`{url}` has no linker that starts here");
     }
     Ok(())
-}
-
-fn fetch(url: &str, to: &Path) -> Result<()> {
-    let mut command = if let Some(curl) = find_program("curl") {
-        let mut command = Command::new(curl);
-        command.args([
-            "--proto",
-            "=https",
-            "--fail",
-            "--silent",
-            "--show-error",
-            "--location",
-            "--connect-timeout",
-            "20",
-        ]);
-        command.arg("--output").arg(to);
-        command
-    } else if let Some(wget) = find_program("wget") {
-        let mut command = Command::new(wget);
-        command.args(["--quiet", "--https-only", "--tries=2", "--timeout=20", "--output-document"]).arg(to);
-        command
-    } else {
-        bail!("neither `curl` nor `wget` is installed");
-    };
-    run_within(command.arg(url), DOWNLOAD_LIMIT)
 }
 
 /// Builds it against the LLVM in `llvm` and installs it into `root/bin`.

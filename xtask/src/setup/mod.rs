@@ -1,11 +1,13 @@
 //! Gets what building and testing need: what is installed first, then the first source that answers.
 
 mod debian;
+mod fetch;
 mod linker;
 mod rustup;
 mod system;
 mod toolchain;
 
+pub(crate) use fetch::fetch;
 pub(crate) use toolchain::{Toolchain, cargo_home};
 
 use crate::cli::SetupArgs;
@@ -45,7 +47,10 @@ fn report(ws: &Workspace, ebpf_only: bool) -> Result<()> {
     }
     let missing = if ebpf_only { Vec::new() } else { system::missing() };
     if !missing.is_empty() {
-        bail!("programs that tests need are missing: `{}`: run `cargo xtask setup`", missing.join("`, `"));
+        bail!(
+            "programs or headers that builds and tests need are missing: `{}`: run `cargo xtask setup`",
+            missing.join("`, `")
+        );
     }
     say("everything needed is there");
     Ok(())

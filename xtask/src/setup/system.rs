@@ -1,50 +1,88 @@
-//! Programs that tests and builds call, from the system's packages.
+//! Programs and C headers that tests and builds use, from the system's packages.
 
 use crate::process::{as_root, find_program, run_within, say};
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A program, why it is needed, and its package for apt, dnf and apk.
+/// A program or a C header, why it is needed, and its package for apt, dnf and apk.
 struct Need {
-    program: &'static str,
+    what: What,
     why: &'static str,
     packages: [&'static str; 3],
 }
 
+/// What is looked for.
+enum What {
+    /// In `PATH` and the system's folders.
+    Program(&'static str),
+    /// Among the compiler's headers.
+    Header(&'static str),
+}
+
+/// Folders of C headers; on Debian some are in one that is named after the machine.
+const HEADERS: [&str; 4] =
+    ["/usr/include", "/usr/local/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu"];
+
+impl Need {
+    const fn program(name: &'static str, why: &'static str, packages: [&'static str; 3]) -> Self {
+        Self { what: What::Program(name), why, packages }
+    }
+
+    const fn header(name: &'static str, why: &'static str, packages: [&'static str; 3]) -> Self {
+        Self { what: What::Header(name), why, packages }
+    }
+
+    fn name(&self) -> &'static str {
+        match self.what {
+            What::Program(name) | What::Header(name) => name,
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        match self.what {
+            What::Program(name) => find_program(name).is_none(),
+            What::Header(name) => !HEADERS.iter().any(|folder| Path::new(folder).join(name).is_file()),
+        }
+    }
+}
+
+const LIBRDKAFKA: &str = "builds librdkafka, Kafka's C library";
+
 /// Needed by tests and builds.
-const NEEDS: [Need; 4] = [
-    Need { program: "cc", why: "links Rust programs", packages: ["gcc", "gcc", "build-base"] },
-    Need { program: "ip", why: "makes the network of kernel tests", packages: ["iproute2", "iproute", "iproute2"] },
-    Need {
-        program: "tc",
-        why: "attaches egress programs in kernel tests",
-        packages: ["iproute2", "iproute-tc", "iproute2"],
-    },
-    Need {
-        program: "nsenter",
-        why: "enters network namespaces",
-        packages: ["util-linux", "util-linux-core", "util-linux"],
-    },
+const NEEDS: [Need; 9] = [
+    Need::program("cc", "links Rust programs", ["gcc", "gcc", "build-base"]),
+    Need::program("c++", LIBRDKAFKA, ["g++", "gcc-c++", "build-base"]),
+    Need::program("make", LIBRDKAFKA, ["make", "make", "make"]),
+    Need::program("pkg-config", "finds OpenSSL for librdkafka", ["pkg-config", "pkgconf-pkg-config", "pkgconf"]),
+    Need::header("openssl/ssl.h", LIBRDKAFKA, ["libssl-dev", "openssl-devel", "openssl-dev"]),
+    Need::header("zlib.h", LIBRDKAFKA, ["zlib1g-dev", "zlib-devel", "zlib-dev"]),
+    Need::program("ip", "makes the network of kernel tests", ["iproute2", "iproute", "iproute2"]),
+    Need::program("tc", "attaches egress programs in kernel tests", ["iproute2", "iproute-tc", "iproute2"]),
+    Need::program("nsenter", "enters network namespaces", ["util-linux", "util-linux-core", "util-linux"]),
 ];
 
 /// Needed by some choices of toolchain and by some verbs only.
-const SPECIAL: [Need; 3] = [
-    Need { program: "c++", why: "builds bpf-linker and libFuzzer", packages: ["g++", "gcc-c++", "build-base"] },
-    Need {
-        program: "qemu-system-x86_64",
-        why: "boots other kernels",
-        packages: ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86_64"],
-    },
-    Need { program: "xz", why: "unpacks kernel modules", packages: ["xz-utils", "xz", "xz"] },
+const SPECIAL: [Need; 6] = [
+    Need::program("c++", "builds bpf-linker and libFuzzer", ["g++", "gcc-c++", "build-base"]),
+    Need::program(
+        "qemu-system-x86_64",
+        "boots other kernels",
+        ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86_64"],
+    ),
+    Need::program("xz", "unpacks kernel modules", ["xz-utils", "xz", "xz"]),
+    Need::program("redis-server", "keeps the live state in tests", ["redis-server", "redis", "redis"]),
+    Need::program("java", "runs Kafka", ["default-jre-headless", "java-21-openjdk-headless", "openjdk17-jre-headless"]),
+    Need::program("mvn", "fetches Kafka", ["maven", "maven", "maven"]),
 ];
 
-/// The programs that are not there.
+/// The programs and headers that are not there.
 pub(super) fn missing() -> Vec<&'static str> {
-    NEEDS.iter().map(|need| need.program).filter(|program| find_program(program).is_none()).collect()
+    NEEDS.iter().filter(|need| need.is_missing()).map(Need::name).collect()
 }
 
 /// Installs what is missing of what tests and builds need, with the system's package manager.
@@ -52,9 +90,9 @@ pub(super) fn missing() -> Vec<&'static str> {
 /// # Errors
 /// There is no known package manager, no way to become root, or the installation failed; the message says what to install.
 pub(super) fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| find_program(need.program).is_none()).collect();
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| need.is_missing()).collect();
     if missing.is_empty() {
-        say("system programs: all there");
+        say("system programs and headers: all there");
         return Ok(());
     }
     install(&missing)
@@ -65,14 +103,13 @@ pub(super) fn ensure() -> Result<()> {
 /// # Errors
 /// As [`ensure`].
 pub(super) fn ensure_one(program: &str) -> Result<()> {
-    let missing: Vec<&Need> =
-        SPECIAL.iter().filter(|n| n.program == program && find_program(n.program).is_none()).collect();
+    let missing: Vec<&Need> = SPECIAL.iter().filter(|need| need.name() == program && need.is_missing()).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 fn install(missing: &[&Need]) -> Result<()> {
     for need in missing {
-        say(format!("`{}` is missing ({})", need.program, need.why));
+        say(format!("`{}` is missing ({})", need.name(), need.why));
     }
     let Some((index, manager)) =
         ["apt-get", "dnf", "apk"].into_iter().enumerate().find(|(_, m)| find_program(m).is_some())
@@ -87,9 +124,9 @@ fn install(missing: &[&Need]) -> Result<()> {
     }
     let mut command = as_root(manager, &hint())?;
     run_within(install_arguments(&mut command, manager).args(&names), LIMIT)?;
-    match missing.iter().find(|need| find_program(need.program).is_none()) {
+    match missing.iter().find(|need| need.is_missing()) {
         None => Ok(()),
-        Some(need) => bail!("`{}` is still missing after the installation", need.program),
+        Some(need) => bail!("`{}` is still missing after the installation", need.name()),
     }
 }
 
@@ -117,8 +154,17 @@ mod tests {
 
     #[test]
     fn a_package_with_two_missing_programs_is_named_once() {
-        let (ip, tc) = (&NEEDS[1], &NEEDS[2]);
+        let of = |name: &str| NEEDS.iter().find(|need| need.name() == name).expect("listed");
+        let (ip, tc) = (of("ip"), of("tc"));
         assert_eq!(packages(&[ip, tc], 0), ["iproute2"]);
         assert_eq!(packages(&[ip, tc], 1), ["iproute", "iproute-tc"]);
+    }
+
+    #[test]
+    fn a_header_is_missing_where_no_folder_has_it() {
+        let packages = ["a", "b", "c"];
+        assert!(Need::header("netspectra/nothing.h", "a test", packages).is_missing());
+        assert!(Need::program("netspectra-nothing", "a test", packages).is_missing());
+        assert!(!Need::program("sh", "a test", packages).is_missing());
     }
 }
