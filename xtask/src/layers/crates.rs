@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The crates and what they may depend on. A new crate needs its line here.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("netspectra-common", &[]),
     ("netspectra-ebpf", &["netspectra-common"]),
     ("netspectra-agent", &["netspectra-common"]),
@@ -14,6 +14,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("netspectra-api", &["netspectra-common"]),
     ("netspectra", &["netspectra-common", "netspectra-agent", "netspectra-engine", "netspectra-api"]),
     ("netspectra-fuzz", &["netspectra-common", "netspectra-agent", "netspectra-engine"]),
+    ("netspectra-chdb", &[]),
     ("xtask", &[]),
 ];
 
