@@ -32,7 +32,7 @@ mod segment;
 mod shared;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 mod wanted;
 mod writer;
 

@@ -12,7 +12,7 @@ mod log_file;
 mod measure;
 mod retention;
 mod round_trip;
-mod sample;
+pub(in crate::store) mod sample;
 mod sealing;
 
 use super::dataset::Dataset;

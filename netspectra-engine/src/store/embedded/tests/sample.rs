@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// 2023-11-14T22:13:20Z.
-pub(super) const T0: Nanos = Nanos::from_secs(1_700_000_000);
+pub(in crate::store) const T0: Nanos = Nanos::from_secs(1_700_000_000);
 
 /// Random enough, the same each time (splitmix64).
 pub(super) struct Rng(pub(super) u64);
@@ -213,7 +213,7 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
 }
 
 /// Some rows of every dataset, one second after the batch before.
-pub(super) fn batch(number: u64) -> StoreBatch {
+pub(in crate::store) fn batch(number: u64) -> StoreBatch {
     let mut rng = Rng(number);
     let at = T0.plus(Duration::from_secs(number));
     StoreBatch {

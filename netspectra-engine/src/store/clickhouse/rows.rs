@@ -1,0 +1,521 @@
+//! Rows as ClickHouse has them. Their fields are the tables' columns.
+
+use clickhouse::Row;
+use netspectra_common::model::{
+    BlockId, Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup,
+    WindowSketches, WindowState,
+};
+use netspectra_common::ports::StoreBatch;
+use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
+use netspectra_common::wire::Tunnel;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+/// Why a row is none of ours.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RowError {
+    #[error("column `{column}` has `{found}`, which this build does not know: read it with a newer one")]
+    Value { column: &'static str, found: String },
+    #[error("column `{column}` holds no sketch")]
+    Sketch {
+        column: &'static str,
+        #[source]
+        source: SketchError,
+    },
+    #[error("column `ledger` holds no ledger")]
+    Ledger(#[source] serde_json::Error),
+}
+
+fn value(column: &'static str, found: &str) -> RowError {
+    RowError::Value { column, found: found.to_owned() }
+}
+
+/// Nanoseconds of `DateTime64(9)`.
+pub(super) fn time(at: Nanos) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+pub(super) fn nanos(time: i64) -> Nanos {
+    Nanos(u64::try_from(time).unwrap_or(0))
+}
+
+/// The word for a direction, as filters have it.
+const fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+fn ip(address: Option<IpAddr>) -> Option<Ipv6Addr> {
+    address.map(|address| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    })
+}
+
+/// The address of a packet of this EtherType: an IPv4 address inside an IPv6 one is not the IPv4 address.
+fn address(ip: Option<Ipv6Addr>, ether_type: u16) -> Option<IpAddr> {
+    const IPV6: u16 = 0x86dd;
+    ip.map(|ip| if ether_type == IPV6 { IpAddr::V6(ip) } else { IpAddr::V6(ip).to_canonical() })
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct FlowRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    node: String,
+    iface: String,
+    src_ip: Option<Ipv6Addr>,
+    dst_ip: Option<Ipv6Addr>,
+    src_port: u16,
+    dst_port: u16,
+    proto: u8,
+    ether_type: u16,
+    icmp_type: Option<u8>,
+    icmp_code: Option<u8>,
+    vlan: Option<u16>,
+    inner_vlan: Option<u16>,
+    tunnel: String,
+    tunnel_id: Option<u32>,
+    packets: u64,
+    bytes: u64,
+    l3_bytes: u64,
+    reverse_packets: u64,
+    reverse_bytes: u64,
+    reverse_l3_bytes: u64,
+    tcp_flags: u16,
+    reverse_tcp_flags: u16,
+    retransmitted: u64,
+    reverse_retransmitted: u64,
+    out_of_order: u64,
+    reverse_out_of_order: u64,
+    zero_windows: u64,
+    reverse_zero_windows: u64,
+    server_rtt_us: Option<u32>,
+    client_rtt_us: Option<u32>,
+    first_seen: i64,
+    last_seen: i64,
+    flow_start: i64,
+    state: String,
+    end_reason: String,
+    initiator_by: String,
+    flow_id: u64,
+}
+
+impl FlowRow {
+    pub(super) fn of(block: &BlockId, r: &FlowRecord) -> Self {
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            node: r.node.to_string(),
+            iface: r.iface.to_string(),
+            src_ip: ip(r.src_ip),
+            dst_ip: ip(r.dst_ip),
+            src_port: r.src_port,
+            dst_port: r.dst_port,
+            proto: r.proto,
+            ether_type: r.ether_type,
+            icmp_type: r.icmp_type,
+            icmp_code: r.icmp_code,
+            vlan: r.vlan,
+            inner_vlan: r.inner_vlan,
+            tunnel: r.tunnel.as_deref().unwrap_or_default().to_owned(),
+            tunnel_id: r.tunnel_id,
+            packets: r.packets,
+            bytes: r.bytes,
+            l3_bytes: r.l3_bytes,
+            reverse_packets: r.reverse_packets,
+            reverse_bytes: r.reverse_bytes,
+            reverse_l3_bytes: r.reverse_l3_bytes,
+            tcp_flags: r.tcp_flags,
+            reverse_tcp_flags: r.reverse_tcp_flags,
+            retransmitted: r.retransmitted,
+            reverse_retransmitted: r.reverse_retransmitted,
+            out_of_order: r.out_of_order,
+            reverse_out_of_order: r.reverse_out_of_order,
+            zero_windows: r.zero_windows,
+            reverse_zero_windows: r.reverse_zero_windows,
+            server_rtt_us: r.server_rtt_us,
+            client_rtt_us: r.client_rtt_us,
+            first_seen: time(r.first_seen),
+            last_seen: time(r.last_seen),
+            flow_start: time(r.flow_start),
+            state: r.state.name().to_owned(),
+            end_reason: r.end_reason.name().to_owned(),
+            initiator_by: r.initiator_by.name().to_owned(),
+            flow_id: r.flow_id,
+        }
+    }
+
+    pub(super) fn record(self) -> Result<FlowRecord, RowError> {
+        let state = FlowState::ALL.into_iter().find(|s| s.name() == self.state);
+        let end_reason = EndReason::ALL.into_iter().find(|r| r.name() == self.end_reason);
+        let initiator_by = InitiatorBy::ALL.into_iter().find(|i| i.name() == self.initiator_by);
+        Ok(FlowRecord {
+            state: state.ok_or_else(|| value("state", &self.state))?,
+            end_reason: end_reason.ok_or_else(|| value("end_reason", &self.end_reason))?,
+            initiator_by: initiator_by.ok_or_else(|| value("initiator_by", &self.initiator_by))?,
+            node: self.node.into(),
+            iface: self.iface.into(),
+            src_ip: address(self.src_ip, self.ether_type),
+            dst_ip: address(self.dst_ip, self.ether_type),
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            proto: self.proto,
+            ether_type: self.ether_type,
+            icmp_type: self.icmp_type,
+            icmp_code: self.icmp_code,
+            vlan: self.vlan,
+            inner_vlan: self.inner_vlan,
+            tunnel: (!self.tunnel.is_empty()).then(|| self.tunnel.into()),
+            tunnel_id: self.tunnel_id,
+            packets: self.packets,
+            bytes: self.bytes,
+            l3_bytes: self.l3_bytes,
+            reverse_packets: self.reverse_packets,
+            reverse_bytes: self.reverse_bytes,
+            reverse_l3_bytes: self.reverse_l3_bytes,
+            tcp_flags: self.tcp_flags,
+            reverse_tcp_flags: self.reverse_tcp_flags,
+            retransmitted: self.retransmitted,
+            reverse_retransmitted: self.reverse_retransmitted,
+            out_of_order: self.out_of_order,
+            reverse_out_of_order: self.reverse_out_of_order,
+            zero_windows: self.zero_windows,
+            reverse_zero_windows: self.reverse_zero_windows,
+            server_rtt_us: self.server_rtt_us,
+            client_rtt_us: self.client_rtt_us,
+            first_seen: nanos(self.first_seen),
+            last_seen: nanos(self.last_seen),
+            flow_start: nanos(self.flow_start),
+            flow_id: self.flow_id,
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct RollupRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    window: i64,
+    node: String,
+    iface: String,
+    direction: String,
+    src_ip: Option<Ipv6Addr>,
+    dst_ip: Option<Ipv6Addr>,
+    src_port: u16,
+    dst_port: u16,
+    proto: u8,
+    ether_type: u16,
+    vlan: Option<u16>,
+    tunnel: String,
+    tunnel_id: Option<u32>,
+    packets: u64,
+    bytes: u64,
+    l3_bytes: u64,
+    new_flows: u64,
+}
+
+impl RollupRow {
+    pub(super) fn of(block: &BlockId, r: &Rollup) -> Self {
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            window: time(r.window),
+            node: r.node.to_string(),
+            iface: r.iface.to_string(),
+            direction: r.direction.map_or("", way).to_owned(),
+            src_ip: ip(r.src_ip),
+            dst_ip: ip(r.dst_ip),
+            src_port: r.src_port,
+            dst_port: r.dst_port,
+            proto: r.proto,
+            ether_type: r.ether_type,
+            vlan: r.vlan,
+            tunnel: r.tunnel.map_or("", Tunnel::name).to_owned(),
+            tunnel_id: r.tunnel_id,
+            packets: r.packets,
+            bytes: r.bytes,
+            l3_bytes: r.l3_bytes,
+            new_flows: r.new_flows,
+        }
+    }
+}
+
+/// Roll-ups with equal values in the dimensions that were asked for, added up.
+#[derive(Debug, Deserialize, Row)]
+pub(super) struct GroupRow {
+    first: i64,
+    last: i64,
+    node: String,
+    iface: String,
+    direction: String,
+    src_ip: Option<Ipv6Addr>,
+    dst_ip: Option<Ipv6Addr>,
+    src_port: u16,
+    dst_port: u16,
+    proto: u8,
+    ether_type: u16,
+    vlan: Option<u16>,
+    tunnel: String,
+    tunnel_id: Option<u32>,
+    packets: u64,
+    bytes: u64,
+    new_flows: u64,
+}
+
+impl GroupRow {
+    /// The row of the first window with the sums, and one of the last window with nothing: what the answer spans.
+    pub(super) fn rollups(self) -> Result<[Rollup; 2], RowError> {
+        let direction = match self.direction.as_str() {
+            "" => None,
+            name => Some(
+                [Direction::Ingress, Direction::Egress]
+                    .into_iter()
+                    .find(|d| way(*d) == name)
+                    .ok_or_else(|| value("direction", name))?,
+            ),
+        };
+        let tunnel = match self.tunnel.as_str() {
+            "" => None,
+            name => Some(Tunnel::from_name(name).ok_or_else(|| value("tunnel", name))?),
+        };
+        let first = Rollup {
+            window: nanos(self.first),
+            node: self.node.into(),
+            iface: self.iface.into(),
+            direction,
+            src_ip: address(self.src_ip, self.ether_type),
+            dst_ip: address(self.dst_ip, self.ether_type),
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            proto: self.proto,
+            ether_type: self.ether_type,
+            vlan: self.vlan,
+            tunnel,
+            tunnel_id: self.tunnel_id,
+            packets: self.packets,
+            bytes: self.bytes,
+            l3_bytes: 0,
+            new_flows: self.new_flows,
+        };
+        let last = Rollup { window: nanos(self.last), packets: 0, bytes: 0, new_flows: 0, ..first.clone() };
+        Ok([first, last])
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct WindowRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    node: String,
+    resolution_seconds: u32,
+    start: i64,
+    packets: u64,
+    bytes: u64,
+    new_flows: u64,
+    protocols: Vec<(i16, u64, u64)>,
+    src_ips: ByteBuf,
+    dst_ips: ByteBuf,
+    ips: ByteBuf,
+    dst_ports: ByteBuf,
+    pairs: ByteBuf,
+    flows: ByteBuf,
+    top_src_bytes: ByteBuf,
+    top_dst_bytes: ByteBuf,
+    top_src_packets: ByteBuf,
+    top_dst_packets: ByteBuf,
+    top_dst_port_bytes: ByteBuf,
+    packet_size: ByteBuf,
+    flow_duration: ByteBuf,
+}
+
+/// The protocol of frames that are not IP.
+const NON_IP: i16 = -1;
+
+impl WindowRow {
+    pub(super) fn of(block: &BlockId, w: &WindowState) -> Self {
+        let s = w.sketches.as_deref();
+        let bytes = |of: fn(&WindowSketches) -> Vec<u8>| ByteBuf::from(s.map(of).unwrap_or_default());
+        let protocol = |(proto, counter): (&Option<u8>, &Counter)| {
+            (proto.map_or(NON_IP, i16::from), counter.packets, counter.bytes)
+        };
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            node: w.node.to_string(),
+            resolution_seconds: w.resolution.secs(),
+            start: time(w.start),
+            packets: w.total.packets,
+            bytes: w.total.bytes,
+            new_flows: w.new_flows,
+            protocols: w.protocols.iter().map(protocol).collect(),
+            src_ips: bytes(|s| s.src_ips.to_bytes()),
+            dst_ips: bytes(|s| s.dst_ips.to_bytes()),
+            ips: bytes(|s| s.ips.to_bytes()),
+            dst_ports: bytes(|s| s.dst_ports.to_bytes()),
+            pairs: bytes(|s| s.pairs.to_bytes()),
+            flows: bytes(|s| s.flows.to_bytes()),
+            top_src_bytes: bytes(|s| s.top_src_bytes.to_bytes()),
+            top_dst_bytes: bytes(|s| s.top_dst_bytes.to_bytes()),
+            top_src_packets: bytes(|s| s.top_src_packets.to_bytes()),
+            top_dst_packets: bytes(|s| s.top_dst_packets.to_bytes()),
+            top_dst_port_bytes: bytes(|s| s.top_dst_port_bytes.to_bytes()),
+            packet_size: bytes(|s| s.packet_size.to_bytes()),
+            flow_duration: bytes(|s| s.flow_duration.to_bytes()),
+        }
+    }
+
+    /// The window, with those sketches that were read.
+    pub(super) fn window(self) -> Result<WindowState, RowError> {
+        let resolution = Resolution::from_secs(self.resolution_seconds)
+            .ok_or_else(|| value("resolution_seconds", &self.resolution_seconds.to_string()))?;
+        let protocol = |(proto, packets, bytes)| (u8::try_from(proto).ok(), Counter::new(packets, bytes));
+        let protocols: BTreeMap<Option<u8>, Counter> = self.protocols.iter().copied().map(protocol).collect();
+        let sketches = match resolution {
+            Resolution::S1 => None,
+            Resolution::S10 | Resolution::S60 => Some(Box::new(WindowSketches {
+                src_ips: sketch("src_ips", &self.src_ips, Hll::from_bytes)?,
+                dst_ips: sketch("dst_ips", &self.dst_ips, Hll::from_bytes)?,
+                ips: sketch("ips", &self.ips, Hll::from_bytes)?,
+                dst_ports: sketch("dst_ports", &self.dst_ports, Hll::from_bytes)?,
+                pairs: sketch("pairs", &self.pairs, Hll::from_bytes)?,
+                flows: sketch("flows", &self.flows, Hll::from_bytes)?,
+                top_src_bytes: sketch("top_src_bytes", &self.top_src_bytes, TopK::from_bytes)?,
+                top_dst_bytes: sketch("top_dst_bytes", &self.top_dst_bytes, TopK::from_bytes)?,
+                top_src_packets: sketch("top_src_packets", &self.top_src_packets, TopK::from_bytes)?,
+                top_dst_packets: sketch("top_dst_packets", &self.top_dst_packets, TopK::from_bytes)?,
+                top_dst_port_bytes: sketch("top_dst_port_bytes", &self.top_dst_port_bytes, TopK::from_bytes)?,
+                packet_size: sketch("packet_size", &self.packet_size, Quantiles::from_bytes)?,
+                flow_duration: sketch("flow_duration", &self.flow_duration, Quantiles::from_bytes)?,
+            })),
+        };
+        Ok(WindowState {
+            node: Arc::from(self.node),
+            resolution,
+            start: nanos(self.start),
+            total: Counter::new(self.packets, self.bytes),
+            new_flows: self.new_flows,
+            protocols,
+            sketches,
+        })
+    }
+}
+
+/// A sketch from its bytes; one that was not read is empty.
+fn sketch<T: Default>(
+    column: &'static str,
+    bytes: &[u8],
+    read: impl Fn(&[u8]) -> Result<T, SketchError>,
+) -> Result<T, RowError> {
+    match bytes {
+        [] => Ok(T::default()),
+        bytes => read(bytes).map_err(|source| RowError::Sketch { column, source }),
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct LedgerRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    node: String,
+    epoch: u64,
+    generation: u64,
+    start: i64,
+    end: i64,
+    seen_packets: u64,
+    seen_bytes: u64,
+    accounted_packets: u64,
+    accounted_bytes: u64,
+    ledger: String,
+}
+
+impl LedgerRow {
+    pub(super) fn of(block: &BlockId, e: &LedgerEntry) -> Self {
+        let accounted = e.ledger.accounted();
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            node: e.node.to_string(),
+            epoch: e.epoch,
+            generation: e.generation,
+            start: time(e.start),
+            end: time(e.end),
+            seen_packets: e.ledger.seen.packets,
+            seen_bytes: e.ledger.seen.bytes,
+            accounted_packets: accounted.packets,
+            accounted_bytes: accounted.bytes,
+            // Numbers, lists of numbers and bytes: always JSON.
+            ledger: serde_json::to_string(&e.ledger).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn entry(self) -> Result<LedgerEntry, RowError> {
+        Ok(LedgerEntry {
+            ledger: serde_json::from_str(&self.ledger).map_err(RowError::Ledger)?,
+            node: self.node.into(),
+            epoch: self.epoch,
+            generation: self.generation,
+            start: nanos(self.start),
+            end: nanos(self.end),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct BlockRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    flows: u64,
+    rollups: u64,
+    windows: u64,
+    generations: u64,
+}
+
+impl BlockRow {
+    pub(super) fn of(block: &BlockId, batch: &StoreBatch) -> Self {
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            flows: batch.flows.len() as u64,
+            rollups: batch.rollups.len() as u64,
+            windows: batch.windows.len() as u64,
+            generations: batch.ledger.len() as u64,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct StateRow {
+    pub(super) log_topic: String,
+    pub(super) log_partition: u32,
+    pub(super) block_first: u64,
+    pub(super) block_last: u64,
+    pub(super) part: u32,
+    pub(super) parts: u32,
+    pub(super) state: ByteBuf,
+}

@@ -1,0 +1,343 @@
+//! Tables, in versioned steps.
+
+use super::config::ClickHouseConfig;
+use clickhouse::Client;
+use clickhouse::error::Error;
+
+/// A step of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number; steps are made in their order, each once.
+    pub version: u32,
+    /// What it does.
+    pub what: &'static str,
+}
+
+/// Why the schema is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The server does not answer, or refuses.
+    #[error("ClickHouse at `{url}` refuses {what}")]
+    Server {
+        /// Where it is.
+        url: String,
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        #[source]
+        source: Error,
+    },
+    /// Steps are missing.
+    #[error("database `{database}` has schema {found}, expected {expected}: run `netspectra admin migrate`")]
+    Old {
+        /// The database.
+        database: String,
+        /// Its schema.
+        found: u32,
+        /// This build's.
+        expected: u32,
+    },
+    /// A newer release made it.
+    #[error(
+        "database `{database}` has schema {found}, newer than this build's {expected}: take the release that made it, or a newer one"
+    )]
+    New {
+        /// The database.
+        database: String,
+        /// Its schema.
+        found: u32,
+        /// This build's.
+        expected: u32,
+    },
+}
+
+impl SchemaError {
+    /// Whether asking again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Server { source: Error::Network(_) | Error::TimedOut, .. })
+    }
+}
+
+/// The schema of this build.
+const VERSION: u32 = 1;
+/// Blocks of inserts that tables without replicas remember by their tokens.
+const REMEMBERED: u32 = 10_000;
+
+/// Columns that every table of rows has: where in the log the row comes from.
+const PLACE: &str = "log_topic LowCardinality(String),
+    log_partition UInt32,
+    block_first UInt64 CODEC(Delta, ZSTD(1)),
+    block_last UInt64 CODEC(Delta, ZSTD(1))";
+
+/// Name, columns, sorting key, and what rows are kept by.
+type Table = (&'static str, &'static str, &'static str, Option<(&'static str, Kept)>);
+
+/// How long rows are kept.
+#[derive(Clone, Copy)]
+enum Kept {
+    Records,
+    Windows,
+}
+
+const TABLES: [Table; 6] = [
+    (
+        "flows",
+        "node LowCardinality(String),
+    iface LowCardinality(String),
+    src_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    dst_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    src_port UInt16 CODEC(ZSTD(1)),
+    dst_port UInt16 CODEC(ZSTD(1)),
+    proto UInt8,
+    ether_type UInt16,
+    icmp_type Nullable(UInt8),
+    icmp_code Nullable(UInt8),
+    vlan Nullable(UInt16),
+    inner_vlan Nullable(UInt16),
+    tunnel LowCardinality(String),
+    tunnel_id Nullable(UInt32),
+    packets UInt64 CODEC(T64, ZSTD(1)),
+    bytes UInt64 CODEC(T64, ZSTD(1)),
+    l3_bytes UInt64 CODEC(T64, ZSTD(1)),
+    reverse_packets UInt64 CODEC(T64, ZSTD(1)),
+    reverse_bytes UInt64 CODEC(T64, ZSTD(1)),
+    reverse_l3_bytes UInt64 CODEC(T64, ZSTD(1)),
+    tcp_flags UInt16,
+    reverse_tcp_flags UInt16,
+    retransmitted UInt64 CODEC(T64, ZSTD(1)),
+    reverse_retransmitted UInt64 CODEC(T64, ZSTD(1)),
+    out_of_order UInt64 CODEC(T64, ZSTD(1)),
+    reverse_out_of_order UInt64 CODEC(T64, ZSTD(1)),
+    zero_windows UInt64 CODEC(T64, ZSTD(1)),
+    reverse_zero_windows UInt64 CODEC(T64, ZSTD(1)),
+    server_rtt_us Nullable(UInt32) CODEC(ZSTD(1)),
+    client_rtt_us Nullable(UInt32) CODEC(ZSTD(1)),
+    first_seen DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    last_seen DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    flow_start DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    state LowCardinality(String),
+    end_reason LowCardinality(String),
+    initiator_by LowCardinality(String),
+    flow_id UInt64 CODEC(ZSTD(1)),
+    INDEX by_src src_ip TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_dst dst_ip TYPE bloom_filter(0.01) GRANULARITY 4",
+        "(last_seen, flow_id)",
+        Some(("last_seen", Kept::Records)),
+    ),
+    (
+        "rollups",
+        "window DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    node LowCardinality(String),
+    iface LowCardinality(String),
+    direction LowCardinality(String),
+    src_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    dst_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    src_port UInt16 CODEC(ZSTD(1)),
+    dst_port UInt16 CODEC(ZSTD(1)),
+    proto UInt8,
+    ether_type UInt16,
+    vlan Nullable(UInt16),
+    tunnel LowCardinality(String),
+    tunnel_id Nullable(UInt32),
+    packets UInt64 CODEC(T64, ZSTD(1)),
+    bytes UInt64 CODEC(T64, ZSTD(1)),
+    l3_bytes UInt64 CODEC(T64, ZSTD(1)),
+    new_flows UInt64 CODEC(T64, ZSTD(1))",
+        "(window, proto, dst_port)",
+        Some(("window", Kept::Records)),
+    ),
+    (
+        "windows",
+        "node LowCardinality(String),
+    resolution_seconds UInt32,
+    start DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    packets UInt64,
+    bytes UInt64,
+    new_flows UInt64,
+    protocols Array(Tuple(Int16, UInt64, UInt64)),
+    src_ips String CODEC(ZSTD(1)),
+    dst_ips String CODEC(ZSTD(1)),
+    ips String CODEC(ZSTD(1)),
+    dst_ports String CODEC(ZSTD(1)),
+    pairs String CODEC(ZSTD(1)),
+    flows String CODEC(ZSTD(1)),
+    top_src_bytes String CODEC(ZSTD(1)),
+    top_dst_bytes String CODEC(ZSTD(1)),
+    top_src_packets String CODEC(ZSTD(1)),
+    top_dst_packets String CODEC(ZSTD(1)),
+    top_dst_port_bytes String CODEC(ZSTD(1)),
+    packet_size String CODEC(ZSTD(1)),
+    flow_duration String CODEC(ZSTD(1))",
+        "(resolution_seconds, start, node)",
+        Some(("start", Kept::Windows)),
+    ),
+    (
+        "ledger",
+        "node LowCardinality(String),
+    epoch UInt64,
+    generation UInt64,
+    start DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    end DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    seen_packets UInt64,
+    seen_bytes UInt64,
+    accounted_packets UInt64,
+    accounted_bytes UInt64,
+    ledger String CODEC(ZSTD(1))",
+        "(start, node)",
+        Some(("start", Kept::Windows)),
+    ),
+    (
+        "blocks",
+        "flows UInt64,
+    rollups UInt64,
+    windows UInt64,
+    generations UInt64,
+    stored_at DateTime DEFAULT now()",
+        "(log_topic, log_partition, block_last)",
+        None,
+    ),
+    (
+        "engine_state",
+        "part UInt32,
+    parts UInt32,
+    state String CODEC(ZSTD(1)),
+    stored_at DateTime DEFAULT now()",
+        "(log_topic, log_partition, block_last, part)",
+        None,
+    ),
+];
+
+fn on_cluster(config: &ClickHouseConfig) -> String {
+    config.cluster.as_ref().map_or_else(String::new, |cluster| format!(" ON CLUSTER {cluster}"))
+}
+
+/// The statement that makes `table`.
+fn create(config: &ClickHouseConfig, (name, columns, key, kept): &Table) -> String {
+    let (database, cluster) = (&config.database, on_cluster(config));
+    let (engine, settings) = match &config.cluster {
+        None => ("MergeTree".to_owned(), format!("non_replicated_deduplication_window = {REMEMBERED}")),
+        Some(_) => (
+            // The macros are the server's.
+            format!("ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{database}/{name}', '{{replica}}')"),
+            format!("replicated_deduplication_window = {REMEMBERED}, replicated_deduplication_window_seconds = 604800"),
+        ),
+    };
+    let (mut partition, mut ttl) = (String::new(), String::new());
+    if let Some((time, kept)) = kept {
+        let days = match kept {
+            Kept::Records => config.retention_days,
+            Kept::Windows => config.window_retention_days,
+        };
+        partition = format!("\nPARTITION BY toYYYYMMDD({time})");
+        if matches!(kept, Kept::Windows) {
+            partition = format!("\nPARTITION BY toYYYYMM({time})");
+        }
+        ttl = format!("\nTTL toDateTime({time}) + INTERVAL {days} DAY DELETE");
+    }
+    format!(
+        "CREATE TABLE IF NOT EXISTS {database}.{name}{cluster} (\n    {PLACE},\n    {columns}\n)\nENGINE = {engine}{partition}\nORDER BY {key}{ttl}\nSETTINGS {settings}, ttl_only_drop_parts = 1"
+    )
+}
+
+/// All statements of a step.
+fn statements(config: &ClickHouseConfig) -> Vec<String> {
+    TABLES.iter().map(|table| create(config, table)).collect()
+}
+
+/// The step that makes the tables.
+const FIRST: Migration =
+    Migration { version: VERSION, what: "tables for flows, roll-ups, windows, ledgers and states" };
+
+pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
+    let (database, cluster) = (&config.database, on_cluster(config));
+    let engine = match &config.cluster {
+        None => "MergeTree".to_owned(),
+        Some(_) => {
+            format!("ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{database}/schema_migrations', '{{replica}}')")
+        }
+    };
+    // The database cannot be named before it is there.
+    let bare = client.clone().with_database("default");
+    let server = |what: &str| {
+        let (url, what) = (config.url.clone(), what.to_owned());
+        |source| SchemaError::Server { url, what, source }
+    };
+    let step = format!("CREATE DATABASE IF NOT EXISTS {database}{cluster}");
+    bare.query(&step).execute().await.map_err(server("to make the database"))?;
+    let step = format!(
+        "CREATE TABLE IF NOT EXISTS {database}.schema_migrations{cluster} (version UInt32, what String, made_at DateTime DEFAULT now()) ENGINE = {engine} ORDER BY version"
+    );
+    bare.query(&step).execute().await.map_err(server("to make table `schema_migrations`"))?;
+    let found = version(client, config).await?;
+    if found > VERSION {
+        return Err(SchemaError::New { database: database.clone(), found, expected: VERSION });
+    }
+    let mut made = Vec::new();
+    if found < FIRST.version {
+        for statement in statements(config) {
+            let table = statement.split_whitespace().nth(5).unwrap_or_default().to_owned();
+            bare.query_raw(&statement).execute().await.map_err(server(&format!("to make table `{table}`")))?;
+        }
+        client
+            .query("INSERT INTO schema_migrations (version, what) SELECT {version:UInt32}, {what:String}")
+            .param("version", FIRST.version)
+            .param("what", FIRST.what)
+            .execute()
+            .await
+            .map_err(server("to note the schema's version"))?;
+        made.push(FIRST);
+    }
+    Ok(made)
+}
+
+pub(super) async fn check(client: &Client, config: &ClickHouseConfig) -> Result<(), SchemaError> {
+    let found = version(client, config).await?;
+    let (database, expected) = (config.database.clone(), VERSION);
+    match found {
+        VERSION => Ok(()),
+        found if found < VERSION => Err(SchemaError::Old { database, found, expected }),
+        found => Err(SchemaError::New { database, found, expected }),
+    }
+}
+
+/// 0 where there is none.
+async fn version(client: &Client, config: &ClickHouseConfig) -> Result<u32, SchemaError> {
+    let found = client.query("SELECT max(version) FROM schema_migrations").fetch_one::<u32>().await;
+    match found {
+        Ok(version) => Ok(version),
+        // UNKNOWN_TABLE, UNKNOWN_DATABASE
+        Err(Error::BadResponse(text)) if text.contains("Code: 60.") || text.contains("Code: 81.") => Ok(0),
+        Err(source) => {
+            Err(SchemaError::Server { url: config.url.clone(), what: "to say its schema's version".into(), source })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_and_a_cluster_differ_in_engines_alone() {
+        let one = ClickHouseConfig::default();
+        let many = ClickHouseConfig { cluster: Some("main".into()), ..one.clone() };
+        for (one, many) in statements(&one).iter().zip(statements(&many)) {
+            assert!(one.contains("ENGINE = MergeTree\n"), "{one}");
+            assert!(one.contains("non_replicated_deduplication_window = 10000"), "{one}");
+            assert!(many.contains(" ON CLUSTER main ("), "{many}");
+            assert!(many.contains("ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/netspectra/"), "{many}");
+            assert!(many.contains("', '{replica}')\n"), "{many}");
+            let columns = |text: &str| text.split("ENGINE").next().map(|t| t.replace(" ON CLUSTER main", ""));
+            assert_eq!(columns(one), columns(&many));
+        }
+    }
+
+    #[test]
+    fn rows_go_when_they_are_as_old_as_the_configuration_says() {
+        let config = ClickHouseConfig { retention_days: 7, window_retention_days: 90, ..ClickHouseConfig::default() };
+        let all = statements(&config);
+        assert!(all[0].contains("TTL toDateTime(last_seen) + INTERVAL 7 DAY DELETE"), "{}", all[0]);
+        assert!(all[2].contains("TTL toDateTime(start) + INTERVAL 90 DAY DELETE"), "{}", all[2]);
+        assert!(!all[4].contains("TTL"), "{}", all[4]);
+    }
+}
