@@ -3,16 +3,17 @@
 use crate::generation::Generation;
 use netspectra_common::abi::Family;
 use netspectra_common::model::{
-    BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Ledger, Manifest, SizeHistogram,
+    BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Ledger, Manifest, ManifestHash, SizeHistogram,
 };
 use std::sync::Arc;
 
-/// Names generations and cuts them into chunks.
+/// Names generations, cuts them into chunks, and chains their manifests.
 #[derive(Debug)]
 pub struct Drain {
     node: Arc<str>,
     epoch: u64,
     next: u64,
+    previous: Option<ManifestHash>,
     chunk_flows: usize,
 }
 
@@ -20,13 +21,19 @@ impl Drain {
     /// `epoch` distinguishes this run of the agent from others (its start, Unix nanoseconds); `chunk_flows` is the
     /// largest number of flows in a message.
     pub fn new(node: Arc<str>, epoch: u64, chunk_flows: usize) -> Self {
-        Self { node, epoch, next: 0, chunk_flows: chunk_flows.max(1) }
+        Self { node, epoch, next: 0, previous: None, chunk_flows: chunk_flows.max(1) }
     }
 
-    /// The same, with `next` as the number of the next generation: the run goes on where it was.
+    /// The same, with `next` as the number of the next generation, and `previous` as the hash of the manifest before it: the
+    /// run goes on where it was.
     #[must_use]
-    pub fn from_generation(self, next: u64) -> Self {
-        Self { next, ..self }
+    pub fn from_generation(self, next: u64, previous: Option<ManifestHash>) -> Self {
+        Self { next, previous, ..self }
+    }
+
+    /// The hash of the manifest that was cut last, which the next one will carry.
+    pub fn head(&self) -> Option<ManifestHash> {
+        self.previous
     }
 
     /// The chunks of `generation`, then its manifest.
@@ -54,8 +61,11 @@ impl Drain {
             ledger,
             sizes: SizeHistogram::from_bins(&generation.totals.sizes),
             interfaces: generation.interfaces,
+            nics: generation.nics,
+            previous: self.previous,
             last: generation.last,
         };
+        self.previous = Some(manifest.hash());
         messages.push(BusMessage::Manifest(Arc::new(manifest)));
         messages
     }
@@ -113,6 +123,7 @@ mod tests {
             payloads: Vec::new(),
             observed: Vec::new(),
             interfaces: Vec::new(),
+            nics: Vec::new(),
             last: false,
         }
     }
@@ -140,6 +151,20 @@ mod tests {
             }
         }
         assert_eq!(ports, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_manifest_carries_the_hash_of_the_one_before_it_also_when_the_run_goes_on() {
+        let manifest = |drain: &mut Drain| match drain.cut(generation(3)).pop() {
+            Some(BusMessage::Manifest(m)) => m,
+            other => panic!("a manifest, not {other:?}"),
+        };
+        let mut drain = Drain::new("n".into(), 7, 4);
+        let (first, second) = (manifest(&mut drain), manifest(&mut drain));
+        assert_eq!((first.previous, second.previous), (None, Some(first.hash())));
+        assert_eq!(drain.head(), Some(second.hash()));
+        let mut other = Drain::new("n".into(), 7, 4).from_generation(1, Some(first.hash()));
+        assert_eq!(manifest(&mut other).hash(), second.hash(), "sent again it is the same");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{GenTotals, SIZE_BINS};
-use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, Observed, PayloadSeen};
+use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, NicDelta, Observed, PayloadSeen};
 use netspectra_common::sketch::OverflowSummary;
 use std::hash::BuildHasher as _;
 
@@ -26,6 +26,8 @@ pub struct Generation {
     pub observed: Vec<Observed>,
     /// The observed interfaces, by slot.
     pub interfaces: Vec<Interface>,
+    /// What the devices of observed interfaces counted themselves; none of a file.
+    pub nics: Vec<NicDelta>,
     /// The source has nothing after this.
     pub last: bool,
 }

@@ -67,7 +67,9 @@ pub async fn run<S: Source + 'static>(
         source = back;
         let Some(generation) = generation? else { return Ok(()) };
         let last = generation.last;
-        bus.publish(drain.cut(generation)).await.map_err(RunError::Bus)?;
+        let messages = drain.cut(generation);
+        drain.head().into_iter().for_each(|hash| source.sent(hash));
+        bus.publish(messages).await.map_err(RunError::Bus)?;
         source = tokio::task::spawn_blocking(move || source.recycle().map(|()| source)).await??;
         if last {
             return Ok(());
@@ -120,6 +122,7 @@ mod tests {
                 payloads: Vec::new(),
                 observed: Vec::new(),
                 interfaces: Vec::new(),
+                nics: Vec::new(),
                 last: self.detached,
             }))
         }

@@ -2,7 +2,7 @@
 
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, FlowRecord, TimeRange};
-use netspectra_common::query::{self, Completeness, LedgerAnswer};
+use netspectra_common::query::{self, Completeness, LedgerAnswer, NicSum};
 use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::Estimate;
 use netspectra_common::sketch::OverflowReport;
@@ -104,6 +104,8 @@ pub(crate) struct Ledger {
     /// None when every flow found room.
     overflow: Option<OverflowReport>,
     generations: u64,
+    chain_breaks: u64,
+    nics: Vec<NicSum>,
     range: Range,
     completeness: Completeness,
 }
@@ -120,7 +122,7 @@ struct Residual {
 impl From<LedgerAnswer> for Ledger {
     fn from(answer: LedgerAnswer) -> Self {
         let completeness = query::completeness(&answer);
-        let LedgerAnswer { range, ledger, generations } = answer;
+        let LedgerAnswer { range, ledger, generations, chain_breaks, nics } = answer;
         let (packets, bytes) = ledger.residual();
         Self {
             seen: ledger.seen,
@@ -133,6 +135,8 @@ impl From<LedgerAnswer> for Ledger {
             events_lost: ledger.events_lost,
             overflow: ledger.overflow.map(|o| o.report(PREFIXES)),
             generations,
+            chain_breaks,
+            nics,
             range: range.into(),
             completeness,
         }

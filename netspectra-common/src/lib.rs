@@ -19,6 +19,8 @@ pub mod model;
 #[cfg(feature = "std")]
 pub mod ports;
 #[cfg(feature = "std")]
+pub mod proto;
+#[cfg(feature = "std")]
 pub mod query;
 #[cfg(feature = "std")]
 pub mod registry;

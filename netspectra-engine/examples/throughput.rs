@@ -62,6 +62,8 @@ fn generation(number: u64, flows: std::ops::Range<u64>) -> Vec<BusMessage> {
         ledger: Ledger::default(),
         sizes: SizeHistogram((60..1500).map(|n| (n, 100)).collect()),
         interfaces: vec![Interface { slot: 0, ifindex: 1, name: "eth0".into() }],
+        nics: Vec::new(),
+        previous: None,
         last: false,
     })));
     messages

@@ -5,7 +5,7 @@ use crate::{Engine, EngineConfig};
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Obs};
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Counter, Direction, Family, FlowDelta, FlowKey, FlowRecord, FlowStats, GenerationId,
-    Interface, Ledger, Manifest, Nanos, Rollup, SizeHistogram, TimeRange, WindowState,
+    Interface, Ledger, Manifest, ManifestHash, Nanos, Rollup, SizeHistogram, TimeRange, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use std::sync::Arc;
@@ -56,11 +56,12 @@ pub(crate) struct Agent {
     pub(crate) epoch: u64,
     pub(crate) next: u64,
     pub(crate) ifindex: u32,
+    pub(crate) previous: Option<ManifestHash>,
 }
 
 impl Agent {
     pub(crate) fn new(node: &str) -> Self {
-        Self { node: node.into(), epoch: 1, next: 0, ifindex: 7 }
+        Self { node: node.into(), epoch: 1, next: 0, ifindex: 7, previous: None }
     }
 
     /// A generation from `from` to `to`, seconds after [`T0`], in chunks of at most two deltas.
@@ -74,7 +75,7 @@ impl Agent {
             let id = ChunkId { generation: id.clone(), chunk: n as u32 };
             messages.push(BusMessage::Chunk(Arc::new(Chunk { id, deltas: deltas.to_vec() })));
         }
-        messages.push(BusMessage::Manifest(Arc::new(Manifest {
+        let manifest = Manifest {
             id,
             chunks: messages.len() as u32,
             start: Nanos(at(from)),
@@ -82,8 +83,12 @@ impl Agent {
             ledger: Ledger { seen, flows: seen, ..Ledger::default() },
             sizes: SizeHistogram(vec![(100, seen.packets)]),
             interfaces: vec![Interface { slot: 0, ifindex: self.ifindex, name: "eth0".into() }],
+            nics: Vec::new(),
+            previous: self.previous,
             last: false,
-        })));
+        };
+        self.previous = Some(manifest.hash());
+        messages.push(BusMessage::Manifest(Arc::new(manifest)));
         messages
     }
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bench, build, ci, cluster, ebpf, fuzz, layers, lint, run, setup, test, vm, workspace::Workspace};
+use crate::{bench, build, ci, cluster, ebpf, fuzz, layers, lint, proto, run, setup, test, vm, workspace::Workspace};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::fmt;
@@ -72,6 +72,10 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  cargo xtask layers")]
     Layers,
 
+    /// Make Rust of the messages in `proto/`, and hold their fields against those there have been.
+    #[command(after_help = "Examples:\n  cargo xtask proto\n  cargo xtask proto --check")]
+    Proto(ProtoArgs),
+
     /// Check a built eBPF object: no counting map evicts, and every way through a program counts its frame.
     #[command(after_help = "Examples:\n  cargo xtask check-object\n  cargo xtask check-object /tmp/netspectra.bpf.o")]
     CheckObject(CheckObjectArgs),
@@ -117,6 +121,13 @@ pub(crate) struct SetupArgs {
     #[arg(long)]
     pub(crate) ebpf_only: bool,
     /// Install nothing: report, and end with 1 if something is missing.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProtoArgs {
+    /// Write nothing: end with 1 if something is stale.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -250,6 +261,7 @@ impl Verb {
                 (ClusterAction::Start { server }, dir) => cluster::start(&ws, dir, server),
             },
             Self::Layers => layers::check(&ws),
+            Self::Proto(args) => proto::proto(&ws, args.check),
             Self::CheckObject(args) => ebpf::check_object(&args.object.unwrap_or_else(|| ws.object())),
             Self::Lint => lint::lint(&ws),
             Self::Ci => ci::ci(&ws),

@@ -14,6 +14,7 @@ mod fuzz;
 mod layers;
 mod lint;
 mod process;
+mod proto;
 mod run;
 mod setup;
 mod test;

@@ -6,7 +6,7 @@ pub mod pcap;
 pub mod xdp;
 
 use crate::generation::Generation;
-use netspectra_common::model::Nanos;
+use netspectra_common::model::{ManifestHash, Nanos};
 use std::os::fd::OwnedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -38,6 +38,11 @@ pub trait Source: Send {
     /// A descriptor that becomes readable when the current generation should end at once; `None`: it never should.
     fn wake(&self) -> Option<OwnedFd> {
         None
+    }
+
+    /// `hash` is that of the manifest of the last generation returned: what goes on after this process carries it.
+    fn sent(&mut self, hash: ManifestHash) {
+        let _ = hash;
     }
 
     /// The last generation returned is safe elsewhere: its memory may be used again.

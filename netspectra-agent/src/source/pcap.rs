@@ -256,6 +256,7 @@ impl Source for PcapSource {
             payloads: Vec::new(),
             observed,
             interfaces: self.interfaces.clone(),
+            nics: Vec::new(),
             last: self.ended,
         }))
     }

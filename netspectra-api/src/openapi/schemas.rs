@@ -168,7 +168,11 @@ fn completeness() -> Value {
         ("accounted_bytes", count("their bytes")),
         ("without_flow_packets", count("frames seen whose flow is not known")),
         ("without_flow_bytes", count("their bytes")),
-        ("complete", json!({ "type": "boolean", "description": "every frame of the range is in a record" })),
+        ("chain_breaks", count("generations that did not follow the one before them")),
+        (
+            "complete",
+            json!({ "type": "boolean", "description": "every frame of the range is in a record, and no generation is missing" }),
+        ),
     ])
 }
 
@@ -217,8 +221,32 @@ fn ledger() -> Value {
         ("events_lost", count("hints lost; no count depends on them")),
         ("overflow", overflow()),
         ("generations", count("generations in the range")),
+        (
+            "chain_breaks",
+            count(
+                "generations whose manifest does not carry the hash of the one before it: one is missing or was altered",
+            ),
+        ),
+        ("nics", json!({ "type": "array", "items": nic() })),
         ("range", reference("Range")),
         ("completeness", reference("Completeness")),
+    ])
+}
+
+/// What a device counted itself.
+fn nic() -> Value {
+    let text = |doc: &str| json!({ "type": "string", "description": doc });
+    object(&[
+        ("node", text("node")),
+        ("iface", text("interface; the sum of those beyond the first 1,000 is called `other`")),
+        ("rx_packets", count("packets received, by the device's own count")),
+        ("rx_bytes", count("bytes received")),
+        ("tx_packets", count("packets sent")),
+        ("tx_bytes", count("bytes sent")),
+        ("rx_missed", count("packets that the device had no room for, before any hook")),
+        ("rx_dropped", count("packets received, then dropped by the driver or the stack")),
+        ("rx_no_buffer", count("packets lost because a receive queue had no buffer")),
+        ("resets", count("generations in which the device began anew: what they gained is not known")),
     ])
 }
 

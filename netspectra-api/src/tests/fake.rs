@@ -96,7 +96,18 @@ fn given(plan: &Plan, flows: &FlowsAnswer) -> Answer {
         Query::Quantiles { q, .. } => {
             Answer::Quantiles(QuantilesAnswer { range, count: 7, items: q.iter().map(|q| (*q, value)).collect() })
         }
-        Query::Ledger => Answer::Ledger(LedgerAnswer { range, ledger: ledger(), generations: 5 }),
+        Query::Ledger => Answer::Ledger(LedgerAnswer {
+            range,
+            ledger: ledger(),
+            generations: 5,
+            chain_breaks: 0,
+            nics: vec![NicSum {
+                node: "n1".into(),
+                iface: "eth0".into(),
+                gained: NicCounters { rx_packets: 12, rx_bytes: 1200, rx_missed: 1, ..NicCounters::default() },
+                resets: 1,
+            }],
+        }),
     }
 }
 

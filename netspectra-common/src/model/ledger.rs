@@ -1,4 +1,4 @@
-use super::{Counter, Nanos};
+use super::{Counter, Nanos, NicDelta};
 use crate::abi::LossReason;
 use crate::sketch::OverflowSummary;
 use serde::{Deserialize, Serialize};
@@ -74,4 +74,8 @@ pub struct LedgerEntry {
     pub end: Nanos,
     /// Where its frames went.
     pub ledger: Ledger,
+    /// What the devices of observed interfaces counted themselves.
+    pub nics: Vec<NicDelta>,
+    /// The manifest did not follow the one before it in the run: one between them is missing, or one was altered.
+    pub chain_break: bool,
 }

@@ -1,4 +1,4 @@
-use super::{FlowKey, FlowStats, Ledger, Nanos, Observed};
+use super::{FlowKey, FlowStats, Ledger, ManifestHash, Nanos, NicDelta, Observed};
 use crate::abi::{SIZE_BINS, size_bin_range};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -103,6 +103,10 @@ pub struct Manifest {
     pub sizes: SizeHistogram,
     /// The observed interfaces.
     pub interfaces: Vec<Interface>,
+    /// What the devices of observed interfaces counted themselves; only those of which it is known.
+    pub nics: Vec<NicDelta>,
+    /// [`Manifest::hash`] of the run's manifest before this one; `None` in the first, number 0.
+    pub previous: Option<ManifestHash>,
     /// This is the source's last generation.
     pub last: bool,
 }

@@ -1,8 +1,10 @@
 //! What travels between the parts of NetSpectra in user space.
 
+mod chain;
 mod fields;
 mod ledger;
 mod message;
+mod nic;
 mod observation;
 mod record;
 mod rollup;
@@ -10,11 +12,13 @@ mod time;
 mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
+pub use chain::ManifestHash;
 pub use fields::{FlowFields, FlowFieldsRef};
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
     BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
 };
+pub use nic::{NicCounters, NicDelta};
 pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
     TlsServer, tls_version_name,

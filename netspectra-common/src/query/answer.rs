@@ -1,7 +1,8 @@
 use super::FlowCursor;
-use crate::model::{Counter, FlowRecord, Ledger, Nanos, TimeRange};
+use crate::model::{Counter, FlowRecord, Ledger, Nanos, NicCounters, TimeRange};
 use crate::sketch::Estimate;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The values of a group's dimensions, as text ("" where a row has none), in the order asked for.
 pub type GroupKey = Vec<String>;
@@ -21,13 +22,15 @@ pub struct Completeness {
     pub without_flow_packets: u64,
     /// Bytes of these.
     pub without_flow_bytes: u64,
-    /// True when every frame of the range is in a record.
+    /// Generations that did not follow the one before them: what is missing between is not in `seen_packets`.
+    pub chain_breaks: u64,
+    /// True when every frame of the range is in a record, and no generation is missing.
     pub complete: bool,
 }
 
 /// How complete answers are whose range is that of `ledger`.
 ///
-/// Complete means: every frame seen is accounted for, and all of them in records.
+/// Complete means: every frame seen is accounted for, all of them in records, and the chain of generations is whole.
 pub fn completeness(answer: &LedgerAnswer) -> Completeness {
     let ledger = &answer.ledger;
     let accounted = ledger.accounted();
@@ -42,7 +45,8 @@ pub fn completeness(answer: &LedgerAnswer) -> Completeness {
         accounted_bytes: accounted.bytes,
         without_flow_packets: without_flow.packets,
         without_flow_bytes: without_flow.bytes,
-        complete: ledger.residual() == (0, 0) && ledger.reasons.iter().all(|r| r.is_zero()),
+        chain_breaks: answer.chain_breaks,
+        complete: ledger.residual() == (0, 0) && ledger.reasons.iter().all(|r| r.is_zero()) && answer.chain_breaks == 0,
     }
 }
 
@@ -148,4 +152,25 @@ pub struct LedgerAnswer {
     pub ledger: Ledger,
     /// Generations.
     pub generations: u64,
+    /// Generations whose manifest did not follow the one before it: see [`LedgerEntry::chain_break`].
+    ///
+    /// [`LedgerEntry::chain_break`]: crate::model::LedgerEntry::chain_break
+    pub chain_breaks: u64,
+    /// What the devices of observed interfaces counted, by node and name; at most [`MAX_NICS`](super::MAX_NICS), and the
+    /// sum of all others.
+    pub nics: Vec<NicSum>,
+}
+
+/// What the device of one interface counted in the range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NicSum {
+    /// Node.
+    pub node: Arc<str>,
+    /// The interface's name.
+    pub iface: Arc<str>,
+    /// What was gained.
+    #[serde(flatten)]
+    pub gained: NicCounters,
+    /// Generations in which the device began anew: of them nothing is in `gained`.
+    pub resets: u64,
 }

@@ -293,7 +293,13 @@ fn the_deepest_filter_that_is_read_is_a_legal_plan() {
 
 #[test]
 fn an_answer_is_complete_when_every_frame_seen_is_in_a_record() {
-    let answer = |ledger: Ledger| LedgerAnswer { range: range(0, 60), ledger, generations: 1 };
+    let answer = |ledger: Ledger| LedgerAnswer {
+        range: range(0, 60),
+        ledger,
+        generations: 1,
+        chain_breaks: 0,
+        nics: Vec::new(),
+    };
     let whole = Ledger {
         seen: Counter::new(10, 1000),
         flows: Counter::new(8, 900),
@@ -310,6 +316,9 @@ fn an_answer_is_complete_when_every_frame_seen_is_in_a_record() {
     let lossy = completeness(&answer(lossy));
     assert_eq!((lossy.complete, lossy.without_flow_packets, lossy.without_flow_bytes), (false, 1, 60));
     assert_eq!((lossy.accounted_packets, lossy.accounted_bytes), (11, 1060));
+
+    let broken = completeness(&LedgerAnswer { chain_breaks: 1, ..answer(whole.clone()) });
+    assert_eq!((broken.complete, broken.chain_breaks), (false, 1));
 
     let silent = completeness(&answer(Ledger { seen: Counter::new(11, 1000), ..whole }));
     assert_eq!((silent.complete, silent.without_flow_packets, silent.accounted_packets), (false, 0, 10));

@@ -1,6 +1,6 @@
 //! Puts the generations of one node together: chunks wait for their manifest, what was there before is dropped.
 
-use netspectra_common::model::{Chunk, Manifest};
+use netspectra_common::model::{Chunk, Manifest, ManifestHash};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub(crate) fn cost(chunk: &Chunk) -> usize {
 struct Epoch {
     id: u64,
     last: Option<u64>,
+    /// Of the manifest with number `last`.
+    head: Option<ManifestHash>,
     /// Not written: a generation comes back whole or not at all.
     #[serde(skip)]
     waiting: BTreeMap<u64, Waiting>,
@@ -47,6 +49,20 @@ pub(crate) struct Complete {
     pub(crate) unnamed: u64,
     /// Numbers between the last generation and this one.
     pub(crate) skipped: u64,
+    /// The manifest does not follow the last one.
+    pub(crate) chain_break: bool,
+}
+
+/// What a manifest closes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// A generation that is new.
+    New(Complete),
+    /// One that was counted before; whether it is known to have another manifest now.
+    Again {
+        /// Its manifest is not the one that was counted.
+        altered: bool,
+    },
 }
 
 /// Messages given up.
@@ -89,14 +105,23 @@ impl Inbox {
         dropped
     }
 
-    /// The generation that `manifest` closes, `None` when it was counted before; and what nothing will ever close.
-    pub(crate) fn close(&mut self, manifest: &Manifest) -> (Option<Complete>, Dropped) {
+    /// What `manifest` closes, and what nothing will ever close.
+    ///
+    /// A manifest follows when it carries the hash of the one before it that came, or none as number 0. The first one that
+    /// comes of a run begins the chain: what was before it is not known here.
+    pub(crate) fn close(&mut self, manifest: &Manifest) -> (Closed, Dropped) {
         let number = manifest.id.generation;
         let (epoch, mut dropped) = self.epoch(manifest.id.epoch);
         if epoch.last.is_some_and(|last| number <= last) {
-            return (None, dropped);
+            let altered = epoch.last == Some(number) && epoch.head.is_some_and(|head| head != manifest.hash());
+            return (Closed::Again { altered }, dropped);
         }
-        let mut complete = Complete { skipped: epoch.last.map_or(0, |last| number - last - 1), ..Complete::default() };
+        let chain_break = match epoch.last {
+            Some(_) => manifest.previous.is_none() || manifest.previous != epoch.head,
+            None => (number == 0) != manifest.previous.is_none(),
+        };
+        let mut complete =
+            Complete { skipped: epoch.last.map_or(0, |last| number - last - 1), chain_break, ..Complete::default() };
         if let Some(mut waiting) = epoch.waiting.remove(&number) {
             let unnamed = waiting.chunks.split_off(&manifest.chunks);
             complete.unnamed = unnamed.len() as u64;
@@ -105,12 +130,13 @@ impl Inbox {
         }
         complete.missing = u64::from(manifest.chunks).saturating_sub(complete.chunks.len() as u64);
         epoch.last = Some(number);
+        epoch.head = Some(manifest.hash());
         // The bus keeps the order of a node: manifests of earlier generations do not come any more.
         let later = epoch.waiting.split_off(&number);
         for waiting in std::mem::replace(&mut epoch.waiting, later).values() {
             dropped.add(waiting);
         }
-        (Some(complete), dropped)
+        (Closed::New(complete), dropped)
     }
 
     /// When the longest waiting generation began to wait, `except` left out.
@@ -145,7 +171,7 @@ impl Inbox {
                 {
                     oldest.waiting.values().for_each(|w| dropped.add(w));
                 }
-                self.epochs.push_back(Epoch { id, last: None, waiting: BTreeMap::new() });
+                self.epochs.push_back(Epoch { id, last: None, head: None, waiting: BTreeMap::new() });
                 self.epochs.len() - 1
             }
         };

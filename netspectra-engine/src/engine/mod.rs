@@ -19,7 +19,7 @@ use crate::dissect::{self, Dissectors, Prefixes};
 use crate::lifecycle::{Events, FlowTable, normalise};
 use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
-use inbox::{Complete, Inbox};
+use inbox::{Closed, Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
 use netspectra_common::dissect::Dissector;
 use netspectra_common::model::{
@@ -175,15 +175,20 @@ impl Engine {
 
     fn close_generation(&mut self, manifest: &Manifest) -> Option<StoreBatch> {
         let at = self.node(&manifest.id.node)?;
-        let (complete, dropped) = self.nodes[at as usize].inbox.close(manifest);
+        let (closed, dropped) = self.nodes[at as usize].inbox.close(manifest);
         self.drop_pending(&dropped);
-        let Some(complete) = complete else {
-            self.stats.duplicate_generations += 1;
-            self.nodes[at as usize].payload = payload::Events::default();
-            return None;
+        let complete = match closed {
+            Closed::New(complete) => complete,
+            Closed::Again { altered } => {
+                self.stats.duplicate_generations += 1;
+                self.stats.altered_generations += u64::from(altered);
+                self.nodes[at as usize].payload = payload::Events::default();
+                return None;
+            }
         };
         self.stats.generations += 1;
         self.stats.missing_generations += complete.skipped;
+        self.stats.chain_breaks += u64::from(complete.chain_break);
         self.stats.missing_chunks += complete.missing;
         self.stats.unnamed_chunks += complete.unnamed;
         let mut batch = StoreBatch { closed_by: Some(manifest.id.clone()), ..StoreBatch::default() };
@@ -216,6 +221,8 @@ impl Engine {
             start: manifest.start,
             end: manifest.end,
             ledger: manifest.ledger.clone(),
+            nics: manifest.nics.clone(),
+            chain_break: complete.chain_break,
         });
         if manifest.last {
             self.close_node(at, &mut batch);

@@ -27,6 +27,10 @@ pub struct EngineStats {
     pub late_generations: u64,
     /// Generation numbers that a run of an agent left out.
     pub missing_generations: u64,
+    /// Manifests that do not carry the hash of the one before them in their run: one is missing, was altered, or came late.
+    pub chain_breaks: u64,
+    /// Generations that came again with another manifest than the one that was counted, which stays.
+    pub altered_generations: u64,
     /// Chunks that a manifest names but that did not come.
     pub missing_chunks: u64,
     /// Chunks beyond the number that their manifest names; not counted.

@@ -75,14 +75,62 @@ fn missing_manifests_and_generations_are_counted() {
 }
 
 #[test]
+fn a_manifest_that_is_missing_altered_or_late_breaks_the_chain_once() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut generations: Vec<_> = (0..12).map(|n| b.agent.generation((n as f64, n as f64 + 1.0), &[])).collect();
+    if let Some(BusMessage::Manifest(m)) = generations[6].last_mut() {
+        Arc::make_mut(m).ledger.seen.packets += 1;
+    }
+    generations.remove(9);
+    generations.swap(1, 2);
+    let broken: Vec<u64> =
+        generations.iter().flat_map(|g| b.apply(g).ledger).filter(|e| e.chain_break).map(|e| e.generation).collect();
+    // 2 came before 1, which came too late; 3 follows 2. What follows an altered one does not fit it.
+    assert_eq!(broken, [2, 7, 10]);
+    let stats = b.engine.stats();
+    assert_eq!((stats.chain_breaks, stats.missing_generations, stats.duplicate_generations), (3, 2, 1));
+}
+
+#[test]
+fn a_run_whose_begin_is_not_known_here_begins_its_chain_where_it_is_first_heard() {
+    let mut b = Bench::new(EngineConfig::default());
+    b.agent.generation((0.0, 1.0), &[]);
+    b.feed((1.0, 2.0), &[]);
+    b.feed((2.0, 3.0), &[]);
+    assert_eq!(b.engine.stats().chain_breaks, 0);
+    b.agent.previous = None;
+    assert!(b.feed((3.0, 4.0), &[]).ledger[0].chain_break, "a manifest that says nothing of the one before it");
+}
+
+#[test]
+fn a_generation_that_comes_again_with_another_manifest_is_counted_and_changes_nothing() {
+    let mut b = Bench::new(EngineConfig::default());
+    let mut messages = b.agent.generation((0.0, 1.0), &five());
+    b.apply(&messages);
+    if let Some(BusMessage::Manifest(m)) = messages.last_mut() {
+        Arc::make_mut(m).last = true;
+    }
+    assert!(b.apply(&messages).ledger.is_empty());
+    assert_eq!(b.engine.stats().altered_generations, 0, "that it is the last one is not part of its identity");
+    if let Some(BusMessage::Manifest(m)) = messages.last_mut() {
+        Arc::make_mut(m).ledger.seen.packets += 1;
+    }
+    assert!(b.apply(&messages).ledger.is_empty());
+    let stats = b.engine.stats();
+    assert_eq!((stats.altered_generations, stats.duplicate_generations, stats.chain_breaks), (1, 2, 0));
+    assert!(!b.feed((1.0, 2.0), &[]).ledger[0].chain_break);
+}
+
+#[test]
 fn the_runs_of_an_agent_count_their_generations_apart() {
     let mut b = Bench::new(EngineConfig::default());
     for epoch in [5, 9, 7] {
         b.agent.epoch = epoch;
         b.agent.next = 0;
+        b.agent.previous = None;
         b.feed((0.0, 1.0), &[tcp(CLIENT, SERVER, ACK, (0.1, 0.2))]);
     }
-    assert_eq!(b.engine.stats().generations, 3);
+    assert_eq!((b.engine.stats().generations, b.engine.stats().chain_breaks), (3, 0));
     assert_eq!(b.live_flows()[0].packets, 30);
 }
 

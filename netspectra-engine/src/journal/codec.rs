@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Version of this module's bytes, with that of keys and counters; raised with every change of a message (a test says
 /// when).
-pub(super) const VERSION: u32 = (1 << 16) | ABI_VERSION;
+pub(super) const VERSION: u32 = (2 << 16) | ABI_VERSION;
 
 const CHUNK: u8 = 1;
 const PAYLOAD: u8 = 2;

@@ -96,6 +96,8 @@ impl Collector for Process {
             ("late_generation", e.late_generations),
             ("missing_generation", e.missing_generations),
             ("missing_chunk", e.missing_chunks),
+            ("chain_break", e.chain_breaks),
+            ("altered_generation", e.altered_generations),
             ("clock_step", e.clock_steps),
             ("spill", e.spills),
         ];

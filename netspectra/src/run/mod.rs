@@ -145,7 +145,8 @@ async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
 
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
-    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS).from_generation(source.next_generation());
+    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS)
+        .from_generation(source.next_generation(), source.previous());
     let capture =
         agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), LiveSource::detach);
     let mut capture = tokio::spawn(capture);

@@ -10,7 +10,7 @@ use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacke
 use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
-use netspectra_common::model::Nanos;
+use netspectra_common::model::{ManifestHash, Nanos};
 use netspectra_common::ports::Clock;
 use std::os::fd::OwnedFd;
 
@@ -100,6 +100,14 @@ impl LiveSource {
         }
     }
 
+    /// The hash of the manifest before that one.
+    pub(super) fn previous(&self) -> Option<ManifestHash> {
+        match self {
+            Self::Xdp(source) => source.previous(),
+            Self::AfPacket(..) => None,
+        }
+    }
+
     /// Lets nothing more in; the next generation is the last.
     pub(super) fn detach(&mut self) {
         match self {
@@ -121,6 +129,13 @@ impl Source for LiveSource {
         match self {
             Self::Xdp(source) => source.wake(),
             Self::AfPacket(source, _) => source.wake(),
+        }
+    }
+
+    fn sent(&mut self, hash: ManifestHash) {
+        match self {
+            Self::Xdp(source) => source.sent(hash),
+            Self::AfPacket(source, _) => source.sent(hash),
         }
     }
 

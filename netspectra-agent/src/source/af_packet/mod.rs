@@ -14,7 +14,7 @@ mod socket;
 mod sys;
 mod worker;
 
-use super::xdp::{LEAST_FLOWS, XdpError, match_interfaces};
+use super::xdp::{Counted as DevicesCounted, Devices, LEAST_FLOWS, XdpError, match_interfaces};
 use super::{Source, SourceError, wall_clock};
 use crate::generation::{FlowMerge, Generation, empty_totals, merge_totals};
 use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
@@ -177,6 +177,9 @@ pub struct AfPacketSource {
     /// Says that a table is filling.
     filling: Arc<OwnedFd>,
     interfaces: Vec<Interface>,
+    devices: Option<Devices>,
+    /// Where devices stood when the generation began.
+    base: DevicesCounted,
     started: Nanos,
     detached: bool,
     ended: bool,
@@ -202,6 +205,8 @@ impl AfPacketSource {
             handles: Vec::new(),
             filling: Arc::new(filling),
             interfaces: Vec::new(),
+            devices: Devices::open(),
+            base: DevicesCounted::new(),
             started: Nanos::default(),
             detached: false,
             ended: false,
@@ -216,6 +221,9 @@ impl AfPacketSource {
         }
         let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
         source.started = wall_clock();
+        if let Some(devices) = &mut source.devices {
+            devices.begin(&mut source.base, &source.interfaces);
+        }
         for (iface, slot, socket) in sockets {
             socket.begin().map_err(|source| AfPacketError::Option {
                 iface: iface.to_string(),
@@ -306,6 +314,8 @@ impl AfPacketSource {
         let end = wall_clock().max(start);
         self.started = end;
         let interfaces = self.interfaces.clone();
+        let devices = self.devices.as_mut();
+        let nics = devices.map_or_else(Vec::new, |d| d.turn(&mut self.base, &interfaces));
         Ok(Generation {
             start,
             end,
@@ -315,6 +325,7 @@ impl AfPacketSource {
             payloads,
             observed: Vec::new(),
             interfaces,
+            nics,
             last: self.ended,
         })
     }

@@ -1,11 +1,12 @@
 //! How generations follow each other: what is written before and after each step, so that a kill at any moment loses
 //! nothing and doubles nothing. The table of moments is in `saved`.
 
-use super::saved::{Keeper, Phase};
+use super::saved::{DeviceTable, Keeper, Phase};
 use super::{XdpError, XdpSource, sys};
 use crate::generation::Generation;
 use crate::source::{Source, SourceError, wall_clock};
 use netspectra_common::abi::{Counter, SLOTS};
+use netspectra_common::model::ManifestHash;
 use std::os::fd::OwnedFd;
 
 /// What was just done. A kill after each is tested.
@@ -61,6 +62,11 @@ impl XdpSource {
             Phase::Freezing | Phase::Frozen if !self.returned => self.saved.ended.number,
             Phase::Clean | Phase::Freezing | Phase::Frozen | Phase::Clearing => self.saved.number,
         }
+    }
+
+    /// The hash of the manifest before that one, which its manifest carries; `None` when there is none.
+    pub fn previous(&self) -> Option<ManifestHash> {
+        self.saved.chain()
     }
 
     /// Whether this source went on with what a process before it left.
@@ -125,6 +131,7 @@ impl XdpSource {
         self.tables.wait_for_programs(self.saved.slot)?;
         self.step(Step::Still);
         let missed = self.missed()?;
+        self.turn_devices();
         let saved = &mut *self.saved;
         let before = std::mem::replace(&mut saved.missed, missed);
         saved.ended.missed =
@@ -135,8 +142,28 @@ impl XdpSource {
         self.save(Phase::Frozen, Step::Frozen)
     }
 
+    /// What devices gained in the generation that ends.
+    fn turn_devices(&mut self) {
+        let Some(devices) = &mut self.devices else { return };
+        let mut base = self.saved.devices.counted();
+        let deltas = devices.turn(&mut base, &self.saved.ended.interfaces.interfaces());
+        self.saved.ended.devices = DeviceTable::of_deltas(&deltas);
+        self.saved.devices = DeviceTable::of_counted(&base);
+    }
+
+    /// Where the devices of interfaces that have come stand.
+    pub(super) fn begin_devices(&mut self) {
+        let Some(devices) = &mut self.devices else { return };
+        let mut base = self.saved.devices.counted();
+        devices.begin(&mut base, &self.saved.interfaces.interfaces());
+        self.saved.devices = DeviceTable::of_counted(&base);
+    }
+
     fn release(&mut self) -> Result<(), XdpError> {
         if matches!(self.saved.phase(), Phase::Frozen | Phase::Clearing) {
+            if let Some(hash) = self.sent.take() {
+                self.saved.set_chain(hash);
+            }
             self.save(Phase::Clearing, Step::Clearing)?;
             self.tables.clear(self.ended_slot())?;
             if std::mem::take(&mut self.lacking) {
@@ -182,6 +209,10 @@ impl Source for XdpSource {
     fn wake(&self) -> Option<OwnedFd> {
         let wake = self.wake.as_ref()?.descriptor();
         wake.inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early")).ok()
+    }
+
+    fn sent(&mut self, hash: ManifestHash) {
+        self.sent = Some(hash);
     }
 
     fn recycle(&mut self) -> Result<(), SourceError> {

@@ -9,6 +9,7 @@
 mod attach;
 mod clsact;
 mod default_route;
+mod devices;
 mod generations;
 mod interfaces;
 mod kept;
@@ -32,6 +33,7 @@ mod watch;
 
 pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
+pub(crate) use devices::{Counted, Devices};
 pub use generations::Step;
 pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
@@ -52,7 +54,7 @@ use aya::{Ebpf, EbpfLoader};
 use netspectra_common::abi::{
     ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
 };
-use netspectra_common::model::{FlowDelta, FlowStats, Nanos, PayloadSeen};
+use netspectra_common::model::{FlowDelta, FlowStats, ManifestHash, Nanos, PayloadSeen};
 use netspectra_common::sketch::OverflowSum;
 use pin::Pins;
 use rules::RuleMaps;
@@ -274,6 +276,10 @@ pub struct XdpSource {
     pins: Option<Arc<Pins>>,
     /// What a process before this one left is gone on with.
     adopted: bool,
+    /// How the counters of devices are asked for; `None` where nothing is attached to.
+    devices: Option<Devices>,
+    /// Of the manifest of the generation that was handed out.
+    sent: Option<ManifestHash>,
     /// A frame of the frozen generation found no table.
     lacking: bool,
     /// The frozen generation was handed out by this process.
@@ -294,6 +300,8 @@ impl XdpSource {
         let left = source.saved.interfaces.interfaces();
         let watch = Watch::plan(&mut source.bpf, config, source.pins.clone(), left)?;
         source.saved.interfaces = Roster::of(&watch.slots());
+        source.devices = Devices::open();
+        source.begin_devices();
         source.keeper.save(&source.saved)?;
         source.wake = Wake::new(source.filling.as_fd(), watch.notices())
             .inspect_err(|e| tracing::warn!(error = %e, "generations cannot end early"))
@@ -405,6 +413,8 @@ impl XdpSource {
             keeper,
             pins: pins.map(Arc::new),
             adopted,
+            devices: None,
+            sent: None,
             lacking: false,
             returned: false,
             ended: false,
@@ -580,11 +590,13 @@ impl XdpSource {
         let Some(watch) = &mut self.watch else { return Ok(()) };
         watch.turn();
         self.saved.interfaces = Roster::of(&watch.slots());
-        self.keeper.save(&self.saved)?;
         if let Some(wake) = &mut self.wake {
             wake.rearm(watch.notices());
         }
-        if watch.has_changed() {
+        let changed = watch.has_changed();
+        self.begin_devices();
+        self.keeper.save(&self.saved)?;
+        if changed {
             let rules = std::mem::take(&mut self.rules_asked);
             if let Err(error) = self.write_rules(&rules) {
                 tracing::error!(%error, "the capture rules do not know the interfaces that have come");
@@ -627,6 +639,7 @@ impl XdpSource {
         let payloads = self.drain_events(offset);
         // A process that goes on with the end of the one before it has more to come.
         let last = self.ended && ended.last != 0;
+        let interfaces = ended.interfaces.interfaces();
         Ok(Generation {
             start: Nanos(ended.start),
             end: Nanos(ended.end),
@@ -635,7 +648,8 @@ impl XdpSource {
             overflow: overflow.map(OverflowSum::finish),
             payloads,
             observed: Vec::new(),
-            interfaces: ended.interfaces.interfaces(),
+            nics: ended.devices.deltas(&interfaces),
+            interfaces,
             last,
         })
     }

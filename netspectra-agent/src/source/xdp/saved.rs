@@ -11,19 +11,20 @@
 //! | [`Phase::Clean`] | the old slot is empty | goes on |
 
 use super::XdpError;
+use super::devices::Counted;
 use super::pin::Pins;
 use super::sys::{self, MapShape};
 use aya::maps::{MapData, MapInfo};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use netspectra_common::abi::{ABI_VERSION, Counter, Obs};
-use netspectra_common::model::Interface;
+use netspectra_common::model::{Interface, ManifestHash, NicCounters, NicDelta};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: [u8; 8] = *b"nspstate";
 /// Version of [`Saved`]; raised with every change of it.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// Interfaces that a key can tell apart.
 const MOST: usize = Obs::MAX_IFACE as usize + 1;
 /// `IFNAMSIZ`.
@@ -86,6 +87,65 @@ impl Roster {
     }
 }
 
+/// What the device of one interface counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct DeviceCell {
+    /// 0: nothing here.
+    ifindex: u32,
+    /// 1: the device began anew.
+    reset: u32,
+    counters: [u64; NicCounters::LEN],
+}
+
+/// What devices counted, or gained.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(super) struct DeviceTable {
+    cells: [DeviceCell; MOST],
+}
+
+impl DeviceTable {
+    /// Of no devices.
+    const EMPTY: Self = Self { cells: [DeviceCell { ifindex: 0, reset: 0, counters: [0; NicCounters::LEN] }; MOST] };
+
+    /// Of `devices`: index, counters, whether it began anew. There are no more than slots.
+    fn of(devices: impl Iterator<Item = (u32, NicCounters, bool)>) -> Self {
+        let mut table = Self::EMPTY;
+        for (cell, (ifindex, counters, reset)) in table.cells.iter_mut().zip(devices) {
+            *cell = DeviceCell { ifindex, reset: reset.into(), counters: counters.to_array() };
+        }
+        table
+    }
+
+    fn used(&self) -> impl Iterator<Item = (u32, NicCounters, bool)> {
+        let used = self.cells.iter().take_while(|c| c.ifindex != 0);
+        used.map(|c| (c.ifindex, NicCounters::from_array(c.counters), c.reset != 0))
+    }
+
+    /// Where devices stood.
+    pub(super) fn of_counted(counted: &Counted) -> Self {
+        Self::of(counted.iter().map(|(ifindex, counters)| (*ifindex, *counters, false)))
+    }
+
+    /// Where devices stood.
+    pub(super) fn counted(&self) -> Counted {
+        self.used().map(|(ifindex, counters, _)| (ifindex, counters)).collect()
+    }
+
+    /// What devices gained.
+    pub(super) fn of_deltas(deltas: &[NicDelta]) -> Self {
+        Self::of(deltas.iter().map(|d| (d.ifindex, d.gained, d.reset)))
+    }
+
+    /// What devices gained, with the last name that `interfaces` give each.
+    pub(super) fn deltas(&self, interfaces: &[Interface]) -> Vec<NicDelta> {
+        let name = |ifindex| interfaces.iter().rev().find(|i| i.ifindex == ifindex).map(|i| i.name.clone());
+        let named = |(ifindex, gained, reset)| Some(NicDelta { ifindex, iface: name(ifindex)?, gained, reset });
+        self.used().filter_map(named).collect()
+    }
+}
+
 /// The slot that is not being filled.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -103,6 +163,8 @@ pub(super) struct Ended {
     /// Frames that met no table, from [`Phase::Frozen`] on.
     pub(super) missed: Counter,
     pub(super) interfaces: Roster,
+    /// What devices gained in it, from [`Phase::Frozen`] on.
+    pub(super) devices: DeviceTable,
 }
 
 /// Everything that is kept.
@@ -125,6 +187,13 @@ pub(super) struct Saved {
     /// CPUs that have tables.
     pub(super) cpus: u32,
     pub(super) interfaces: Roster,
+    /// Where devices stood when it began.
+    pub(super) devices: DeviceTable,
+    /// Of the manifest of the last generation that is safe elsewhere.
+    chain: [u8; 32],
+    /// 1: there is one.
+    chained: u32,
+    pad: u32,
     /// The generation before it.
     pub(super) ended: Ended,
 }
@@ -142,6 +211,7 @@ impl Saved {
             offset: 0,
             missed: Counter::default(),
             interfaces,
+            devices: DeviceTable::EMPTY,
         };
         Self {
             magic: MAGIC,
@@ -154,8 +224,21 @@ impl Saved {
             slot: 0,
             cpus,
             interfaces,
+            devices: DeviceTable::EMPTY,
+            chain: [0; 32],
+            chained: 0,
+            pad: 0,
             ended,
         }
+    }
+
+    /// The hash of the manifest of the last generation that is safe elsewhere; `None` before the first.
+    pub(super) fn chain(&self) -> Option<ManifestHash> {
+        (self.chained != 0).then_some(ManifestHash(self.chain))
+    }
+
+    pub(super) fn set_chain(&mut self, hash: ManifestHash) {
+        (self.chain, self.chained) = (hash.0, 1);
     }
 
     /// How far the ended generation is. A number that nothing writes counts as [`Phase::Frozen`]: reading again is safe.
@@ -264,6 +347,19 @@ mod tests {
         let interfaces = [one(0, 2, "eth0"), one(3, 77, "a-long-name-15b"), one(Obs::MAX_IFACE, 0, "other")];
         assert_eq!(Roster::of(&interfaces).interfaces(), interfaces);
         assert!(Roster::of(&[]).interfaces().is_empty());
+    }
+
+    #[test]
+    fn a_table_gives_back_what_devices_counted_and_gained() {
+        let counters = |n: u64| NicCounters::from_array(std::array::from_fn(|at| n + at as u64));
+        let counted: Counted = (1..=MOST as u32).map(|i| (i, counters(i.into()))).collect();
+        assert_eq!(DeviceTable::of_counted(&counted).counted(), counted);
+        let interface = |slot, ifindex, name: &str| Interface { slot, ifindex, name: name.into() };
+        let interfaces = [interface(0, 7, "old"), interface(1, 7, "new"), interface(2, 8, "b")];
+        let delta = |ifindex, iface: &str, reset| NicDelta { ifindex, iface: iface.into(), gained: counters(5), reset };
+        let deltas = [delta(7, "new", false), delta(8, "b", true)];
+        assert_eq!(DeviceTable::of_deltas(&deltas).deltas(&interfaces), deltas);
+        assert!(DeviceTable::EMPTY.deltas(&interfaces).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod distinct;
 mod groups;
+mod nics;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod top;
 
 pub use distinct::EXACT_DISTINCT;
 pub use groups::MAX_GROUPS;
+pub use nics::MAX_NICS;
 
 use super::source::{ROLLUP, SketchSet, window_overlaps};
 use super::{
@@ -19,6 +21,7 @@ use crate::model::{EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, Ti
 use crate::sketch::{Hll, Quantiles};
 use distinct::Distinct;
 use groups::{Groups, SeriesSums};
+use nics::NicSums;
 use page::Page;
 use serde::{Deserialize, Serialize};
 use top::{RankedGroups, SketchedTop};
@@ -55,6 +58,8 @@ enum State {
 struct LedgerSum {
     ledger: Ledger,
     generations: u64,
+    chain_breaks: u64,
+    nics: NicSums,
     span: Option<TimeRange>,
 }
 
@@ -172,6 +177,8 @@ impl Partial {
         sum.add(&LedgerSum {
             ledger: entry.ledger.clone(),
             generations: 1,
+            chain_breaks: entry.chain_break.into(),
+            nics: NicSums::of(entry),
             span: Some(TimeRange { from: entry.start, to: entry.end.max(entry.start) }),
         });
     }
@@ -273,6 +280,8 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
             range: sum.span.unwrap_or(range),
             ledger: sum.ledger,
             generations: sum.generations,
+            chain_breaks: sum.chain_breaks,
+            nics: sum.nics.finish(),
         }),
         _ => return Err(mismatch()),
     })
@@ -282,6 +291,8 @@ impl LedgerSum {
     fn add(&mut self, other: &Self) {
         self.ledger.merge(&other.ledger);
         self.generations = self.generations.saturating_add(other.generations);
+        self.chain_breaks = self.chain_breaks.saturating_add(other.chain_breaks);
+        self.nics.merge(&other.nics);
         self.span = hull(self.span, other.span);
     }
 }

@@ -48,7 +48,16 @@ mod tests {
 
     fn entry(node: &str, epoch: u64, generation: u64) -> LedgerEntry {
         let (start, end) = (Nanos(0), Nanos(0));
-        LedgerEntry { node: node.into(), epoch, generation, start, end, ledger: Ledger::default() }
+        LedgerEntry {
+            node: node.into(),
+            epoch,
+            generation,
+            start,
+            end,
+            ledger: Ledger::default(),
+            nics: Vec::new(),
+            chain_break: false,
+        }
     }
 
     #[test]

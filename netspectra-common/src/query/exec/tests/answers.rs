@@ -1,4 +1,4 @@
-use crate::model::{Counter, Direction, Ledger, LedgerEntry, Resolution, Rollup, TimeRange};
+use crate::model::{Counter, Direction, Ledger, LedgerEntry, NicCounters, NicDelta, Resolution, Rollup, TimeRange};
 use crate::query::testing::{Data, arp, exactly, ip, plan, range, rollup, secs};
 use crate::query::{Answer, LedgerAnswer, Metric, Plan, Quantity, Query, SeriesAnswer, SeriesPoint, TopAnswer};
 use crate::schema::Dimension;
@@ -196,7 +196,21 @@ fn the_ledger_is_the_sum_of_the_generations_that_overlap() {
     let entry = |from: u64, to: u64| {
         let seen = Counter::new(1, 100);
         let ledger = Ledger { seen, flows: seen, ..Ledger::default() };
-        LedgerEntry { node: "n1".into(), epoch: 1, generation: from, start: secs(from), end: secs(to), ledger }
+        LedgerEntry {
+            node: "n1".into(),
+            epoch: 1,
+            generation: from,
+            start: secs(from),
+            end: secs(to),
+            ledger,
+            nics: vec![NicDelta {
+                ifindex: 2,
+                iface: if from < 15 { "eth0" } else { "eth1" }.into(),
+                gained: NicCounters { rx_packets: 1, tx_bytes: from, ..NicCounters::default() },
+                reset: from == 55,
+            }],
+            chain_break: from == 10,
+        }
     };
     let ledger = vec![entry(0, 10), entry(10, 15), entry(55, 65), entry(60, 65), entry(20, 20)];
     let data = Data { ledger, ..Data::default() };
@@ -204,9 +218,12 @@ fn the_ledger_is_the_sum_of_the_generations_that_overlap() {
         let Answer::Ledger(answer) = data.answer(&plan(range, "", Query::Ledger)) else { panic!("a ledger") };
         answer
     };
-    let LedgerAnswer { range: covered, ledger, generations } = ask(range(10, 60));
+    let LedgerAnswer { range: covered, ledger, generations, chain_breaks, nics } = ask(range(10, 60));
     assert_eq!((covered, generations), (range(10, 65), 3));
     assert_eq!((ledger.seen, ledger.residual()), (Counter::new(3, 300), (0, 0)));
+    assert_eq!(chain_breaks, 1);
+    let nics: Vec<_> = nics.iter().map(|n| (&*n.iface, n.gained.rx_packets, n.gained.tx_bytes, n.resets)).collect();
+    assert_eq!(nics, [("eth0", 1, 10, 0), ("eth1", 2, 75, 1)]);
     assert_eq!(ask(range(20, 21)).generations, 1);
     assert_eq!((ask(range(90, 99)).generations, ask(range(90, 99)).range), (0, range(90, 99)));
 }

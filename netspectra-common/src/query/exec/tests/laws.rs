@@ -1,6 +1,8 @@
 //! Any split of rows over partials gives the same answer, and sketches agree with rows.
 
-use crate::model::{Counter, Direction, EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange};
+use crate::model::{
+    Counter, Direction, EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, NicCounters, NicDelta, Rollup, TimeRange,
+};
 use crate::query::testing::{Data, arp, exactly, flow, ip, plan, range, rollup, secs};
 use crate::query::{Answer, EXACT_DISTINCT, Metric, Plan, Quantity, Query, SeriesPoint, answer};
 use crate::query::{decode_partial, decode_plan, encode_partial, encode_plan};
@@ -57,7 +59,14 @@ fn ledgers() -> impl Strategy<Value = Vec<LedgerEntry>> {
         let seen = Counter::new(packets, packets * 100);
         let ledger = Ledger { seen, flows: seen, orphan_fragments: packets, ..Ledger::default() };
         let (start, end) = (secs(start), secs(start + length));
-        LedgerEntry { node: "n1".into(), epoch: 1, generation: start.0, start, end, ledger }
+        let nics = vec![NicDelta {
+            ifindex: 2,
+            iface: format!("eth{}", packets % 3).into(),
+            gained: NicCounters { rx_packets: packets, ..NicCounters::default() },
+            reset: packets == 0,
+        }];
+        let chain_break = packets == 1;
+        LedgerEntry { node: "n1".into(), epoch: 1, generation: start.0, start, end, ledger, nics, chain_break }
     });
     prop::collection::vec(row, 0..20)
 }

@@ -1,9 +1,10 @@
 use super::build::Columns;
+use super::nics::{self, Nics};
 use super::read::{Bytes, Numbers, TextDecoder, Times};
 use super::{DecodeError, Record, TimeColumns};
 use crate::store::embedded::dataset::Dataset;
 use arrow::array::RecordBatch;
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::{UInt8Type, UInt64Type};
 use arrow::error::ArrowError;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, Ledger, LedgerEntry, TimeRange};
@@ -60,10 +61,13 @@ impl Record for LedgerEntry {
                 .u64(packets, |r| r.ledger.reasons[reason as usize].packets)
                 .u64(bytes, |r| r.ledger.reasons[reason as usize].bytes);
         }
+        let (nics, counted) = nics::column(rows)?;
         columns
             .u64("orphan_fragments", |r| r.ledger.orphan_fragments)
             .u64("events_lost", |r| r.ledger.events_lost)
             .opt_bytes("overflow", |r| r.ledger.overflow.as_ref().map(|o| o.to_bytes()))
+            .push(nics, counted)
+            .u8("chain_breaks", |r| r.chain_break.into())
             .finish()
     }
 
@@ -83,6 +87,8 @@ impl Record for LedgerEntry {
         let orphan_fragments = Numbers::<UInt64Type>::bind(batch, "orphan_fragments")?;
         let events_lost = Numbers::<UInt64Type>::bind(batch, "events_lost")?;
         let overflow = Bytes::bind(batch, "overflow")?;
+        let nics = Nics::bind(batch);
+        let chain_breaks = Numbers::<UInt8Type>::bind(batch, "chain_breaks")?;
         for i in 0..batch.num_rows() {
             let mut ledger = Ledger {
                 seen: seen.at(i),
@@ -103,6 +109,8 @@ impl Record for LedgerEntry {
                 start: start.at(i),
                 end: end.at(i),
                 ledger,
+                nics: nics.at(i)?,
+                chain_break: chain_breaks.or_zero(i) != 0,
             });
         }
         Ok(())

@@ -6,6 +6,7 @@
 mod build;
 mod flows;
 mod ledger;
+mod nics;
 mod read;
 mod rollups;
 mod windows;

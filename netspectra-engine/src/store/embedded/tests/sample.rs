@@ -3,8 +3,8 @@
 use crate::store::embedded::rows::SKETCHES;
 use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
-    Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Ledger, LedgerEntry, Nanos, Resolution, Rollup,
-    WindowSketches, WindowState,
+    Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
+    NicDelta, Resolution, Rollup, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::OverflowSum;
@@ -209,7 +209,15 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
         ledger.overflow = Some(Box::new(sum.finish()));
     }
     let end = at.plus(Duration::from_secs(1));
-    LedgerEntry { node: "alpha".into(), epoch: rng.next(), generation, start: at, end, ledger }
+    let nic = |ifindex: u32, counter: u64| NicDelta {
+        ifindex,
+        iface: format!("eth{ifindex}").into(),
+        gained: NicCounters::from_array(std::array::from_fn(|at| counter + at as u64)),
+        reset: counter.is_multiple_of(3),
+    };
+    let nics = (0..rng.below(4) as u32).map(|ifindex| nic(ifindex, rng.below(1_000_000))).collect();
+    let (epoch, chain_break) = (rng.next(), rng.below(8) == 0);
+    LedgerEntry { node: "alpha".into(), epoch, generation, start: at, end, ledger, nics, chain_break }
 }
 
 /// Some rows of every dataset, one second after the batch before.

@@ -1,0 +1,188 @@
+use super::observations;
+use super::v1;
+use crate::abi::{FlowKey, FlowStats, LossReason};
+use crate::model::{
+    BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Interface, Ledger, Manifest, ManifestHash, Nanos,
+    NicCounters, NicDelta, PayloadSeen, SizeHistogram,
+};
+use crate::sketch::{OverflowSummary, SketchError};
+use prost::Message;
+use std::sync::Arc;
+use v1::bus_message::Body;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Why bytes are no message.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtoError {
+    /// Not Protocol Buffers, or of other types.
+    #[error("the bytes are no message of the bus")]
+    Wire(#[from] prost::DecodeError),
+    /// A field that every message has is not there.
+    #[error("field `{0}` is missing: a newer agent may have written the message")]
+    Missing(&'static str),
+    /// A field's value is not legal.
+    #[error("field `{field}` is {found}: expected {expected}")]
+    Value {
+        /// Its name.
+        field: &'static str,
+        /// What is there.
+        found: String,
+        /// What is legal.
+        expected: String,
+    },
+    /// The summary of frames without room in the flow table.
+    #[error("field `overflow` is no summary")]
+    Overflow(#[source] SketchError),
+}
+
+/// The message that [`super::encode`] wrote, or a later version of it. Cost: two copies of a chunk's rows.
+///
+/// # Errors
+/// [`ProtoError`] for everything else.
+pub fn decode(bytes: &[u8]) -> Result<BusMessage, ProtoError> {
+    let v1::BusMessage { generation, body } = v1::BusMessage::decode(bytes)?;
+    let v1::GenerationId { node, epoch, number } = generation.ok_or(ProtoError::Missing("generation"))?;
+    if node.is_empty() {
+        return Err(ProtoError::Missing("node"));
+    }
+    let of = GenerationId { node: node.into(), epoch, generation: number };
+    Ok(match body.ok_or(ProtoError::Missing("body"))? {
+        Body::Chunk(chunk) => BusMessage::Chunk(Arc::new(to_chunk(of, &chunk)?)),
+        Body::Payloads(list) => {
+            let seen = list.payloads.into_iter().map(to_payload).collect::<Result<_, _>>()?;
+            BusMessage::Payload { of, seen: Arc::new(seen) }
+        }
+        Body::Observations(list) => {
+            let said = list.observations.into_iter().map(observations::decode).collect::<Result<_, _>>()?;
+            BusMessage::Observed { of, said: Arc::new(said) }
+        }
+        Body::Manifest(manifest) => BusMessage::Manifest(Arc::new(to_manifest(of, manifest)?)),
+    })
+}
+
+pub(super) fn value(field: &'static str, found: impl ToString, expected: impl ToString) -> ProtoError {
+    ProtoError::Value { field, found: found.to_string(), expected: expected.to_string() }
+}
+
+/// A number that fits into a smaller type.
+pub(super) fn small<T: TryFrom<u32>>(field: &'static str, found: u32, expected: &str) -> Result<T, ProtoError> {
+    T::try_from(found).map_err(|_| value(field, found, expected))
+}
+
+/// A row, whose beginning is a `T`; what a shorter one lacks is zero, what a longer one has more is of a later version.
+fn row<T: FromBytes + IntoBytes + Default>(bytes: &[u8]) -> T {
+    let mut row = T::new_zeroed();
+    let to = row.as_mut_bytes();
+    let known = bytes.len().min(to.len());
+    to[..known].copy_from_slice(&bytes[..known]);
+    row
+}
+
+/// A key of its own.
+pub(super) fn key(bytes: &[u8]) -> Result<FlowKey, ProtoError> {
+    match bytes.len() {
+        0 => Err(ProtoError::Missing("key")),
+        _ => Ok(row(bytes)),
+    }
+}
+
+/// The rows of a column.
+fn rows<'a>(
+    field: &'static str,
+    column: &'a [u8],
+    length: u32,
+    rows: u32,
+) -> Result<std::slice::ChunksExact<'a, u8>, ProtoError> {
+    let expected = u64::from(length) * u64::from(rows);
+    if length == 0 || column.len() as u64 != expected {
+        return Err(value(
+            field,
+            format!("{} bytes", column.len()),
+            format!("{rows} rows of {length} bytes, at least 1"),
+        ));
+    }
+    Ok(column.chunks_exact(length as usize))
+}
+
+fn to_chunk(generation: GenerationId, chunk: &v1::Chunk) -> Result<Chunk, ProtoError> {
+    let id = ChunkId { generation, chunk: chunk.number };
+    let keys = rows("keys", &chunk.keys, chunk.key_bytes, chunk.rows)?;
+    let stats = rows("stats", &chunk.stats, chunk.stats_bytes, chunk.rows)?;
+    let deltas =
+        keys.zip(stats).map(|(key, stats)| FlowDelta { key: row(key), stats: row::<FlowStats>(stats) }).collect();
+    Ok(Chunk { id, deltas })
+}
+
+fn to_payload(payload: v1::Payload) -> Result<PayloadSeen, ProtoError> {
+    let v1::Payload { at, key: bytes, prefix, length } = payload;
+    Ok(PayloadSeen { at: Nanos(at), key: key(&bytes)?, prefix, len: length })
+}
+
+fn to_counter(field: &'static str, counter: Option<v1::Counter>) -> Result<Counter, ProtoError> {
+    counter.map(|c| Counter::new(c.packets, c.bytes)).ok_or(ProtoError::Missing(field))
+}
+
+fn to_manifest(id: GenerationId, manifest: v1::Manifest) -> Result<Manifest, ProtoError> {
+    let v1::Manifest { chunks, start, end, ledger, size_bins, size_frames, interfaces, last, nics, previous } =
+        manifest;
+    if size_bins.len() != size_frames.len() {
+        return Err(value("size_frames", size_frames.len(), format!("as many as `size_bins`, {}", size_bins.len())));
+    }
+    let previous = match previous.len() {
+        0 => None,
+        _ => {
+            let hash = previous.as_slice().try_into();
+            Some(ManifestHash(hash.map_err(|_| value("previous", format!("{} bytes", previous.len()), "32"))?))
+        }
+    };
+    Ok(Manifest {
+        id,
+        chunks,
+        start: Nanos(start),
+        end: Nanos(end),
+        ledger: to_ledger(ledger.ok_or(ProtoError::Missing("ledger"))?)?,
+        sizes: SizeHistogram(size_bins.into_iter().zip(size_frames).collect()),
+        interfaces: interfaces.into_iter().map(to_interface).collect::<Result<_, _>>()?,
+        nics: nics.into_iter().map(to_nic).collect::<Result<_, _>>()?,
+        previous,
+        last,
+    })
+}
+
+fn to_interface(interface: v1::Interface) -> Result<Interface, ProtoError> {
+    let v1::Interface { slot, ifindex, name } = interface;
+    Ok(Interface { slot: small("slot", slot, "0 to 255")?, ifindex, name: name.into() })
+}
+
+fn to_nic(nic: v1::Nic) -> Result<NicDelta, ProtoError> {
+    let v1::Nic { ifindex, iface, gained, reset } = nic;
+    // A later version may have more counters.
+    let all = gained.first_chunk::<{ NicCounters::LEN }>();
+    let all = all.ok_or_else(|| value("gained", format!("{} counters", gained.len()), NicCounters::LEN))?;
+    Ok(NicDelta { ifindex, iface: iface.into(), gained: NicCounters::from_array(*all), reset })
+}
+
+fn to_ledger(ledger: v1::Ledger) -> Result<Ledger, ProtoError> {
+    let v1::Ledger { seen, flows, non_ip, reasons: list, orphan_fragments, events_lost, overflow } = ledger;
+    // Frames under a reason that is not known here would be in no term of the balance.
+    if list.len() > LossReason::COUNT {
+        return Err(value("reasons", list.len(), format!("at most {}: take a newer release", LossReason::COUNT)));
+    }
+    let mut reasons = [Counter::default(); LossReason::COUNT];
+    for (reason, counter) in reasons.iter_mut().zip(list) {
+        *reason = Counter::new(counter.packets, counter.bytes);
+    }
+    let overflow = match overflow.as_slice() {
+        [] => None,
+        bytes => Some(Box::new(OverflowSummary::from_bytes(bytes).map_err(ProtoError::Overflow)?)),
+    };
+    Ok(Ledger {
+        seen: to_counter("seen", seen)?,
+        flows: to_counter("flows", flows)?,
+        non_ip: to_counter("non_ip", non_ip)?,
+        reasons,
+        orphan_fragments,
+        events_lost,
+        overflow,
+    })
+}

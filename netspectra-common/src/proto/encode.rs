@@ -1,0 +1,94 @@
+use super::observations;
+use super::v1;
+use crate::abi::{FlowKey, FlowStats};
+use crate::model::{BusMessage, Chunk, Counter, GenerationId, Ledger, Manifest, PayloadSeen};
+use prost::Message;
+use v1::bus_message::Body;
+use zerocopy::IntoBytes;
+
+/// `message` as bytes. Cost: two copies of a chunk's rows, 104 bytes a flow.
+pub fn encode(message: &BusMessage) -> Vec<u8> {
+    let (generation, body) = match message {
+        BusMessage::Chunk(chunk) => (&chunk.id.generation, Body::Chunk(of_chunk(chunk))),
+        BusMessage::Payload { of, seen } => {
+            (of, Body::Payloads(v1::Payloads { payloads: seen.iter().map(of_payload).collect() }))
+        }
+        BusMessage::Observed { of, said } => {
+            let observations = said.iter().map(observations::encode).collect();
+            (of, Body::Observations(v1::Observations { observations }))
+        }
+        BusMessage::Manifest(manifest) => (&manifest.id, Body::Manifest(of_manifest(manifest))),
+    };
+    v1::BusMessage { generation: Some(of_generation(generation)), body: Some(body) }.encode_to_vec()
+}
+
+fn of_generation(id: &GenerationId) -> v1::GenerationId {
+    v1::GenerationId { node: id.node.to_string(), epoch: id.epoch, number: id.generation }
+}
+
+fn of_chunk(chunk: &Chunk) -> v1::Chunk {
+    let rows = chunk.deltas.len();
+    let mut keys = Vec::with_capacity(rows * size_of::<FlowKey>());
+    let mut stats = Vec::with_capacity(rows * size_of::<FlowStats>());
+    for delta in &chunk.deltas {
+        keys.extend_from_slice(delta.key.as_bytes());
+        stats.extend_from_slice(delta.stats.as_bytes());
+    }
+    v1::Chunk {
+        number: chunk.id.chunk,
+        rows: rows as u32,
+        key_bytes: size_of::<FlowKey>() as u32,
+        keys,
+        stats_bytes: size_of::<FlowStats>() as u32,
+        stats,
+    }
+}
+
+fn of_payload(seen: &PayloadSeen) -> v1::Payload {
+    let PayloadSeen { at, key, prefix, len } = seen;
+    v1::Payload { at: at.0, key: key.as_bytes().to_vec(), prefix: prefix.clone(), length: *len }
+}
+
+fn of_counter(counter: Counter) -> v1::Counter {
+    v1::Counter { packets: counter.packets, bytes: counter.bytes }
+}
+
+fn of_manifest(manifest: &Manifest) -> v1::Manifest {
+    let Manifest { id: _, chunks, start, end, ledger, sizes, interfaces, nics, previous, last } = manifest;
+    v1::Manifest {
+        chunks: *chunks,
+        start: start.0,
+        end: end.0,
+        ledger: Some(of_ledger(ledger)),
+        size_bins: sizes.0.iter().map(|(bin, _)| *bin).collect(),
+        size_frames: sizes.0.iter().map(|(_, frames)| *frames).collect(),
+        interfaces: interfaces
+            .iter()
+            .map(|i| v1::Interface { slot: i.slot.into(), ifindex: i.ifindex, name: i.name.to_string() })
+            .collect(),
+        last: *last,
+        nics: nics
+            .iter()
+            .map(|nic| v1::Nic {
+                ifindex: nic.ifindex,
+                iface: nic.iface.to_string(),
+                gained: nic.gained.to_array().to_vec(),
+                reset: nic.reset,
+            })
+            .collect(),
+        previous: previous.map(|hash| hash.0.to_vec()).unwrap_or_default(),
+    }
+}
+
+fn of_ledger(ledger: &Ledger) -> v1::Ledger {
+    let Ledger { seen, flows, non_ip, reasons, orphan_fragments, events_lost, overflow } = ledger;
+    v1::Ledger {
+        seen: Some(of_counter(*seen)),
+        flows: Some(of_counter(*flows)),
+        non_ip: Some(of_counter(*non_ip)),
+        reasons: reasons.iter().copied().map(of_counter).collect(),
+        orphan_fragments: *orphan_fragments,
+        events_lost: *events_lost,
+        overflow: overflow.as_ref().map(|summary| summary.to_bytes()).unwrap_or_default(),
+    }
+}
