@@ -2,7 +2,8 @@
 //!
 //! `source` knows where packets come from, `rules` which of them get a flow record, `on_wire` is what a frame amounts to,
 //! `table` and `generation` hold what was counted, `payload` puts payloads in order for dissectors, `prefix` keeps the first bytes of some, `drain` is the sans-IO
-//! step from a generation to bus messages, `run` drives a source at a bus.
+//! step from a generation to bus messages, `run` drives a source at a bus,
+//! `privilege` gives up what is not needed any more.
 
 pub mod bus;
 pub mod drain;
@@ -10,6 +11,7 @@ pub mod generation;
 pub mod on_wire;
 pub mod payload;
 mod prefix;
+pub mod privilege;
 pub mod rules;
 pub mod run;
 pub mod source;

@@ -6,11 +6,13 @@
 //! takes the kernel's memory with it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{
     AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances,
 };
 use netspectra_common::abi::Counter;
+use netspectra_common::model::{BusMessage, ManifestHash, NicDelta};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -89,13 +91,16 @@ fn frame(port: u16) -> Vec<u8> {
     f
 }
 
-/// What was seen, packets by source port, begin, end.
-type Kept = (Counter, BTreeMap<u16, u64>, u64, u64);
+/// What was seen, packets by source port, the manifest's hash (which stands for everything it says), and the hash that it
+/// carries.
+type Kept = (Counter, BTreeMap<u16, u64>, ManifestHash, Option<ManifestHash>);
 
 /// What a bus keeps of generations: each once, by epoch and number; one that comes again must be the same.
 #[derive(Default)]
 struct Bus {
     generations: BTreeMap<(u64, u64), Kept>,
+    /// What devices gained, of each generation once.
+    nics: Vec<NicDelta>,
     again: usize,
 }
 
@@ -103,13 +108,17 @@ impl Bus {
     /// Reads the next generation of `source` and keeps it.
     fn take(&mut self, source: &mut XdpSource) {
         let id = (source.epoch(), source.next_generation());
+        let mut drain = Drain::new("n".into(), id.0, 100).from_generation(id.1, source.previous());
         let g = source.generation().unwrap().unwrap();
         let flows = g.flows.iter().map(|d| (d.key.src_port, d.stats.packets)).collect();
         let (mut booked, seen) = (Counter::default(), g.totals.seen);
         g.flows.iter().for_each(|d| booked.add(Counter::new(d.stats.packets, d.stats.bytes)));
         g.totals.reasons.iter().for_each(|r| booked.add(*r));
         assert_eq!(seen, booked, "the residual of {id:?} is 0");
-        let new = (seen, flows, g.start.0, g.end.0);
+        let nics = g.nics.clone();
+        let Some(BusMessage::Manifest(manifest)) = drain.cut(g).pop() else { panic!("no manifest") };
+        source.sent(manifest.hash());
+        let new = (seen, flows, manifest.hash(), manifest.previous);
         match self.generations.get(&id) {
             Some(old) => {
                 assert_eq!(*old, new, "{id:?} comes again as it was");
@@ -117,6 +126,7 @@ impl Bus {
             }
             None => {
                 self.generations.insert(id, new);
+                self.nics.extend(nics);
             }
         }
     }
@@ -125,6 +135,16 @@ impl Bus {
         let mut sum = Counter::default();
         self.generations.values().for_each(|g| sum.add(g.0));
         sum
+    }
+
+    /// Every manifest of a run carries the hash of the one before it.
+    fn assert_chained(&self) {
+        let mut before: Option<(u64, ManifestHash)> = None;
+        for ((epoch, number), (_, _, hash, previous)) in &self.generations {
+            let expected = before.filter(|(of, _)| of == epoch).map(|(_, hash)| hash);
+            assert_eq!(*previous, expected, "generation {number} of {epoch}");
+            before = Some((*epoch, *hash));
+        }
     }
 
     /// Packets of the flow from `port`.
@@ -175,6 +195,7 @@ fn a_death_after_any_step_of_a_generation_loses_nothing_and_doubles_nothing() {
         let numbers: Vec<u64> = bus.generations.keys().map(|(_, n)| *n).collect();
         assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "after {step:?}");
         assert_eq!(bus.seen(), Counter::new(1000, 42_000), "after {step:?}");
+        bus.assert_chained();
         for port in 1..=4 {
             assert_eq!(bus.packets(port), u64::from(port) * 100, "port {port} after {step:?}");
         }
@@ -198,6 +219,7 @@ fn a_generation_that_was_sent_comes_again_the_same_until_it_is_recycled() {
         source.recycle().unwrap();
     }
     assert_eq!(bus.seen(), Counter::new(50, 2100));
+    bus.assert_chained();
 }
 
 #[test]
@@ -362,6 +384,13 @@ fn hooks_stay_over_a_death_are_taken_over_and_go_at_the_end() {
         assert!(!instance.dir().exists(), "the end leaves nothing");
         // An IPv4 UDP packet of 8 bytes over Ethernet.
         assert_eq!(bus.seen(), Counter::new(80, 80 * 50));
+        bus.assert_chained();
+        let gained: u64 = bus.nics.iter().map(|n| n.gained.rx_packets).sum();
+        let bytes: u64 = bus.nics.iter().map(|n| n.gained.tx_bytes).sum();
+        // One run goes on over three deaths, and each of its generations says what the device gained in it, also while
+        // nobody was there. The ten after the hooks went are seen by the device alone, which counts
+        // without the Ethernet header on loopback.
+        assert_eq!((gained, bytes, bus.nics.iter().filter(|n| n.reset).count()), (90, 90 * 36, 0));
     })
     .join()
     .unwrap();

@@ -110,8 +110,8 @@ impl Params {
     /// What quantiles are of.
     pub(crate) fn quantity(&self) -> Result<Quantity, Problem> {
         match self.word(&crate::routes::QUANTILES_OF)? {
-            Some("flow_duration") => Ok(Quantity::FlowDuration),
-            _ => Ok(Quantity::PacketSize),
+            Some(word) => Ok(Quantity::ALL.into_iter().find(|q| q.name() == word).unwrap_or(Quantity::PacketSize)),
+            None => Ok(Quantity::PacketSize),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The table of routes and parameters that everything else is made from.
 
+use netspectra_common::query::Quantity;
+
 /// A path and what it takes.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -123,6 +125,11 @@ pub(crate) const EXACT: Param = param(
     Some("false"),
     "`true` adds up the exact roll-ups also where sketches could answer faster",
 );
+/// Names of [`Quantity`].
+const QUANTITIES: [&str; Quantity::ALL.len()] = {
+    let [a, b, c, d, e] = Quantity::ALL;
+    [a.name(), b.name(), c.name(), d.name(), e.name()]
+};
 pub(crate) const CARDINALITY_OF: Param = Param {
     name: "of",
     kind: Kind::Dimensions,
@@ -132,8 +139,10 @@ pub(crate) const CARDINALITY_OF: Param = Param {
 };
 pub(crate) const QUANTILES_OF: Param = Param {
     name: "of",
-    kind: Kind::Word(&["packet_size", "flow_duration"]),
-    doc: "frame length in bytes (takes no filter), or seconds from the first to the last packet of ended flows",
+    kind: Kind::Word(&QUANTITIES),
+    doc: "frame length in bytes (takes no filter); seconds from the first to the last packet of ended flows; seconds from \
+          SYN to SYN+ACK, or from SYN+ACK to the initiator's ACK, of TCP flows; seconds from DNS query to response (takes \
+          no filter)",
     default: None,
     required: true,
 };
@@ -176,7 +185,7 @@ pub(crate) static ROUTES: [Route; 12] = [
     Route {
         path: "/api/v1/quantiles",
         endpoint: Endpoint::Quantiles,
-        summary: "quantiles of frame sizes and flow durations",
+        summary: "quantiles of frame sizes, flow durations, TCP round-trip times and DNS latencies",
         params: &[&FROM, &TO, &FILTER, &QUANTILES_OF, &Q],
     },
     Route {

@@ -252,7 +252,7 @@ pub(crate) struct QueryArgs {
     /// Length of a point.
     #[arg(long, value_name = "DURATION")]
     pub(crate) step: Option<String>,
-    /// Dimensions (cardinality), or packet_size or flow_duration (quantiles).
+    /// Dimensions (cardinality), or packet_size, flow_duration, server_rtt, client_rtt or dns_latency (quantiles).
     #[arg(long, value_name = "WHAT")]
     pub(crate) of: Option<String>,
     /// Quantiles, separated by commas.

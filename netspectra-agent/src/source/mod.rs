@@ -19,6 +19,9 @@ pub enum SourceError {
     /// Packet sockets.
     #[error(transparent)]
     AfPacket(#[from] af_packet::AfPacketError),
+    /// The thread that captures is gone.
+    #[error("the capture thread ended unexpectedly")]
+    Gone,
 }
 
 /// Unix time.

@@ -4,7 +4,7 @@ use crate::encode::json;
 use crate::problem::Problem;
 use crate::{routes, view};
 use axum::response::Response;
-use netspectra_common::query::{Answer, Filter, Plan, Quantity, Query};
+use netspectra_common::query::{Answer, Filter, Plan, Query};
 use netspectra_common::schema::Dimension;
 
 /// A number of distinct values.
@@ -32,10 +32,7 @@ pub(crate) async fn quantiles(Ask { app, params, .. }: Ask) -> Result<Response, 
     let (answer, completeness) = ask(&*app.answers, range, filter, Query::Quantiles { of, q }).await?;
     let Answer::Quantiles(answer) = answer else { return Err(mismatch()) };
     json(&view::Quantiles {
-        of: match of {
-            Quantity::PacketSize => "packet_size",
-            Quantity::FlowDuration => "flow_duration",
-        },
+        of: of.name(),
         count: answer.count,
         items: answer.items.into_iter().map(|(q, value)| view::QuantileItem { q, value }).collect(),
         range: answer.range.into(),

@@ -52,6 +52,10 @@ async fn every_parameter_reaches_the_plan() {
     assert_eq!(plan(uri).await, expected);
     let series = plan("/api/v1/series?step=1m&by=node&from=-2h").await;
     assert_eq!(series.query, Query::Series { step: Duration::from_secs(60), by: vec![Dimension::Node] });
+    for of in Quantity::ALL {
+        let asked = plan(&format!("/api/v1/quantiles?of={}&q=0.5", of.name())).await;
+        assert_eq!(asked.query, Query::Quantiles { of, q: vec![0.5] });
+    }
     let quantiles = plan("/api/v1/quantiles?of=flow_duration&q=0,1,.25").await;
     assert_eq!(quantiles.query, Query::Quantiles { of: Quantity::FlowDuration, q: vec![0.0, 1.0, 0.25] });
     for all in ["/api/v1/flows?from=0", "/api/v1/flows?from=all"] {
@@ -99,7 +103,11 @@ async fn what_is_wrong_is_refused_under_the_name_of_its_parameter() {
             "`1.1` in `q` is not a quantile: expected a number in 0..=1",
         ),
         ("/api/v1/quantiles?of=packet_size&q=nan", "q", "`nan` in `q` is not a quantile: expected a number in 0..=1"),
-        ("/api/v1/quantiles?of=rtt", "of", "`of` is `rtt`: expected `packet_size` or `flow_duration`"),
+        (
+            "/api/v1/quantiles?of=rtt",
+            "of",
+            "`of` is `rtt`: expected `packet_size`, `flow_duration`, `server_rtt`, `client_rtt` or `dns_latency`",
+        ),
         (
             "/api/v1/flows?from=200&to=200",
             "from",

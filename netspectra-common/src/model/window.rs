@@ -93,4 +93,10 @@ pub struct WindowSketches {
     pub packet_size: Quantiles,
     /// Durations, in seconds, of flows that ended in this window.
     pub flow_duration: Quantiles,
+    /// Seconds from SYN to SYN+ACK, of TCP flows whose time became known in this window; each flow once.
+    pub server_rtt: Quantiles,
+    /// Seconds from SYN+ACK to the initiator's ACK, likewise.
+    pub client_rtt: Quantiles,
+    /// Seconds from DNS query to response, of responses whose query was seen. Of hints: what was lost on the way is missing.
+    pub dns_latency: Quantiles,
 }

@@ -47,8 +47,14 @@ impl Plan {
             Query::Quantiles { of, q } => {
                 check_quantiles(q)?;
                 match of {
-                    Quantity::FlowDuration => check_filter(&self.filter, Rows::Flows),
-                    Quantity::PacketSize if self.filter.is_all() => Ok(()),
+                    Quantity::FlowDuration | Quantity::ServerRtt | Quantity::ClientRtt => {
+                        check_filter(&self.filter, Rows::Flows)
+                    }
+                    Quantity::PacketSize | Quantity::DnsLatency if self.filter.is_all() => Ok(()),
+                    Quantity::DnsLatency => Err(PlanError::Unanswerable(
+                        "`dns_latency` cannot be filtered: it is counted per window, not per flow; leave `filter` out"
+                            .into(),
+                    )),
                     Quantity::PacketSize => Err(PlanError::Unanswerable(
                         "`packet_size` cannot be filtered: frame lengths are counted per window, not per flow; leave \
                          `filter` out, or ask for `top` by bytes and by packets and divide"

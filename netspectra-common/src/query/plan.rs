@@ -24,6 +24,37 @@ pub enum Quantity {
     PacketSize,
     /// Seconds from a flow's first to its last packet, of flow records that ended.
     FlowDuration,
+    /// Seconds from SYN to SYN+ACK at the observation point, of TCP flows; each flow once.
+    ServerRtt,
+    /// Seconds from SYN+ACK to the initiator's ACK, likewise.
+    ClientRtt,
+    /// Seconds from DNS query to response. Whole windows only: it cannot be filtered.
+    DnsLatency,
+}
+
+impl Quantity {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::PacketSize, Self::FlowDuration, Self::ServerRtt, Self::ClientRtt, Self::DnsLatency];
+
+    /// Its name in requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PacketSize => "packet_size",
+            Self::FlowDuration => "flow_duration",
+            Self::ServerRtt => "server_rtt",
+            Self::ClientRtt => "client_rtt",
+            Self::DnsLatency => "dns_latency",
+        }
+    }
+
+    /// Whether flow records have it, so that it can be filtered.
+    pub const fn in_flows(self) -> bool {
+        match self {
+            Self::FlowDuration | Self::ServerRtt | Self::ClientRtt => true,
+            Self::PacketSize | Self::DnsLatency => false,
+        }
+    }
 }
 
 /// A question, checked: what the text of a request becomes.

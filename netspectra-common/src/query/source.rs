@@ -1,4 +1,4 @@
-use super::{Metric, Plan, Quantity, Query};
+use super::{Metric, Plan, Query};
 use crate::model::{Nanos, Resolution, TimeRange};
 use crate::schema::Dimension;
 use serde::{Deserialize, Serialize};
@@ -29,14 +29,14 @@ impl Plan {
     ///
     /// Windows answer only without a filter: totals over time (ungrouped or by `proto`) from the longest windows whose
     /// length divides the step; from sketches, of ten seconds or, for more than an hour, of a minute: quantiles, the
-    /// distinct values and the at most 1,000 largest groups that they hold. Quantiles of flow durations with a filter
-    /// come from flow records. Roll-ups answer everything else.
+    /// distinct values and the at most 1,000 largest groups that they hold. Quantiles of what flow records have come
+    /// from these with a filter. Roll-ups answer everything else.
     pub fn source(&self) -> Source {
         let unfiltered = self.filter.is_all();
         match &self.query {
             Query::Flows { .. } => Source::Flows,
             Query::Ledger => Source::Ledger,
-            Query::Quantiles { of: Quantity::FlowDuration, .. } if !unfiltered => Source::Flows,
+            Query::Quantiles { of, .. } if !unfiltered && of.in_flows() => Source::Flows,
             Query::Quantiles { .. } => Source::Windows(self.sketched()),
             Query::Top { by, metric, limit, exact: false }
                 if unfiltered && *limit <= SKETCH_TOP && SketchTop::of(by, *metric).is_some() =>

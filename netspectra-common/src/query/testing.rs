@@ -180,6 +180,15 @@ impl Data {
                     sketches.flow_duration.add(flow.last_seen.since(flow.flow_start).as_secs_f64(), 1);
                 }
             }
+            for flow in self.flows.iter().filter(|f| f.first_seen == f.flow_start) {
+                let Some(sketches) = &mut open(&mut windows, &flow.node, flow.flow_start, resolution).sketches else {
+                    continue;
+                };
+                let times = [flow.server_rtt_us, flow.client_rtt_us];
+                for (sketch, micros) in [&mut sketches.server_rtt, &mut sketches.client_rtt].into_iter().zip(times) {
+                    micros.into_iter().for_each(|micros| sketch.add(f64::from(micros) / 1e6, 1));
+                }
+            }
         }
         self.windows = windows.into_values().collect();
         self

@@ -141,6 +141,10 @@ fn the_source_follows_from_the_plan_alone() {
         ("", quantiles(Quantity::PacketSize), windows(Resolution::S10)),
         ("", quantiles(Quantity::FlowDuration), windows(Resolution::S10)),
         ("vlan = 1", quantiles(Quantity::FlowDuration), Source::Flows),
+        ("", quantiles(Quantity::ServerRtt), windows(Resolution::S10)),
+        ("vlan = 1", quantiles(Quantity::ServerRtt), Source::Flows),
+        ("vlan = 1", quantiles(Quantity::ClientRtt), Source::Flows),
+        ("", quantiles(Quantity::DnsLatency), windows(Resolution::S10)),
     ] {
         let plan = plan(range(0, 3600), filter, query);
         assert_eq!(plan.source(), source, "{plan:?}");
@@ -222,6 +226,11 @@ fn a_plan_that_cannot_run_is_refused_with_the_argument_and_what_is_legal() {
             "",
             Query::Quantiles { of: Quantity::PacketSize, q: vec![0.5, f64::NAN] },
             "`q` is NaN: expected numbers in 0..=1".into(),
+        ),
+        (
+            "vlan = 1",
+            quantiles(Quantity::DnsLatency),
+            "`dns_latency` cannot be filtered: it is counted per window, not per flow; leave `filter` out".into(),
         ),
         (
             "vlan = 1",

@@ -208,12 +208,12 @@ impl Engine {
         self.flows.settle(&self.points, &mut self.events);
         self.advance(at, manifest.end);
         self.take_events(at, place, &mut sums, manifest, &mut batch);
+        batch.observed = self.take_observed(at, &manifest.id);
+        self.time_answers(at, place, &batch.observed);
 
         let node = &mut self.nodes[at as usize];
         let until = node.time.minus(self.config.lateness.min(MOST_LATENESS));
         node.windows.close(&node.name, until, &self.points, &mut batch);
-        batch.observed = self.take_observed(at, &manifest.id);
-        let node = &mut self.nodes[at as usize];
         batch.ledger.push(LedgerEntry {
             node: node.name.clone(),
             epoch: manifest.id.epoch,
@@ -292,10 +292,12 @@ impl Engine {
         if !sums.protocols.is_empty() || sums.new_flows > 0 {
             windows.count(place, sums);
         }
-        let is_silent = manifest.sizes.0.is_empty() && events.records.iter().all(|r| duration(r).is_none());
+        let is_silent =
+            manifest.sizes.0.is_empty() && events.has_no_rtts() && events.records.iter().all(|r| duration(r).is_none());
         if !is_silent || sums.new_flows > 0 {
             let open = windows.open(place);
             open.measure(&manifest.sizes, events.records.iter().filter_map(duration));
+            open.take_rtts(&mut events.server_rtts, &mut events.client_rtts);
             events.began.drain(..).for_each(|row| open.rows.begin_flow(row));
         }
         for record in events.records.drain(..) {
@@ -311,7 +313,9 @@ impl Engine {
         if !self.events.records.is_empty() {
             let place = node.windows.place(node.last_start);
             let ended = self.events.records.iter().filter_map(duration);
-            node.windows.open(place).measure(&SizeHistogram::default(), ended);
+            let open = node.windows.open(place);
+            open.measure(&SizeHistogram::default(), ended);
+            open.take_rtts(&mut self.events.server_rtts, &mut self.events.client_rtts);
         }
         for record in self.events.records.drain(..) {
             self.stats.count_export(record.end_reason);

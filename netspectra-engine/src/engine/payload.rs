@@ -1,7 +1,8 @@
 //! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
 
 use super::{Engine, EngineStats};
-use netspectra_common::model::{DnsMessage, GenerationId, Observation, Observed, PayloadSeen};
+use crate::window::Place;
+use netspectra_common::model::{DnsKind, DnsMessage, GenerationId, Observation, Observed, PayloadSeen};
 use std::sync::Arc;
 
 /// What came of a generation's payloads before its manifest.
@@ -56,6 +57,24 @@ impl Engine {
             self.stats.count_observation(&observed.what);
         }
         all
+    }
+
+    /// Books the times of DNS answers in the window of their generation. Multicast has many answers to a query, or none:
+    /// its times are left out.
+    pub(super) fn time_answers(&mut self, at: u32, place: Place, observed: &[Observed]) {
+        let latency = |o: &Observed| match &o.what {
+            Observation::Dns(m) if m.kind == DnsKind::Dns => m.latency.map(|l| l.as_secs_f64()),
+            Observation::Dns(_)
+            | Observation::HttpRequest(_)
+            | Observation::HttpResponse(_)
+            | Observation::TlsClient(_)
+            | Observation::TlsServer(_)
+            | Observation::Other { .. } => None,
+        };
+        let mut latencies = observed.iter().filter_map(latency).peekable();
+        if latencies.peek().is_some() {
+            self.nodes[at as usize].windows.open(place).answer(latencies);
+        }
     }
 }
 

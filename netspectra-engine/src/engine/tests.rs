@@ -5,8 +5,8 @@ use crate::testing::*;
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, Direction, Family, FlowDelta, FlowKey, FlowStats, Nanos, PayloadSeen, Resolution,
-    WindowState,
+    BusMessage, Chunk, Counter, Direction, DnsKind, DnsMessage, Family, FlowDelta, FlowKey, FlowStats, Nanos,
+    Observation, Observed, PayloadSeen, Resolution, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};
@@ -237,6 +237,51 @@ fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
         let observed = b.engine.apply(&generation[0]).map_or(0, |batch| batch.observed.len());
         assert_eq!(observed, expected);
         assert_eq!((b.engine.stats().dns_queries, b.engine.stats().not_dns), (1, 1));
+    }
+}
+
+#[test]
+fn the_times_of_dns_answers_are_in_the_window_of_their_generation() {
+    let mut b = Bench::new(EngineConfig::default());
+    let answer = |kind, millis: Option<u64>| Observed {
+        at: Nanos(at(0.5)),
+        key: FlowKey::default(),
+        what: Observation::Dns(Box::new(DnsMessage {
+            kind,
+            id: 1,
+            response: true,
+            opcode: 0,
+            rcode: 0,
+            truncated: false,
+            question: None,
+            questions: 0,
+            answers: 0,
+            records: Vec::new(),
+            udp_size: None,
+            complete: true,
+            repeated: false,
+            latency: millis.map(Duration::from_millis),
+        })),
+    };
+    let said = vec![
+        answer(DnsKind::Dns, Some(20)),
+        answer(DnsKind::Dns, Some(40)),
+        answer(DnsKind::Dns, None),
+        answer(DnsKind::Mdns, Some(9000)),
+    ];
+    let mut messages = b.agent.generation((0.0, 1.0), &[]);
+    let BusMessage::Manifest(manifest) = &messages[0] else { unreachable!("nothing else in it") };
+    let of = manifest.id.clone();
+    messages.insert(0, BusMessage::Observed { of, said: Arc::new(said) });
+    b.apply(&messages);
+    b.feed((60.0, 70.0), &[]);
+    b.finish();
+    for resolution in [Resolution::S10, Resolution::S60] {
+        let window = b.written.windows.iter().find(|w| w.resolution == resolution).unwrap();
+        let latency = &window.sketches.as_deref().unwrap().dns_latency;
+        assert_eq!((window.start, latency.count()), (Nanos(T0), 2));
+        let longest = latency.quantile(1.0).unwrap();
+        assert!((longest.low..=longest.high).contains(&0.04), "{longest:?} s");
     }
 }
 

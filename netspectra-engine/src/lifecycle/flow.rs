@@ -17,6 +17,10 @@ const FIN: u16 = 0x01;
 const RST: u16 = 0x04;
 /// Seed of flow identities: "nsflowid". They are stored, so it never changes.
 const FLOW_ID_SEED: u64 = u64::from_be_bytes(*b"nsflowid");
+/// Bits of [`Flow::reported`].
+const SERVER_RTT: u8 = 1;
+const CLIENT_RTT: u8 = 2;
+const BOTH_RTTS: u8 = SERVER_RTT | CLIENT_RTT;
 /// [`Side::first_seen`] of a side that sent nothing yet.
 const NEVER: u64 = u64::MAX;
 
@@ -63,6 +67,8 @@ pub(crate) struct Flow {
     pub(crate) id: u64,
     /// Set by the first record: a later one must not turn the flow around.
     settled: Option<(u8, InitiatorBy)>,
+    /// Round-trip times that were reported: 1 the server's, 2 the client's.
+    reported: u8,
 }
 
 impl Flow {
@@ -77,6 +83,7 @@ impl Flow {
             part_start: NEVER,
             id: 0,
             settled: None,
+            reported: 0,
         };
         flow.add(side, direction, stats);
         flow
@@ -100,6 +107,31 @@ impl Flow {
             self.start = self.start.min(stats.first_seen);
         }
         before != (self.part_start, self.closed_by())
+    }
+
+    /// Whether a round-trip time is known that was not reported.
+    pub(crate) fn has_new_rtt(&self) -> bool {
+        if self.reported == BOTH_RTTS || (self.sides[0].all_flags | self.sides[1].all_flags) & FLAG_SYN_ACK_SEEN == 0 {
+            return false;
+        }
+        let (server, client) = self.rtts_us();
+        (server.is_some() && self.reported & SERVER_RTT == 0) || (client.is_some() && self.reported & CLIENT_RTT == 0)
+    }
+
+    /// The round-trip times that were not reported, microseconds: the server's, the client's. Each comes once, as it is
+    /// when it comes: a handshake that turns out to be of no use later (Karn's rule) does not take it back.
+    pub(crate) fn take_rtts(&mut self) -> (Option<u32>, Option<u32>) {
+        let (server, client) = self.rtts_us();
+        let server = server.filter(|_| self.reported & SERVER_RTT == 0);
+        let client = client.filter(|_| self.reported & CLIENT_RTT == 0);
+        self.reported |= u8::from(server.is_some()) * SERVER_RTT | u8::from(client.is_some()) * CLIENT_RTT;
+        (server, client)
+    }
+
+    fn rtts_us(&self) -> (Option<u32>, Option<u32>) {
+        let (from, _) = self.initiator();
+        let (there, back) = (&self.sides[from].tcp, &self.sides[1 - from].tcp);
+        (there.server_rtt_us(back), there.client_rtt_us(back))
     }
 
     /// How the protocol ended the flow, when it did.
@@ -213,6 +245,7 @@ impl Flow {
         let key = &self.key;
         let (from, initiator_by) = self.initiator();
         let (there, back) = (&self.sides[from], &self.sides[1 - from]);
+        let (server_rtt_us, client_rtt_us) = self.rtts_us();
         let is_ip = key.family != Family::NonIp as u8;
         let is_icmp = is_ip && matches!(key.proto, ICMP | ICMPV6);
         let message = (is_icmp && key.ports[0] != ICMP_UNKNOWN).then(|| key.ports[1].to_be_bytes());
@@ -248,8 +281,8 @@ impl Flow {
             reverse_out_of_order: back.tcp.out_of_order,
             zero_windows: there.tcp.zero_windows,
             reverse_zero_windows: back.tcp.zero_windows,
-            server_rtt_us: there.tcp.server_rtt_us(&back.tcp),
-            client_rtt_us: there.tcp.client_rtt_us(&back.tcp),
+            server_rtt_us,
+            client_rtt_us,
             first_seen,
             last_seen,
             flow_start: Nanos(self.start),

@@ -36,6 +36,16 @@ pub(crate) struct Events {
     pub(crate) records: Vec<FlowRecord>,
     /// Rows of the initiators of flows that began.
     pub(crate) began: Vec<RowKey>,
+    /// Round-trip times that became known, microseconds: to the server's answer, to the client's.
+    pub(crate) server_rtts: Vec<u32>,
+    pub(crate) client_rtts: Vec<u32>,
+}
+
+impl Events {
+    /// Nothing was measured.
+    pub(crate) fn has_no_rtts(&self) -> bool {
+        self.server_rtts.is_empty() && self.client_rtts.is_empty()
+    }
 }
 
 /// Flows being watched, at most [`EngineConfig::max_flows`]. About 450 bytes a flow, none of it allocated per flow.
@@ -54,6 +64,9 @@ pub(crate) struct FlowTable {
     silence: Agenda,
     /// Flows without an identity, some of them gone already.
     fresh: Vec<u32>,
+    /// Flows of which a round-trip time may have become known in this generation; some of them are gone already.
+    #[serde(skip)]
+    timed: Vec<u32>,
     #[serde(skip)]
     due: Vec<u32>,
 }
@@ -68,6 +81,7 @@ impl FlowTable {
             deadlines: Agenda::default(),
             silence: Agenda::default(),
             fresh: Vec::new(),
+            timed: Vec::new(),
             due: Vec::new(),
         }
     }
@@ -104,7 +118,11 @@ impl FlowTable {
             && let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut)
         {
             if !flow.is_followed_by(stats, config) {
-                if flow.add(side, direction, stats) {
+                let nearer = flow.add(side, direction, stats);
+                if flow.has_new_rtt() {
+                    self.timed.push(slot);
+                }
+                if nearer {
                     let tick = tick(flow.deadline(config));
                     self.deadlines.put(slot, node, tick);
                 }
@@ -191,7 +209,7 @@ impl FlowTable {
     }
 
     /// Gives the flows that are new since the last call their identity, and reports them. Call it at the end of a
-    /// generation: by then both directions were seen, if both were there.
+    /// generation: by then both directions were seen, if both were there. So are round-trip times reported.
     pub(crate) fn settle(&mut self, points: &Points, events: &mut Events) {
         let mut fresh = std::mem::take(&mut self.fresh);
         for slot in fresh.drain(..) {
@@ -200,6 +218,13 @@ impl FlowTable {
             }
         }
         self.fresh = fresh;
+        let mut timed = std::mem::take(&mut self.timed);
+        for slot in timed.drain(..) {
+            if let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut) {
+                measure(flow, events);
+            }
+        }
+        self.timed = timed;
     }
 
     /// Writes every flow of `node`: its input ended.
@@ -238,6 +263,7 @@ impl FlowTable {
         }
         self.free.push(slot);
         identify(&mut flow, points, events);
+        measure(&mut flow, events);
         events.records.push(flow.record(reason, points));
     }
 }
@@ -247,6 +273,13 @@ fn identify(flow: &mut Flow, points: &Points, events: &mut Events) {
         flow.identify(points);
         events.began.push(flow.opening_row(points));
     }
+}
+
+/// Reports the round-trip times of a flow that were not reported yet.
+fn measure(flow: &mut Flow, events: &mut Events) {
+    let (server, client) = flow.take_rtts();
+    events.server_rtts.extend(server);
+    events.client_rtts.extend(client);
 }
 
 fn is(flows: &[Option<Flow>], slot: u32, key: &BiKey) -> bool {

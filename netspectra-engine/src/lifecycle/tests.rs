@@ -4,7 +4,9 @@
 use crate::EngineConfig;
 use crate::testing::*;
 use netspectra_common::abi::{FLAG_FIRST_SEQ, FLAG_FOLLOWED, FLAG_OPENS, FLAG_SYN_AGAIN, ICMP_UNKNOWN};
-use netspectra_common::model::{EndReason, Family, FlowDelta, FlowKey, FlowRecord, FlowState, InitiatorBy, Nanos};
+use netspectra_common::model::{
+    EndReason, Family, FlowDelta, FlowKey, FlowRecord, FlowState, InitiatorBy, Nanos, Resolution,
+};
 use std::time::Duration;
 
 const CLIENT: (u8, u16) = (1, 40_000);
@@ -219,6 +221,40 @@ fn a_handshake_gives_the_times_of_both_sides_unless_a_syn_came_twice() {
     assert_eq!((r.server_rtt_us, r.client_rtt_us), (None, None), "one side seen");
     let r = record(&[tcp(CLIENT, SERVER, SYN, (0.1, 0.5)), opens(SERVER, CLIENT, SYN_ACK, (0.102, 0.5), 0)]);
     assert_eq!((r.server_rtt_us, r.client_rtt_us), (None, None), "the SYN was not the first packet");
+}
+
+#[test]
+fn round_trip_times_are_in_the_windows_once_a_flow_when_they_become_known() {
+    let mut b = bench();
+    let rtts = |b: &Bench| {
+        let all = b.all_windows();
+        let of = |r| {
+            all.iter().filter(move |w| w.resolution == r).filter_map(|w| w.sketches.as_deref().map(|s| (w.start, s)))
+        };
+        let tens: Vec<_> = of(Resolution::S10)
+            .map(|(start, s)| ((start.0 - T0) / SECOND, s.server_rtt.count(), s.client_rtt.count()))
+            .filter(|(_, server, client)| server + client > 0)
+            .collect();
+        let minute = of(Resolution::S60)
+            .fold((0, 0), |sum, (_, s)| (sum.0 + s.server_rtt.count(), sum.1 + s.client_rtt.count()));
+        (tens, minute)
+    };
+    b.feed((5.0, 6.0), &[opens(CLIENT, SERVER, SYN, (5.5, 5.5), 0), opens(SERVER, CLIENT, SYN_ACK, (5.75, 5.75), 0)]);
+    assert_eq!(rtts(&b), (vec![(0, 1, 0)], (1, 0)));
+    b.feed((10.0, 11.0), &[segments(CLIENT, SERVER, (101, 201), (10.25, 10.75))]);
+    b.feed((11.0, 12.0), &[segments(CLIENT, SERVER, (201, 301), (11.25, 11.75))]);
+    // Begun, answered and reset in one generation, whose flow ends before the next.
+    let again = |src_port, seen| opens((1, src_port), SERVER, SYN | ACK | RST, seen, 1000);
+    b.feed((12.0, 13.0), &[again(9, (12.1, 12.5)), opens(SERVER, (1, 9), SYN_ACK, (12.2, 12.5), 0)]);
+    let expected = (vec![(0, 1, 0), (10, 1, 1)], (2, 1));
+    assert_eq!(rtts(&b), expected);
+    b.feed((80.0, 81.0), &[]);
+    b.finish();
+    assert_eq!(rtts(&b), expected, "what is written is what was live");
+    let all = b.all_windows();
+    let ten = all.iter().find(|w| w.resolution == Resolution::S10 && w.start.0 == T0).unwrap();
+    let value = ten.sketches.as_deref().unwrap().server_rtt.quantile(0.5).unwrap();
+    assert!((value.low..=value.high).contains(&0.25), "{value:?} s");
 }
 
 #[test]

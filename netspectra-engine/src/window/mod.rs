@@ -58,6 +58,9 @@ pub(crate) struct Open {
     pub(crate) rows: Rows,
     sizes: Quantiles,
     durations: Quantiles,
+    server_rtts: Quantiles,
+    client_rtts: Quantiles,
+    dns_latencies: Quantiles,
 }
 
 impl Open {
@@ -65,6 +68,9 @@ impl Open {
         let mut sketches = WindowSketches {
             packet_size: self.sizes.clone(),
             flow_duration: self.durations.clone(),
+            server_rtt: self.server_rtts.clone(),
+            client_rtt: self.client_rtts.clone(),
+            dns_latency: self.dns_latencies.clone(),
             ..WindowSketches::default()
         };
         sketch::feed(&mut sketches, &self.rows);
@@ -75,6 +81,18 @@ impl Open {
     pub(crate) fn measure(&mut self, sizes: &SizeHistogram, durations: impl Iterator<Item = f64>) {
         sizes.lengths().for_each(|(length, frames)| self.sizes.add(length, frames));
         durations.for_each(|d| self.durations.add(d, 1));
+    }
+
+    /// Adds round-trip times, in microseconds, that became known in a generation, and takes them.
+    pub(crate) fn take_rtts(&mut self, server: &mut Vec<u32>, client: &mut Vec<u32>) {
+        let seconds = |micros: u32| f64::from(micros) / 1e6;
+        server.drain(..).for_each(|micros| self.server_rtts.add(seconds(micros), 1));
+        client.drain(..).for_each(|micros| self.client_rtts.add(seconds(micros), 1));
+    }
+
+    /// Adds the times of DNS answers, in seconds.
+    pub(crate) fn answer(&mut self, latencies: impl Iterator<Item = f64>) {
+        latencies.for_each(|latency| self.dns_latencies.add(latency, 1));
     }
 }
 

@@ -3,7 +3,7 @@ use super::rows::Rows;
 use netspectra_common::model::{Family, WindowSketches};
 use netspectra_common::query::keys::{five_tuple, pair, port};
 
-/// Feeds the rows of a window into `sketches`, all but the sizes and durations, which rows do not have.
+/// Feeds the rows of a window into `sketches`, all but sizes and times, which rows do not have.
 ///
 /// Distinct values and weighted sums are functions of the rows, so one pass when the window closes does what a pass per
 /// packet would. Rows without packets (see [`Rows::begin_flow`]) say nothing about who sent.
@@ -43,4 +43,7 @@ pub(crate) fn merge(into: &mut WindowSketches, other: &WindowSketches) {
     into.top_dst_port_bytes.merge(&other.top_dst_port_bytes);
     into.packet_size.merge(&other.packet_size);
     into.flow_duration.merge(&other.flow_duration);
+    into.server_rtt.merge(&other.server_rtt);
+    into.client_rtt.merge(&other.client_rtt);
+    into.dns_latency.merge(&other.dns_latency);
 }

@@ -3,6 +3,7 @@
 //! Everything that can fail is made first; only then are tasks started. At the end the source stops first, then the bus
 //! drains through the engine into the store, then the API closes.
 
+mod capture;
 mod health;
 mod instance;
 mod live;
@@ -15,10 +16,11 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::{Failure, Outcome, output, overflow};
 use anyhow::{Context, anyhow, bail};
+use capture::{CaptureThread, CapturedSource};
 use health::State;
 use netspectra_agent::drain::Drain;
-use netspectra_agent::run as agent;
 use netspectra_agent::source::xdp::{default_route_interface, list_interfaces};
+use netspectra_agent::{privilege, run as agent};
 use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
 use netspectra_common::ports::{Clock, Store};
@@ -26,7 +28,6 @@ use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
 use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
 use netspectra_engine::task::{EngineTask, in_process_bus};
 use netspectra_engine::{EngineConfig, EngineStats};
-use source::LiveSource;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,8 +60,22 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     }
     let live_view = !args.no_live && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     init_log(live_view);
+    // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
+    std::fs::create_dir_all(&config.store.data_dir)
+        .with_context(|| {
+            format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display())
+        })
+        .map_err(Failure::misuse)?;
+    let listener = std::net::TcpListener::bind(config.api.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .with_context(|| format!("cannot listen on `{}`: name a free address with --listen", config.api.listen))
+        .map_err(Failure::misuse)?;
+    // No thread but this one until now: those that come have what is left.
+    privilege::gain_nothing_more().context("privileges cannot be fixed")?;
+    let capture = CaptureThread::start()?;
+    privilege::keep_only(0).context("privileges cannot be given up")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(serve(config, args, live_view));
+    let result = runtime.block_on(serve(config, args, live_view, listener, capture));
     // What still blocks (a query that was cut off) must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
@@ -100,17 +115,14 @@ impl Clock for SystemClock {
     }
 }
 
-async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
-    // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
-    std::fs::create_dir_all(&config.store.data_dir)
-        .with_context(|| {
-            format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display())
-        })
-        .map_err(Failure::misuse)?;
-    let listener = tokio::net::TcpListener::bind(config.api.listen)
-        .await
-        .with_context(|| format!("cannot listen on `{}`: name a free address with --listen", config.api.listen))
-        .map_err(Failure::misuse)?;
+async fn serve(
+    config: Config,
+    args: RunArgs,
+    live_view: bool,
+    listener: std::net::TcpListener,
+    capture: CaptureThread,
+) -> Outcome {
+    let listener = tokio::net::TcpListener::from_std(listener).context("the listener cannot be waited for")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let store = Arc::new(open_store(&config).map_err(Failure::misuse)?);
     let token_file = config.token_file();
@@ -122,15 +134,19 @@ async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
         .await
         .map_err(Failure::misuse)?;
     let instance = instance::name(&node_name(&config), &config.store.data_dir);
-    let source = LiveSource::open(&config.capture, instance)?;
-    source.log();
-    let reloads = tokio::spawn(reload::on_signals(hangups, args, config.clone(), source.rules_handle()));
+    let asked = config.capture.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let source = capture.open(asked, instance)?;
+        let facts = source.with(|s| (s.rules_handle(), s.epoch(), s.mode(), s.next_generation(), s.previous()));
+        Ok::<_, Failure>((source, facts.context("the capture did not begin")?))
+    });
+    let (source, (rules, epoch, mode, next, previous)) = opened.await.context("the capture was lost")??;
+    let reloads = tokio::spawn(reload::on_signals(hangups, args, config.clone(), rules));
 
     let (bus, inbox) = in_process_bus(BUS_GENERATIONS);
     let view: Arc<dyn Store> = Arc::new(engine.view());
     let clock = Arc::new(SystemClock);
-    let epoch = source.epoch();
-    let state = Arc::new(State::new(source.mode()));
+    let state = Arc::new(State::new(mode));
     let (stats_to, stats) = watch::channel(EngineStats::default());
     let sampler = tokio::spawn(metrics::sample(engine.live(), stats_to));
     let deps = Deps {
@@ -145,10 +161,9 @@ async fn serve(config: Config, args: RunArgs, live_view: bool) -> Outcome {
 
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
-    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS)
-        .from_generation(source.next_generation(), source.previous());
+    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS).from_generation(next, previous);
     let capture =
-        agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), LiveSource::detach);
+        agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), CapturedSource::detach);
     let mut capture = tokio::spawn(capture);
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));

@@ -75,6 +75,14 @@ impl LiveSource {
         }
     }
 
+    /// Whether eBPF programs count.
+    pub(super) fn is_ebpf(&self) -> bool {
+        match self {
+            Self::Xdp(_) => true,
+            Self::AfPacket(..) => false,
+        }
+    }
+
     /// In one line, for health.
     pub(super) fn mode(&self) -> String {
         match self {

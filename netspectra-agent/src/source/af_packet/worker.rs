@@ -76,6 +76,10 @@ pub(super) struct Tally {
 impl Worker {
     /// Runs until it is asked to finish or nobody can ask any more.
     pub(super) fn run(mut self) {
+        // The socket is open: reading it needs none.
+        if let Err(error) = crate::privilege::keep_only(0) {
+            tracing::warn!(iface = %self.iface, %error, "a capture thread keeps its privileges");
+        }
         loop {
             match self.requests.try_recv() {
                 Ok(request) => {

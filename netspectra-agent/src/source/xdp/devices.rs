@@ -155,12 +155,28 @@ mod tests {
         let before = base[&lo.index];
         std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[0; 100], "127.0.0.1:9").unwrap();
         let deltas = devices.turn(&mut base, &seen);
-        // 100 bytes, UDP, IPv4, and the Ethernet header that loopback has.
+        // 100 bytes, UDP, IPv4; loopback counts without its Ethernet header.
         assert!(
-            deltas[0].gained.tx_bytes >= 142 && deltas[0].gained.rx_packets >= 1,
+            deltas[0].gained.tx_bytes >= 128 && deltas[0].gained.rx_packets >= 1,
             "{:?} after {before:?}",
             deltas[0]
         );
+    }
+
+    /// Of the namespace in which the program runs.
+    #[test]
+    #[ignore = "measures"]
+    fn what_reading_the_counters_costs() {
+        let mut devices = Devices::open().unwrap();
+        let mut took: Vec<_> = (0..201)
+            .map(|_| {
+                let begin = std::time::Instant::now();
+                let read = devices.read().unwrap();
+                (begin.elapsed(), read.len())
+            })
+            .collect();
+        took.sort();
+        println!("{} devices: median {:?}, 99 % {:?}", took[0].1, took[100].0, took[198].0);
     }
 
     proptest! {

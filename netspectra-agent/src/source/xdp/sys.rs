@@ -355,9 +355,9 @@ pub(super) fn possible_cpus() -> u32 {
     aya::util::nr_cpus().map(|n| n as u32).unwrap_or(1)
 }
 
-/// The effective set of this process, a bit for each capability by its number (capabilities(7)).
+/// The effective set of this thread, a bit for each capability by its number (capabilities(7)).
 pub fn effective_capabilities() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let set = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
     set.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).unwrap_or(0)
 }

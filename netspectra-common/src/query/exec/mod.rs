@@ -95,12 +95,13 @@ impl Partial {
             (State::Flows(page), Query::Flows { after, .. }) if plan.range.overlaps(row.first_seen, row.last_seen) => {
                 page.add(row, *after);
             }
-            // A duration belongs to the time when the flow ended, as in windows.
-            (State::Quantiles(quantiles), Query::Quantiles { .. })
-                if has_ended(row.end_reason) && plan.range.contains(row.last_seen) =>
-            {
-                quantiles.add(row.last_seen.since(row.flow_start).as_secs_f64(), 1);
-                self.see(row.first_seen, Nanos(row.last_seen.0.saturating_add(1)));
+            (State::Quantiles(quantiles), Query::Quantiles { of, .. }) => {
+                if let Some((at, value)) = measured(row, *of)
+                    && plan.range.contains(at)
+                {
+                    quantiles.add(value, 1);
+                    self.see(row.first_seen, Nanos(row.last_seen.0.saturating_add(1)));
+                }
             }
             _ => {}
         }
@@ -159,6 +160,9 @@ impl Partial {
                     quantiles.merge(match of {
                         Quantity::PacketSize => &sketches.packet_size,
                         Quantity::FlowDuration => &sketches.flow_duration,
+                        Quantity::ServerRtt => &sketches.server_rtt,
+                        Quantity::ClientRtt => &sketches.client_rtt,
+                        Quantity::DnsLatency => &sketches.dns_latency,
                     });
                 }
             }
@@ -294,6 +298,24 @@ impl LedgerSum {
         self.chain_breaks = self.chain_breaks.saturating_add(other.chain_breaks);
         self.nics.merge(&other.nics);
         self.span = hull(self.span, other.span);
+    }
+}
+
+/// What a record says of a quantity that flow records have, in seconds, and when it was so.
+fn measured(row: &FlowRecord, of: Quantity) -> Option<(Nanos, f64)> {
+    // Every record of a flow repeats its round-trip times: the first one counts.
+    let rtt = |micros: Option<u32>| {
+        let micros = micros.filter(|_| row.first_seen == row.flow_start)?;
+        Some((row.flow_start, f64::from(micros) / 1e6))
+    };
+    match of {
+        // A duration belongs to the time when the flow ended, as in windows.
+        Quantity::FlowDuration => {
+            has_ended(row.end_reason).then(|| (row.last_seen, row.last_seen.since(row.flow_start).as_secs_f64()))
+        }
+        Quantity::ServerRtt => rtt(row.server_rtt_us),
+        Quantity::ClientRtt => rtt(row.client_rtt_us),
+        Quantity::PacketSize | Quantity::DnsLatency => None,
     }
 }
 

@@ -105,6 +105,37 @@ fn durations_are_those_of_flows_that_ended_in_the_range() {
     }
 }
 
+#[test]
+fn round_trip_times_count_once_a_flow_where_its_first_record_has_them() {
+    let rtt = |start, end_reason, micros| FlowRecord {
+        end_reason,
+        server_rtt_us: Some(micros),
+        client_rtt_us: None,
+        ..at(start, start + 5, 1)
+    };
+    let data = data(vec![
+        rtt(0, EndReason::ActiveTimeout, 20_000),
+        // Its second record, which repeats what the first one said.
+        FlowRecord { flow_start: secs(0), ..rtt(6, EndReason::Fin, 20_000) },
+        rtt(10, EndReason::None, 500_000),
+        rtt(60, EndReason::Fin, 900_000),
+        FlowRecord { server_rtt_us: None, ..rtt(20, EndReason::Fin, 0) },
+    ]);
+    let ask = |of| {
+        let query = Query::Quantiles { of, q: vec![0.0, 1.0] };
+        let Answer::Quantiles(answer) = data.answer(&plan(range(0, 60), "proto = tcp", query)) else {
+            panic!("quantiles")
+        };
+        answer
+    };
+    let server = ask(Quantity::ServerRtt);
+    assert_eq!(server.count, 2);
+    for ((_, value), seconds) in server.items.iter().zip([0.02, 0.5]) {
+        assert!((value.low..=value.high).contains(&seconds), "{seconds} in {value:?}");
+    }
+    assert_eq!(ask(Quantity::ClientRtt).count, 0);
+}
+
 fn records() -> impl Strategy<Value = Vec<FlowRecord>> {
     // Few values, so that positions meet.
     let record =

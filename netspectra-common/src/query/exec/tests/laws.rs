@@ -49,6 +49,8 @@ fn flows() -> impl Strategy<Value = Vec<FlowRecord>> {
         flow_start: secs(first),
         flow_id,
         end_reason,
+        server_rtt_us: (length > 3).then_some(length as u32 * 1000),
+        client_rtt_us: (length > 9).then_some(length as u32),
         ..flow()
     };
     prop::collection::vec(row.prop_map(make), 0..30)
@@ -107,7 +109,7 @@ fn queries() -> impl Strategy<Value = Query> {
             .prop_map(|(step, by)| Query::Series { step: Duration::from_secs(step), by: by.unwrap_or_default() }),
         Just(Query::Series { step: Duration::from_secs(1), by: vec![] }),
         sets().prop_map(|of| Query::Cardinality { of }),
-        prop::sample::select(vec![Quantity::PacketSize, Quantity::FlowDuration])
+        prop::sample::select(Quantity::ALL.to_vec())
             .prop_map(|of| Query::Quantiles { of, q: vec![0.0, 0.5, 0.99, 1.0] }),
         Just(Query::Ledger),
     ]

@@ -18,7 +18,8 @@ const COUNTERS: [&str; NicCounters::LEN] =
 
 /// A list of `{iface, ifindex, <counters>, reset}` for each entry.
 pub(super) fn column(rows: &[&LedgerEntry]) -> Result<(Field, ArrayRef), ArrowError> {
-    let all = || rows.iter().flat_map(|r| &r.nics);
+    let all: Vec<&NicDelta> = rows.iter().flat_map(|r| &r.nics).collect();
+    let all = || all.iter();
     let mut fields = vec![Field::new("iface", DataType::Utf8, false), Field::new("ifindex", DataType::UInt32, false)];
     let mut arrays: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(all().map(|n| &*n.iface))),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The columns that hold sketches. They are large: who needs totals only does not read them.
-pub(in crate::store::embedded) const SKETCHES: [&str; 13] = [
+pub(in crate::store::embedded) const SKETCHES: [&str; 16] = [
     "src_ips",
     "dst_ips",
     "ips",
@@ -29,6 +29,9 @@ pub(in crate::store::embedded) const SKETCHES: [&str; 13] = [
     "top_dst_port_bytes",
     "packet_size",
     "flow_duration",
+    "server_rtt",
+    "client_rtt",
+    "dns_latency",
 ];
 
 /// The bytes of each sketch, in the order of [`SKETCHES`].
@@ -47,6 +50,9 @@ fn sketch_bytes(s: &WindowSketches) -> [Vec<u8>; SKETCHES.len()] {
         s.top_dst_port_bytes.to_bytes(),
         s.packet_size.to_bytes(),
         s.flow_duration.to_bytes(),
+        s.server_rtt.to_bytes(),
+        s.client_rtt.to_bytes(),
+        s.dns_latency.to_bytes(),
     ]
 }
 
@@ -185,6 +191,9 @@ fn sketches_at(columns: &[Bytes<'_>], i: usize) -> Result<Option<Box<WindowSketc
         top_dst_port_bytes: read(&cells, 10, TopK::from_bytes)?,
         packet_size: read(&cells, 11, Quantiles::from_bytes)?,
         flow_duration: read(&cells, 12, Quantiles::from_bytes)?,
+        server_rtt: read(&cells, 13, Quantiles::from_bytes)?,
+        client_rtt: read(&cells, 14, Quantiles::from_bytes)?,
+        dns_latency: read(&cells, 15, Quantiles::from_bytes)?,
     })))
 }
 

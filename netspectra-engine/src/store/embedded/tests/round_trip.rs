@@ -3,6 +3,7 @@ use super::{append, quiet, rows, rows_in, run, segments};
 use crate::store::embedded::dataset::Dataset;
 use crate::store::embedded::rows::Record;
 use crate::store::embedded::{Config, EmbeddedStore};
+use arrow::array::RecordBatch;
 use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState};
 use netspectra_common::ports::{Store, StoreBatch};
 use std::time::Duration;
@@ -68,6 +69,35 @@ fn rows_written_before_tcp_was_measured_read_as_if_nothing_was_seen() {
         ..r
     });
     assert_eq!(read, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn entries_and_windows_written_before_devices_and_times_were_measured_read_as_if_nothing_was_seen() {
+    let all = batch(2);
+    let old = |whole: &RecordBatch, new: &[&str]| {
+        let kept = (0..whole.num_columns()).filter(|i| !new.contains(&whole.schema().field(*i).name().as_str()));
+        let kept: Vec<usize> = kept.collect();
+        assert_eq!(kept.len() + new.len(), whole.num_columns());
+        whole.project(&kept).unwrap()
+    };
+    let whole = LedgerEntry::encode(&all.ledger.iter().collect::<Vec<_>>()).unwrap();
+    let mut read = Vec::new();
+    let before = old(&whole, &["nics", "chain_breaks"]);
+    LedgerEntry::decode(&mut Default::default(), &before, &mut |r| read.push(r)).unwrap();
+    let expected = all.ledger.into_iter().map(|e| LedgerEntry { nics: Vec::new(), chain_break: false, ..e });
+    assert_eq!(read, expected.collect::<Vec<_>>());
+
+    let whole = WindowState::encode(&all.windows.iter().collect::<Vec<_>>()).unwrap();
+    let mut read: Vec<WindowState> = Vec::new();
+    let before = old(&whole, &["server_rtt", "client_rtt", "dns_latency"]);
+    WindowState::decode(&mut Default::default(), &before, &mut |r| read.push(r)).unwrap();
+    let mut expected = all.windows;
+    for s in expected.iter_mut().filter_map(|w| w.sketches.as_deref_mut()) {
+        for sketch in [&mut s.server_rtt, &mut s.client_rtt, &mut s.dns_latency] {
+            *sketch = Default::default();
+        }
+    }
+    assert_eq!(exact(&read), exact(&expected));
 }
 
 #[test]

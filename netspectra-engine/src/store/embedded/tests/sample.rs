@@ -180,6 +180,9 @@ fn sketches(rng: &mut Rng) -> WindowSketches {
     }
     s.packet_size.add(64.0 + rng.below(1400) as f64, 3);
     s.flow_duration.add(rng.below(1000) as f64 / 7.0, 1);
+    s.server_rtt.add(rng.below(1000) as f64 / 1e3, 2);
+    s.client_rtt.add(rng.below(1000) as f64 / 1e4, 4);
+    s.dns_latency.add(rng.below(1000) as f64 / 1e5, 5);
     s
 }
 
@@ -279,6 +282,9 @@ impl Exact for WindowState {
                 s.top_dst_port_bytes.to_bytes(),
                 s.packet_size.to_bytes(),
                 s.flow_duration.to_bytes(),
+                s.server_rtt.to_bytes(),
+                s.client_rtt.to_bytes(),
+                s.dns_latency.to_bytes(),
             ];
             bytes
         });

@@ -1,0 +1,134 @@
+//! The thread that captures: the only one of the process with any capability.
+//!
+//! It is started first. Then the main thread gives up everything, and all threads of the runtime, which serve the API and
+//! read payloads, begin without. What this thread does it does in its own memory, which is that of the process: the split
+//! keeps faults and files from privilege, not code that somebody brought in.
+
+use super::source::LiveSource;
+use crate::Failure;
+use crate::config::Capture;
+use anyhow::{Context, anyhow};
+use netspectra_agent::generation::Generation;
+use netspectra_agent::privilege;
+use netspectra_agent::source::{Source, SourceError};
+use netspectra_common::model::ManifestHash;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+type Job = Box<dyn FnOnce(&mut Option<LiveSource>) + Send>;
+
+/// The thread, and how it is asked.
+#[derive(Debug)]
+pub(super) struct CaptureThread {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CaptureThread {
+    /// Starts it with the privileges of the caller.
+    ///
+    /// # Errors
+    /// No thread.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let (jobs, todo) = sync_channel::<Job>(1);
+        let work = move || {
+            let mut source = None;
+            todo.iter().for_each(|job| job(&mut source));
+        };
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(work);
+        let thread = thread.context("the capture thread cannot be started: raise the limit of processes")?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Opens the source; afterwards the thread keeps only what goes on needing.
+    ///
+    /// # Errors
+    /// Those of [`LiveSource::open`].
+    pub(super) fn open(self, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
+        let opened = self.ask(move |place| {
+            let source = LiveSource::open(&capture, instance)?;
+            let keep = if source.is_ebpf() { privilege::for_loaded_programs() } else { Ok(0) };
+            if let Err(error) = keep.and_then(privilege::keep_only) {
+                tracing::warn!(%error, "the capture thread keeps its privileges");
+            }
+            source.log();
+            *place = Some(source);
+            Ok(())
+        });
+        match opened {
+            Ok(Ok(())) => Ok(CapturedSource(self)),
+            Ok(Err(failure)) => Err(failure),
+            Err(gone) => Err(Failure::from(anyhow!(gone))),
+        }
+    }
+
+    /// Runs `f` on the thread and waits for it.
+    fn ask<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Option<LiveSource>) -> T + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let (to, answer) = sync_channel(1);
+        let job: Job = Box::new(move |source| {
+            // Who asked waits for it.
+            let _ = to.send(f(source));
+        });
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or(SourceError::Gone)?;
+        answer.recv().map_err(|_| SourceError::Gone)
+    }
+}
+
+impl Drop for CaptureThread {
+    fn drop(&mut self) {
+        // Without a sender the thread ends, and the source with it: detaching needs its privileges.
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the capture thread panicked");
+        }
+    }
+}
+
+/// The source of the capture thread, for other threads.
+#[derive(Debug)]
+pub(super) struct CapturedSource(CaptureThread);
+
+impl CapturedSource {
+    /// Runs `f` with the source, on its thread.
+    ///
+    /// # Errors
+    /// [`SourceError::Gone`].
+    pub(super) fn with<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut LiveSource) -> T + Send + 'static,
+    ) -> Result<T, SourceError> {
+        self.0.ask(move |source| source.as_mut().map(f))?.ok_or(SourceError::Gone)
+    }
+
+    /// Lets nothing more in; the next generation is the last.
+    pub(super) fn detach(&mut self) {
+        if let Err(error) = self.with(LiveSource::detach) {
+            tracing::error!(%error, "the programs are not detached");
+        }
+    }
+}
+
+impl Source for CapturedSource {
+    fn generation(&mut self) -> Result<Option<Generation>, SourceError> {
+        self.with(Source::generation)?
+    }
+
+    fn wake(&self) -> Option<OwnedFd> {
+        self.with(|source| source.wake()).ok().flatten()
+    }
+
+    fn sent(&mut self, hash: ManifestHash) {
+        // Who asks next hears of it.
+        let _ = self.with(move |source| source.sent(hash));
+    }
+
+    fn recycle(&mut self) -> Result<(), SourceError> {
+        self.with(Source::recycle)?
+    }
+}
