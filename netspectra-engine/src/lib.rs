@@ -9,6 +9,8 @@ pub mod engine;
 pub mod journal;
 mod lifecycle;
 mod live;
+#[cfg(feature = "redis")]
+pub mod redis_board;
 pub mod store;
 pub mod task;
 #[cfg(test)]
