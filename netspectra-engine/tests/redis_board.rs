@@ -1,6 +1,6 @@
 //! The live board against a real Redis, which `NETSPECTRA_REDIS` names; `cargo xtask test` and `cargo xtask cluster up` start
 //! one. What these tests do not prove: TLS, clusters and sentinels.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; what is not tried is said")]
 
 use netspectra_common::model::{Counter, Nanos, Resolution, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;

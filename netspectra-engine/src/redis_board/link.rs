@@ -22,8 +22,8 @@ pub(super) struct Link {
 
 /// How one comes to a connection.
 enum Door {
-    Server(Client),
-    Cluster(ClusterClient),
+    Server(Box<Client>),
+    Cluster(Box<ClusterClient>),
     /// Asks the sentinels each time, because the master may be another one then.
     Sentinel(Box<Mutex<SentinelClient>>),
 }
@@ -45,13 +45,13 @@ impl fmt::Debug for Link {
 impl Link {
     pub(super) fn new(config: BoardConfig) -> Result<Self, BoardUrlError> {
         let door = match target(&config.url)? {
-            Target::Server(url) => Client::open(url).map(Door::Server),
+            Target::Server(url) => Client::open(url).map(|client| Door::Server(Box::new(client))),
             Target::Cluster(nodes) => ClusterClientBuilder::new(nodes)
                 .connection_timeout(config.timeout)
                 .response_timeout(config.timeout)
                 .retries(1)
                 .build()
-                .map(Door::Cluster),
+                .map(|client| Door::Cluster(Box::new(client))),
             Target::Sentinel(sentinels, service) => {
                 SentinelClient::build(sentinels, service, None, SentinelServerType::Master)
                     .map(|client| Door::Sentinel(Box::new(Mutex::new(client))))
