@@ -11,6 +11,8 @@ pub mod journal;
 mod lifecycle;
 mod live;
 pub mod partition;
+#[cfg(feature = "redis")]
+pub mod redis_board;
 pub mod store;
 pub mod task;
 #[cfg(test)]

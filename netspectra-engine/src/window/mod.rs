@@ -12,6 +12,8 @@ mod sketch;
 mod tests;
 
 pub(crate) use rows::{Row, RowKey, Rows};
+#[cfg(feature = "redis")]
+pub(crate) use sketch::merge as merge_sketches;
 
 use crate::engine::Points;
 use netspectra_common::model::{Counter, Nanos, Resolution, SizeHistogram, WindowSketches, WindowState};

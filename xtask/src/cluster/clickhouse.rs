@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use super::state::{Folder, Run, Server};
-use super::{data_folder, path_text};
+use super::{cache, data_folder, path_text};
 use crate::process::{capture, find_program, run, run_within, say};
 use crate::setup;
 use crate::workspace::{Workspace, metadata};
@@ -97,11 +97,7 @@ pub(super) fn fetched(ws: &Workspace, folder: &Folder, port: u16) -> Result<Serv
     let shim = build_shim(ws)?;
     let home = ws.cache.join(format!("chdb-{VERSION}"));
     let library = home.join("libchdb.so");
-    if library.is_file() {
-        say(format!("chDB {VERSION} is in the cache"));
-    } else {
-        fetch(&home)?;
-    }
+    cache::keep(&home, |home| home.join("libchdb.so").is_file(), fetch)?;
     let data = data_folder(folder, Service::Clickhouse)?;
     let args =
         [["--lib", path_text(&library)?], ["--data", path_text(&data)?], ["--listen", &format!("127.0.0.1:{port}")]];
@@ -125,21 +121,8 @@ fn build_shim(ws: &Workspace) -> Result<PathBuf> {
     Ok(ws.target.join("debug").join(SHIM))
 }
 
-/// Whole or not at all.
-fn fetch(home: &Path) -> Result<()> {
-    let partial = home.with_extension(format!("partial-{}", std::process::id()));
-    fs::create_dir_all(&partial).with_context(|| format!("cannot create `{}`", partial.display()))?;
+fn fetch(folder: &Path) -> Result<()> {
     say(format!("fetching {PACKAGE} {VERSION} from the npm registry (178 MB)"));
-    let placed = fetch_into(&partial)
-        .and_then(|()| fs::rename(&partial, home).with_context(|| format!("cannot move chDB to `{}`", home.display())));
-    if placed.is_err() {
-        // The reason is the failure, not what is left of it.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    placed
-}
-
-fn fetch_into(folder: &Path) -> Result<()> {
     let (scope, name) = PACKAGE.split_once('/').context("the package has no scope")?;
     let archive = folder.join("chdb.tgz");
     // By npm where it is there, because it knows the user's mirror.

@@ -2,11 +2,11 @@
 
 use super::service::Service;
 use super::state::{Folder, Run, Server};
-use super::{data_folder, path_text};
+use super::{cache, data_folder, path_text};
 use crate::process::{capture, find_program, is_executable, run_within, say};
 use crate::setup;
 use crate::workspace::Workspace;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,41 +53,28 @@ pub(super) fn from_home(folder: &Folder, home: &Path, ports: [u16; 2]) -> Result
 pub(super) fn fetched(ws: &Workspace, folder: &Folder, ports: [u16; 2]) -> Result<Server> {
     let java = java()?;
     let home = ws.cache.join(format!("kafka-{VERSION}"));
-    if is_kafka_4(&home.join("libs")) {
-        say(format!("Kafka {VERSION} is in the cache"));
-    } else {
-        setup::ensure_programs(&["mvn"])?;
-        fetch(&home, &java)?;
-    }
+    cache::keep(
+        &home,
+        |home| is_kafka_4(&home.join("libs")),
+        |home| {
+            setup::ensure_programs(&["mvn"])?;
+            fetch(home, &java)
+        },
+    )?;
     server(folder, &home.join("libs"), ports, format!("Kafka {VERSION} from Maven Central"))
 }
 
-/// Whole or not at all.
 fn fetch(home: &Path, java: &Path) -> Result<()> {
-    let partial = home.with_extension(format!("partial-{}", std::process::id()));
-    fs::create_dir_all(&partial).with_context(|| format!("cannot create `{}`", partial.display()))?;
     say(format!("fetching Kafka {VERSION} from Maven Central (42 MB)"));
-    let fetched = fs::write(partial.join("pom.xml"), pom()).context("cannot write `pom.xml`").and_then(|()| {
-        let mut maven = Command::new("mvn");
-        maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies"]);
-        maven.args(["-DincludeScope=runtime", "-DoutputDirectory=libs"]);
-        // The Java that was just found, where `java` in `PATH` is another one.
-        if let Some(home) = java.parent().and_then(Path::parent) {
-            maven.env("JAVA_HOME", home);
-        }
-        run_within(maven.current_dir(&partial), FETCH_LIMIT)
-    });
-    let placed = fetched.and_then(|()| {
-        if !is_kafka_4(&partial.join("libs")) {
-            bail!("Maven fetched no Kafka");
-        }
-        fs::rename(&partial, home).with_context(|| format!("cannot move Kafka to `{}`", home.display()))
-    });
-    if placed.is_err() {
-        // The reason is the failure, not what is left of it.
-        let _ = fs::remove_dir_all(&partial);
+    fs::write(home.join("pom.xml"), pom()).context("cannot write `pom.xml`")?;
+    let mut maven = Command::new("mvn");
+    maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies"]);
+    maven.args(["-DincludeScope=runtime", "-DoutputDirectory=libs"]);
+    // The Java that was just found, where `java` in `PATH` is another one.
+    if let Some(java_home) = java.parent().and_then(Path::parent) {
+        maven.env("JAVA_HOME", java_home);
     }
-    placed
+    run_within(maven.current_dir(home), FETCH_LIMIT)
 }
 
 fn pom() -> String {
@@ -179,6 +166,9 @@ pub(super) fn settings([port, controller]: [u16; 2], data: &str) -> Vec<(String,
         ("transaction.state.log.min.isr", "1"),
         ("transaction.state.log.num.partitions", "4"),
         ("group.initial.rebalance.delay.ms", "0"),
+        // A broker that comes back after a kill is let in when its former self is given up: 9 s by default.
+        ("broker.heartbeat.interval.ms", "500"),
+        ("broker.session.timeout.ms", "2000"),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))

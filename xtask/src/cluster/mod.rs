@@ -3,6 +3,7 @@
 //! Everything listens on 127.0.0.1, at ports that were free. What was started is in a state file, so that another shell
 //! can see it and end it; only what is in there is ever ended. A server that does not come up leaves nothing behind.
 
+mod cache;
 mod clickhouse;
 mod container;
 mod interrupt;
