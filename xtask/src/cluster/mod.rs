@@ -22,7 +22,6 @@ pub(crate) use service::Service;
 use crate::process::say;
 use crate::workspace::Workspace;
 use anyhow::{Context as _, Result, bail};
-use process::ProcessId;
 use state::{Folder, Run, Server};
 use std::fs;
 use std::net::TcpListener;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 //! Of the servers only their processes: that the real ones start and answer is seen when `cargo xtask test` begins.
 
+use super::process::ProcessId;
 use super::*;
 
 /// A server that runs, and says nothing.
