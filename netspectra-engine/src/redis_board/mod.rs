@@ -173,7 +173,7 @@ pub struct PartitionBoard {
 impl PartitionBoard {
     /// Takes over what `batch` closed, and hands the state to the task. Never waits for Redis.
     ///
-    /// Cost: merges and encodes the sketches of the 10 s windows, 50 to 200 KiB each.
+    /// Cost: merges the sketches of the batch's 10 s windows, and encodes those of at most four windows.
     pub fn publish(&mut self, batch: &StoreBatch, stats: &EngineStats) {
         match bytes::encode(&self.board.apply(batch, stats)) {
             Ok(state) => {

@@ -6,6 +6,7 @@
 mod cache;
 mod clickhouse;
 mod container;
+mod for_tests;
 mod interrupt;
 mod kafka;
 mod launch;
@@ -15,27 +16,21 @@ mod service;
 mod state;
 mod ways;
 
+pub(crate) use for_tests::ForTests;
 pub(crate) use service::Service;
 
-use crate::process::{say, shown};
+use crate::process::say;
 use crate::workspace::Workspace;
 use anyhow::{Context as _, Result, bail};
-use process::ProcessId;
 use state::{Folder, Run, Server};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use ways::{Surroundings, Way};
 
 /// Where the state file is, for this program when a test calls it.
 pub(crate) const FOLDER_VARIABLE: &str = "NETSPECTRA_CLUSTER_DIR";
-/// This program, for tests that kill and start servers.
-const CONTROL_VARIABLE: &str = "NETSPECTRA_CLUSTER_CTL";
-
-/// How often a run of tests is looked at.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The folder that is meant when none is named.
 fn folder(ws: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
@@ -51,6 +46,7 @@ pub(crate) fn up(ws: &Workspace, named: Option<&Path>) -> Result<()> {
     interrupt::watch()?;
     let mut folder = Folder::open(&folder(ws, named)?)?;
     remove_orphans(&mut folder)?;
+    refuse_if_taken(&folder)?;
     raise(ws, &mut folder)?;
     report(&folder)
 }
@@ -107,92 +103,6 @@ fn known(folder: &Folder, service: Service) -> Result<&Server> {
     })
 }
 
-/// Servers for one run of tests: those of `cluster up` where they run, else servers that go when this does.
-#[derive(Debug)]
-pub(crate) struct ForTests {
-    folder: PathBuf,
-    urls: Vec<(Service, String)>,
-    are_ours: bool,
-}
-
-impl ForTests {
-    /// Starts them, or finds them running.
-    ///
-    /// # Errors
-    /// As [`up`].
-    pub(crate) fn start(ws: &Workspace) -> Result<Self> {
-        interrupt::watch()?;
-        let path = folder(ws, std::env::var_os(FOLDER_VARIABLE).as_deref().map(Path::new))?;
-        let mut folder = Folder::open(&path)?;
-        remove_orphans(&mut folder)?;
-        let are_ours = folder.state.servers.is_empty();
-        if are_ours {
-            folder.state.owner = Some(ProcessId::of(std::process::id())?);
-        } else if let Some(owner) = folder.state.owner {
-            bail!("process {} is running tests with the servers in `{}`: wait for it", owner.pid, path.display());
-        }
-        let raised = raise(ws, &mut folder);
-        if raised.is_err() && are_ours {
-            folder.state.owner = None;
-            folder.save()?;
-        }
-        raised?;
-        let urls = folder.state.servers.iter().map(|(service, server)| (*service, server.url.clone())).collect();
-        Ok(Self { folder: path, urls, are_ours })
-    }
-
-    /// What tests are told: where each server is, and how to kill and start one.
-    ///
-    /// # Errors
-    /// The path of this program is unknown.
-    fn environment(&self) -> Result<Vec<(&'static str, String)>> {
-        let program = std::env::current_exe().context("the path of this program is unknown")?;
-        let mut all: Vec<_> = self.urls.iter().map(|(service, url)| (service.variable(), url.clone())).collect();
-        all.push((CONTROL_VARIABLE, path_text(&program)?.to_owned()));
-        all.push((FOLDER_VARIABLE, path_text(&self.folder)?.to_owned()));
-        Ok(all)
-    }
-
-    /// Runs `command` on this terminal, which may take as long as it takes, but not longer than until Ctrl-C.
-    ///
-    /// # Errors
-    /// It cannot be started, ends with anything but 0, or was interrupted.
-    pub(crate) fn run(&self, command: &mut Command) -> Result<()> {
-        command.envs(self.environment()?);
-        let line = shown(command);
-        println!("     + {line}");
-        let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if let Err(interrupted) = interrupt::check() {
-                // It may have ended by the same signal.
-                let _ = child.kill();
-                child.wait()?;
-                return Err(interrupted);
-            }
-            std::thread::sleep(POLL);
-        };
-        if !status.success() {
-            bail!("`{line}` failed ({status})");
-        }
-        Ok(())
-    }
-
-    /// Ends them, if they were started for this run.
-    ///
-    /// # Errors
-    /// As [`down`].
-    pub(crate) fn end(self) -> Result<()> {
-        if !self.are_ours {
-            return Ok(());
-        }
-        let mut folder = Folder::open(&self.folder)?;
-        lower(&mut folder, &Service::ALL, false)
-    }
-}
-
 /// Ends the servers of a run that is gone.
 fn remove_orphans(folder: &mut Folder) -> Result<()> {
     match folder.state.owner {
@@ -201,6 +111,20 @@ fn remove_orphans(folder: &mut Folder) -> Result<()> {
             lower(folder, &Service::ALL, false)
         }
         _ => Ok(()),
+    }
+}
+
+/// Servers of a run of tests that goes on end with it: nobody else may count on them.
+fn refuse_if_taken(folder: &Folder) -> Result<()> {
+    match folder.state.owner {
+        Some(owner) => {
+            let path = folder.path.display();
+            bail!(
+                "process {} is running tests with the servers in `{path}`: wait for it, or name another `--dir`",
+                owner.pid
+            )
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 //! Of the servers only their processes: that the real ones start and answer is seen when `cargo xtask test` begins.
 
+use super::process::ProcessId;
 use super::*;
 
 /// A server that runs, and says nothing.
@@ -98,6 +99,7 @@ fn what_a_dead_run_of_tests_left_is_ended_and_what_a_living_one_uses_is_not() {
     folder.state.owner = Some(ProcessId::of(std::process::id()).unwrap());
     remove_orphans(&mut folder).unwrap();
     assert!(process.is_alive());
+    assert!(refuse_if_taken(&folder).unwrap_err().to_string().contains("is running tests with the servers in"));
 
     let mut dead = std::process::Command::new("sleep").arg("600").spawn().unwrap();
     folder.state.owner = Some(ProcessId::of(dead.id()).unwrap());
@@ -106,6 +108,7 @@ fn what_a_dead_run_of_tests_left_is_ended_and_what_a_living_one_uses_is_not() {
     remove_orphans(&mut folder).unwrap();
     assert!(!process.is_alive());
     assert_eq!((folder.state.owner, folder.state.servers.len()), (None, 0));
+    refuse_if_taken(&folder).unwrap();
 }
 
 #[test]
