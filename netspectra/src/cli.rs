@@ -1,5 +1,8 @@
 //! The command line.
 
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +19,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Watch this host's interfaces: capture, engine, store and API in one process.
     Run(RunArgs),
+    /// Watch this host's interfaces, or read capture files, and write to Kafka: one on each node of a cluster.
+    #[cfg(feature = "cluster")]
+    Agent(Box<cluster::AgentArgs>),
+    /// Read from Kafka, write to ClickHouse: as many as there is work, which they share.
+    #[cfg(feature = "cluster")]
+    Engine(cluster::EngineArgs),
+    /// Answer questions from ClickHouse and the engines: as many as there are askers.
+    #[cfg(feature = "cluster")]
+    Api(cluster::ApiArgs),
+    /// Make and check what a cluster needs: topics, tables.
+    #[cfg(feature = "cluster")]
+    Admin(cluster::AdminArgs),
     /// Report on capture files (pcap, pcapng, snoop; also .gz and .zst), or list their flows.
     Analyze(AnalyzeArgs),
     /// Say what this host can do, and what to do about what it cannot.
@@ -41,6 +56,19 @@ pub(crate) enum Mode {
     Generic,
     /// Packet sockets: no eBPF, CAP_NET_RAW is enough.
     AfPacket,
+}
+
+impl Mode {
+    /// As the configuration has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tc => "tc",
+            Self::AfPacket => "af-packet",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +133,16 @@ pub(crate) enum TunnelIdentity {
     Outer,
     /// The innermost IP header's five-tuple.
     Inner,
+}
+
+impl TunnelIdentity {
+    /// As the configuration has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Outer => "outer",
+            Self::Inner => "inner",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

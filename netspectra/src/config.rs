@@ -1,6 +1,6 @@
 //! The configuration of `netspectra run`: defaults, then the file, then the command line.
 
-use crate::cli::{Mode, RunArgs, TunnelIdentity};
+use crate::cli::RunArgs;
 use anyhow::{Context, bail};
 use netspectra_agent::rules::{self, Rule};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,15 @@ pub(crate) struct Config {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     pub(crate) api: Api,
+    /// Where agents write and engines read; for `agent` and `engine`.
+    #[cfg(feature = "cluster")]
+    pub(crate) kafka: netspectra_common::kafka::KafkaConfig,
+    /// Where engines write and the API reads; for `engine` and `api`.
+    #[cfg(feature = "cluster")]
+    pub(crate) clickhouse: netspectra_engine::store::clickhouse::ClickHouseConfig,
+    /// How the parts of a cluster know each other.
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: Cluster,
 }
 
 /// What is watched.
@@ -115,6 +124,30 @@ impl Default for Api {
     }
 }
 
+/// How the parts of a cluster know each other.
+#[cfg(feature = "cluster")]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cluster {
+    /// Where `agent` and `engine` serve health, metrics and, to the API, what is not stored yet.
+    pub(crate) listen: SocketAddr,
+    /// File with the token that engines and APIs share. Default: `cluster-token` in the data folder.
+    pub(crate) token_file: Option<PathBuf>,
+    /// `host:port` of the engines' `cluster.listen`. A name with several addresses stands for an engine at each. Without
+    /// engines the API answers from what is stored, which is a few seconds old.
+    pub(crate) engines: Vec<String>,
+    /// `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://` of the live board. Default: none. No answer
+    /// depends on it.
+    pub(crate) redis: Option<String>,
+}
+
+#[cfg(feature = "cluster")]
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8471)), token_file: None, engines: Vec::new(), redis: None }
+    }
+}
+
 impl Config {
     /// Defaults, the file of `--config`, and the command line, in that order; checked.
     ///
@@ -129,21 +162,10 @@ impl Config {
             config.capture.interfaces.clone_from(&args.iface);
         }
         if let Some(mode) = args.mode {
-            config.capture.mode = match mode {
-                Mode::Auto => "auto",
-                Mode::Native => "native",
-                Mode::Generic => "generic",
-                Mode::Tc => "tc",
-                Mode::AfPacket => "af-packet",
-            }
-            .into();
+            config.capture.mode = mode.name().into();
         }
         if let Some(tunnel) = args.tunnel {
-            config.capture.tunnel = match tunnel {
-                TunnelIdentity::Outer => "outer",
-                TunnelIdentity::Inner => "inner",
-            }
-            .into();
+            config.capture.tunnel = tunnel.name().into();
         }
         if let Some(listen) = args.listen {
             config.api.listen = listen;
@@ -171,13 +193,13 @@ impl Config {
         Ok(config.capture.rules)
     }
 
-    fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration file `{}`", path.display()))?;
         toml::from_str(&text).with_context(|| format!("configuration file `{}`", path.display()))
     }
 
-    fn validate(&self) -> anyhow::Result<()> {
+    pub(crate) fn validate(&self) -> anyhow::Result<()> {
         let in_range = |key: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
                 Ok(())

@@ -3,6 +3,8 @@
 mod analyze;
 mod cli;
 mod client;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 mod detach;
 mod doctor;
@@ -26,6 +28,14 @@ fn main() -> ExitCode {
         cli::Command::Analyze(args) => analyze::main(&args),
         cli::Command::Doctor(args) => doctor::main(&args),
         cli::Command::Detach(args) => detach::main(&args),
+        #[cfg(feature = "cluster")]
+        cli::Command::Agent(args) => cluster::agent(*args),
+        #[cfg(feature = "cluster")]
+        cli::Command::Engine(args) => cluster::engine(args),
+        #[cfg(feature = "cluster")]
+        cli::Command::Api(args) => cluster::api(args),
+        #[cfg(feature = "cluster")]
+        cli::Command::Admin(args) => cluster::admin(args),
         cli::Command::Query(args) => client::query(&args),
         cli::Command::Top(args) => client::top(&args),
     };

@@ -1,7 +1,7 @@
 //! The partitions of a group member: taken over and given back as the group says.
 
 use super::live::PartitionSet;
-use super::task::{DeadLetters, PartitionError, PartitionLog, Setting, Task};
+use super::task::{AfterBlock, DeadLetters, PartitionError, PartitionLog, Setting, Task};
 use crate::engine::EngineConfig;
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError};
 use std::collections::HashMap;
@@ -58,9 +58,10 @@ pub async fn run_group(
     store: Arc<dyn BlockStore>,
     dead: Arc<dyn DeadLetters>,
     set: PartitionSet,
+    after: Arc<dyn AfterBlock>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), PartitionError> {
-    let setting = Setting { config, store, dead, set };
+    let setting = Setting { config, store, dead, set, after };
     let mut running: HashMap<u32, Running> = HashMap::new();
     let mut taking = JoinSet::new();
     let (failed_to, mut failed) = tokio::sync::mpsc::channel::<PartitionError>(1);
@@ -108,7 +109,7 @@ pub async fn run_group(
                 }
             }
             Some(error) = failed.recv() => break Err(error),
-            _ = stop.wait_for(|stop| *stop) => break Ok(()),
+            () = ended(&mut stop) => break Ok(()),
         }
     };
     for (partition, running) in running {
@@ -116,4 +117,9 @@ pub async fn run_group(
         log.released(partition);
     }
     result
+}
+
+/// Returns when `stop` turns true, or can turn no more.
+pub(super) async fn ended(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

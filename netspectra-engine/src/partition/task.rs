@@ -2,6 +2,7 @@
 
 use super::blocks::Blocks;
 use super::live::{Held, PartitionSet, Shared};
+use super::runtime::ended;
 use super::state::{State, StateError};
 use crate::engine::{EngineConfig, EngineStats};
 use netspectra_common::model::BusMessage;
@@ -58,6 +59,22 @@ pub trait DeadLetters: Send + Sync {
         offset: u64,
         poison: &'a Poison,
     ) -> BoxFuture<'a, Result<(), PortError>>;
+}
+
+/// Hears of blocks that were stored.
+pub trait AfterBlock: Send + Sync {
+    /// `batch` of `partition` is stored, and the engine's counters are `stats`. Must not wait for anything.
+    fn stored(&self, partition: u32, batch: &StoreBatch, stats: &EngineStats);
+
+    /// The partition is not ours any more.
+    fn released(&self, partition: u32);
+}
+
+/// Nobody.
+impl AfterBlock for () {
+    fn stored(&self, _: u32, _: &StoreBatch, _: &EngineStats) {}
+
+    fn released(&self, _: u32) {}
 }
 
 /// Counters of a partition.
@@ -130,6 +147,7 @@ pub(super) struct Setting {
     pub(super) store: Arc<dyn BlockStore>,
     pub(super) dead: Arc<dyn DeadLetters>,
     pub(super) set: PartitionSet,
+    pub(super) after: Arc<dyn AfterBlock>,
 }
 
 /// A partition that was taken over, before its log is read.
@@ -170,7 +188,7 @@ impl Task {
         };
         let (stored, state) = tokio::select! {
             answer = ask => answer?,
-            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            () = ended(stop) => return Ok(None),
         };
         let mut waiting = BTreeSet::new();
         let mut resume = None;
@@ -216,9 +234,10 @@ impl Task {
         self.setting.set.insert(self.partition, self.shared.clone());
         let result = tokio::select! {
             result = self.follow(log) => result,
-            _ = stop.wait_for(|stop| *stop) => Ok(()),
+            () = ended(stop) => Ok(()),
         };
         self.setting.set.remove(self.partition, &self.shared);
+        self.setting.after.released(self.partition);
         result
     }
 
@@ -313,6 +332,9 @@ impl Task {
             held.blocks.reconfigure(self.setting.config.clone());
         }
         self.blocks += 1;
+        let stats = held.blocks.engine().stats();
+        drop(held);
+        self.setting.after.stored(partition, batch, &stats);
         Ok(())
     }
 

@@ -233,7 +233,13 @@ impl Rig {
     }
 
     fn setting(&self, config: EngineConfig) -> Setting {
-        Setting { config, store: self.store.clone(), dead: self.dead.clone(), set: self.set.clone() }
+        Setting {
+            config,
+            store: self.store.clone(),
+            dead: self.dead.clone(),
+            set: self.set.clone(),
+            after: Arc::new(()),
+        }
     }
 
     /// Takes partition 0 over and applies the log up to `until`; then it is given back.

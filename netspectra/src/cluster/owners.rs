@@ -70,8 +70,9 @@ impl Engine {
         let url = format!("http://{}{}", self.address, netspectra_api::REPORT_PATH);
         let request = self.engines.http.post(&url).header("Authorization", format!("Bearer {}", self.engines.token));
         let mut response = request.send(plan).with_context(|| format!("`{url}` does not answer"))?;
+        let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_REPORT);
-        match response.status().as_u16() {
+        match status {
             204 => Ok(None),
             200 => {
                 let bytes = body.read_to_vec().with_context(|| format!("the report of `{url}` ended early"))?;

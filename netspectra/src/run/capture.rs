@@ -20,7 +20,7 @@ type Job = Box<dyn FnOnce(&mut Option<LiveSource>) + Send>;
 
 /// The thread, and how it is asked.
 #[derive(Debug)]
-pub(super) struct CaptureThread {
+pub(crate) struct CaptureThread {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -30,7 +30,7 @@ impl CaptureThread {
     ///
     /// # Errors
     /// No thread.
-    pub(super) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let (jobs, todo) = sync_channel::<Job>(1);
         let work = move || {
             let mut source = None;
@@ -45,7 +45,7 @@ impl CaptureThread {
     ///
     /// # Errors
     /// Those of [`LiveSource::open`].
-    pub(super) fn open(self, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
+    pub(crate) fn open(self, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
         let opened = self.ask(move |place| {
             let source = LiveSource::open(&capture, instance)?;
             let keep = if source.is_ebpf() { privilege::for_loaded_programs() } else { Ok(0) };
@@ -92,14 +92,14 @@ impl Drop for CaptureThread {
 
 /// The source of the capture thread, for other threads.
 #[derive(Debug)]
-pub(super) struct CapturedSource(CaptureThread);
+pub(crate) struct CapturedSource(CaptureThread);
 
 impl CapturedSource {
     /// Runs `f` with the source, on its thread.
     ///
     /// # Errors
     /// [`SourceError::Gone`].
-    pub(super) fn with<T: Send + 'static>(
+    pub(crate) fn with<T: Send + 'static>(
         &self,
         f: impl FnOnce(&mut LiveSource) -> T + Send + 'static,
     ) -> Result<T, SourceError> {
@@ -107,7 +107,7 @@ impl CapturedSource {
     }
 
     /// Lets nothing more in; the next generation is the last.
-    pub(super) fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if let Err(error) = self.with(LiveSource::detach) {
             tracing::error!(%error, "the programs are not detached");
         }

@@ -3,7 +3,6 @@
 use netspectra_api::{Check, Health};
 use netspectra_common::model::{BusMessage, Ledger};
 use netspectra_common::ports::{BoxFuture, PortError, Publisher};
-use netspectra_engine::task::InProcessBus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ const DEAD: Duration = Duration::from_secs(120);
 
 /// When the last generation was stored.
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     started: Instant,
     /// Milliseconds since `started`, plus one; 0 before the first.
     last: AtomicU64,
@@ -27,17 +26,17 @@ pub(super) struct State {
 
 impl State {
     /// `mode` says how traffic is seen, for people.
-    pub(super) fn new(mode: String) -> Self {
+    pub(crate) fn new(mode: String) -> Self {
         Self { started: Instant::now(), last: AtomicU64::new(0), ledger: Mutex::default(), mode }
     }
 
     /// A bus that notes each generation that was stored.
-    pub(super) fn watch(self: &Arc<Self>, bus: InProcessBus) -> WatchedBus {
+    pub(crate) fn watch(self: &Arc<Self>, bus: Arc<dyn Publisher>) -> WatchedBus {
         WatchedBus { bus, state: self.clone() }
     }
 
     /// Sum of the ledgers of this run's stored generations.
-    pub(super) fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         self.ledger.lock().map(|l| l.clone()).unwrap_or_default()
     }
 
@@ -68,8 +67,8 @@ impl Health for State {
 }
 
 /// Passes everything on, and notes when it was stored.
-pub(super) struct WatchedBus {
-    bus: InProcessBus,
+pub(crate) struct WatchedBus {
+    bus: Arc<dyn Publisher>,
     state: Arc<State>,
 }
 

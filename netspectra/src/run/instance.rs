@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The node's name and a hash of the data folder's path, which is held by one process at a time.
-pub(super) fn name(node: &str, data_dir: &Path) -> String {
+pub(crate) fn name(node: &str, data_dir: &Path) -> String {
     let path = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
     // FNV-1a: the name is the same in every build.
     let hash = path

@@ -24,17 +24,23 @@ use tokio::sync::watch;
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// The registry of the process; the API adds its own metrics.
-pub(super) fn registry(state: Arc<State>, engine: watch::Receiver<EngineStats>, store: Arc<EmbeddedStore>) -> Registry {
-    let mut registry = Registry::default();
-    let info = Family::<Vec<(String, String)>, Gauge<u64, AtomicU64>>::default();
-    info.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-    registry.register("netspectra_build", "Version of this process", info);
+pub(crate) fn registry(state: Arc<State>, engine: watch::Receiver<EngineStats>, store: Arc<EmbeddedStore>) -> Registry {
+    let mut registry = build_info();
     registry.register_collector(Box::new(Process { state, engine, store }));
     registry
 }
 
+/// A registry that says which version this is.
+pub(crate) fn build_info() -> Registry {
+    let mut registry = Registry::default();
+    let info = Family::<Vec<(String, String)>, Gauge<u64, AtomicU64>>::default();
+    info.get_or_create(&vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+    registry.register("netspectra_build", "Version of this process", info);
+    registry
+}
+
 /// Samples the engine's counters until it or their last reader is gone.
-pub(super) async fn sample(engine: LiveView, to: watch::Sender<EngineStats>) {
+pub(crate) async fn sample(engine: LiveView, to: watch::Sender<EngineStats>) {
     while let Ok(stats) = engine.stats().await {
         if to.send(stats).is_err() {
             return;
@@ -58,54 +64,9 @@ impl fmt::Debug for Process {
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut out = Writer(&mut encoder);
-        let ledger = self.state.ledger();
-        out.counter("netspectra_agent_seen_packets", "Packets that the hooks saw", ledger.seen.packets)?;
-        out.counter("netspectra_agent_seen_bytes", "Bytes that the hooks saw", ledger.seen.bytes)?;
-        let accounted = ledger.accounted();
-        out.counter("netspectra_agent_accounted_packets", "Packets in a record or under a reason", accounted.packets)?;
-        out.counter("netspectra_agent_accounted_bytes", "Bytes in a record or under a reason", accounted.bytes)?;
-        let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r as usize].packets));
-        out.counters("netspectra_agent_without_flow_packets", "Packets without a flow record", "reason", &reasons)?;
-        out.counter(
-            "netspectra_agent_orphan_fragments",
-            "Later fragments without their first",
-            ledger.orphan_fragments,
-        )?;
-
-        if let Some(overflow) = &ledger.overflow {
-            out.overflow(overflow)?;
-        }
-
+        out.agent(&self.state)?;
         let e = self.engine.borrow().clone();
-        out.gauge("netspectra_engine_active_flows", "Flows being watched", e.active_flows as u64)?;
-        out.gauge("netspectra_engine_open_windows", "Open windows", e.open_windows as u64)?;
-        out.gauge("netspectra_engine_open_rollup_rows", "Roll-up rows of open windows", e.open_rollup_rows as u64)?;
-        out.counter("netspectra_engine_deltas", "Flow deltas counted", e.deltas)?;
-        out.counter("netspectra_engine_generations", "Generations counted", e.generations)?;
-        let exported = EndReason::ALL.map(|r| (r.name(), e.exported_for(r)));
-        out.counters("netspectra_engine_records", "Flow records written", "reason", &exported)?;
-        let refused = [
-            ("duplicate_chunk", e.duplicate_chunks),
-            ("duplicate_generation", e.duplicate_generations),
-            ("unnamed_chunk", e.unnamed_chunks),
-            ("abandoned_chunk", e.abandoned_chunks),
-            ("refused_message", e.refused_messages),
-        ];
-        out.counters("netspectra_engine_dropped_messages", "Messages that were not counted", "reason", &refused)?;
-        let irregular = [
-            ("late_generation", e.late_generations),
-            ("missing_generation", e.missing_generations),
-            ("missing_chunk", e.missing_chunks),
-            ("chain_break", e.chain_breaks),
-            ("altered_generation", e.altered_generations),
-            ("clock_step", e.clock_steps),
-            ("spill", e.spills),
-        ];
-        out.counters("netspectra_engine_irregularities", "Things that should not happen", "kind", &irregular)?;
-
-        let dns =
-            [("query", e.dns_queries), ("answer", e.dns_answers), ("error", e.dns_errors), ("not_dns", e.not_dns)];
-        out.counters("netspectra_engine_dns_messages", "Payloads at the DNS port, by their first bytes", "kind", &dns)?;
+        out.engine(&e)?;
 
         let s = self.store.stats();
         out.gauge("netspectra_store_segments", "Sealed segments", s.segments)?;
@@ -121,20 +82,87 @@ impl Collector for Process {
     }
 }
 
-struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+pub(crate) struct Writer<'a, 'b>(pub(crate) &'a mut DescriptorEncoder<'b>);
 
 impl Writer<'_, '_> {
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    /// What capture counted.
+    pub(crate) fn agent(&mut self, state: &State) -> fmt::Result {
+        let ledger = state.ledger();
+        self.counter("netspectra_agent_seen_packets", "Packets that the hooks saw", ledger.seen.packets)?;
+        self.counter("netspectra_agent_seen_bytes", "Bytes that the hooks saw", ledger.seen.bytes)?;
+        let accounted = ledger.accounted();
+        self.counter("netspectra_agent_accounted_packets", "Packets in a record or under a reason", accounted.packets)?;
+        self.counter("netspectra_agent_accounted_bytes", "Bytes in a record or under a reason", accounted.bytes)?;
+        let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r as usize].packets));
+        self.counters("netspectra_agent_without_flow_packets", "Packets without a flow record", "reason", &reasons)?;
+        self.counter(
+            "netspectra_agent_orphan_fragments",
+            "Later fragments without their first",
+            ledger.orphan_fragments,
+        )?;
+
+        if let Some(overflow) = &ledger.overflow {
+            self.overflow(overflow)?;
+        }
+        Ok(())
+    }
+
+    /// What the engine counted.
+    pub(crate) fn engine(&mut self, e: &EngineStats) -> fmt::Result {
+        self.gauge("netspectra_engine_active_flows", "Flows being watched", e.active_flows as u64)?;
+        self.gauge("netspectra_engine_open_windows", "Open windows", e.open_windows as u64)?;
+        self.gauge("netspectra_engine_open_rollup_rows", "Roll-up rows of open windows", e.open_rollup_rows as u64)?;
+        self.counter("netspectra_engine_deltas", "Flow deltas counted", e.deltas)?;
+        self.counter("netspectra_engine_generations", "Generations counted", e.generations)?;
+        let exported = EndReason::ALL.map(|r| (r.name(), e.exported_for(r)));
+        self.counters("netspectra_engine_records", "Flow records written", "reason", &exported)?;
+        let refused = [
+            ("duplicate_chunk", e.duplicate_chunks),
+            ("duplicate_generation", e.duplicate_generations),
+            ("unnamed_chunk", e.unnamed_chunks),
+            ("abandoned_chunk", e.abandoned_chunks),
+            ("refused_message", e.refused_messages),
+        ];
+        self.counters("netspectra_engine_dropped_messages", "Messages that were not counted", "reason", &refused)?;
+        let irregular = [
+            ("late_generation", e.late_generations),
+            ("missing_generation", e.missing_generations),
+            ("missing_chunk", e.missing_chunks),
+            ("chain_break", e.chain_breaks),
+            ("altered_generation", e.altered_generations),
+            ("clock_step", e.clock_steps),
+            ("spill", e.spills),
+        ];
+        self.counters("netspectra_engine_irregularities", "Things that should not happen", "kind", &irregular)?;
+
+        let dns =
+            [("query", e.dns_queries), ("answer", e.dns_answers), ("error", e.dns_errors), ("not_dns", e.not_dns)];
+        self.counters(
+            "netspectra_engine_dns_messages",
+            "Payloads at the DNS port, by their first bytes",
+            "kind",
+            &dns,
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let metric = ConstCounter::new(value);
         metric.encode(self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let metric = ConstGauge::new(value);
         metric.encode(self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?)
     }
 
-    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&'static str, u64)]) -> fmt::Result {
+    pub(crate) fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&'static str, u64)],
+    ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
         for (value, n) in values {
             ConstCounter::new(*n).encode(family.encode_family(&[(label, *value)])?)?;

@@ -3,14 +3,14 @@
 //! Everything that can fail is made first; only then are tasks started. At the end the source stops first, then the bus
 //! drains through the engine into the store, then the API closes.
 
-mod capture;
-mod health;
-mod instance;
+pub(crate) mod capture;
+pub(crate) mod health;
+pub(crate) mod instance;
 mod live;
-mod metrics;
+pub(crate) mod metrics;
 mod reload;
-mod source;
-mod token;
+pub(crate) mod source;
+pub(crate) mod token;
 
 use crate::cli::RunArgs;
 use crate::config::Config;
@@ -35,9 +35,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Length of a generation.
-const GENERATION: Duration = Duration::from_secs(1);
+pub(crate) const GENERATION: Duration = Duration::from_secs(1);
 /// Flows in one message.
-const CHUNK_FLOWS: usize = 16_384;
+pub(crate) const CHUNK_FLOWS: usize = 16_384;
 /// Generations that may wait for the engine; more make generations longer, not lost.
 const BUS_GENERATIONS: usize = 4;
 /// Folder, in that of the data, of what is open.
@@ -81,7 +81,7 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     result
 }
 
-fn default_interface() -> anyhow::Result<String> {
+pub(crate) fn default_interface() -> anyhow::Result<String> {
     default_route_interface().ok_or_else(|| {
         let present: Vec<String> = list_interfaces().into_iter().map(|(_, name)| format!("`{name}`")).collect();
         anyhow!(
@@ -92,7 +92,7 @@ fn default_interface() -> anyhow::Result<String> {
 }
 
 /// Log lines go to standard error; under the live view only warnings do.
-fn init_log(live_view: bool) {
+pub(crate) fn init_log(live_view: bool) {
     let default = if live_view { "warn" } else { "info" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("NETSPECTRA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
@@ -106,7 +106,7 @@ fn init_log(live_view: bool) {
 
 /// The system's clock.
 #[derive(Debug)]
-struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Nanos {
@@ -162,8 +162,14 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
     let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS).from_generation(next, previous);
-    let capture =
-        agent::run(source, drain, Arc::new(state.watch(bus)), GENERATION, stopped.clone(), CapturedSource::detach);
+    let capture = agent::run(
+        source,
+        drain,
+        Arc::new(state.watch(Arc::new(bus))),
+        GENERATION,
+        stopped.clone(),
+        CapturedSource::detach,
+    );
     let mut capture = tokio::spawn(capture);
     let mut engine = tokio::spawn(engine.run(inbox));
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(api_closed)));
@@ -209,7 +215,7 @@ fn open_store(config: &Config) -> anyhow::Result<EmbeddedStore> {
         .with_context(|| format!("cannot open the store in `{}`", config.store.data_dir.display()))
 }
 
-fn engine_config(config: &Config) -> EngineConfig {
+pub(crate) fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
@@ -218,7 +224,7 @@ fn engine_config(config: &Config) -> EngineConfig {
     }
 }
 
-fn node_name(config: &Config) -> String {
+pub(crate) fn node_name(config: &Config) -> String {
     config.node.clone().unwrap_or_else(|| {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         if name.trim().is_empty() { "localhost".into() } else { name.trim().to_owned() }
@@ -226,7 +232,7 @@ fn node_name(config: &Config) -> String {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn end_signal() -> anyhow::Result<()> {
+pub(crate) async fn end_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -237,7 +243,7 @@ async fn end_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn closed(mut signal: watch::Receiver<bool>) {
+pub(crate) async fn closed(mut signal: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is the end as well.
     let _ = signal.wait_for(|closed| *closed).await;
 }
@@ -256,7 +262,7 @@ async fn upkeep(store: Arc<EmbeddedStore>, clock: Arc<SystemClock>, mut stop: wa
 }
 
 /// A part that ended before it was told to.
-fn part(name: &str, result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+pub(crate) fn part(name: &str, result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
     match result {
         Ok(Ok(())) => anyhow!("the {name} ended by itself"),
         Ok(Err(e)) => e.context(format!("the {name} failed")),

@@ -15,7 +15,7 @@ use netspectra_common::ports::Clock;
 use std::os::fd::OwnedFd;
 
 /// How this host's traffic is seen.
-pub(super) enum LiveSource {
+pub(crate) enum LiveSource {
     /// By eBPF programs.
     Xdp(Box<XdpSource>),
     /// By packet sockets; with the reason when something else was wanted.
@@ -28,7 +28,7 @@ impl LiveSource {
     ///
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
-    pub(super) fn open(capture: &Capture, instance: String) -> Result<Self, Failure> {
+    pub(crate) fn open(capture: &Capture, instance: String) -> Result<Self, Failure> {
         if capture.mode == "af-packet" {
             return open_af_packet(capture).map(|s| Self::AfPacket(s, None)).map_err(af_packet_failure);
         }
@@ -47,7 +47,7 @@ impl LiveSource {
     }
 
     /// Says in the log what is watched, and how.
-    pub(super) fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::Xdp(source) => {
                 for a in source.attached() {
@@ -68,7 +68,7 @@ impl LiveSource {
     }
 
     /// A handle by which the capture rules are changed.
-    pub(super) fn rules_handle(&self) -> RulesHandle {
+    pub(crate) fn rules_handle(&self) -> RulesHandle {
         match self {
             Self::Xdp(source) => source.rules_handle(),
             Self::AfPacket(source, _) => source.rules_handle(),
@@ -76,7 +76,7 @@ impl LiveSource {
     }
 
     /// Whether eBPF programs count.
-    pub(super) fn is_ebpf(&self) -> bool {
+    pub(crate) fn is_ebpf(&self) -> bool {
         match self {
             Self::Xdp(_) => true,
             Self::AfPacket(..) => false,
@@ -84,7 +84,7 @@ impl LiveSource {
     }
 
     /// In one line, for health.
-    pub(super) fn mode(&self) -> String {
+    pub(crate) fn mode(&self) -> String {
         match self {
             Self::Xdp(_) => "ebpf".into(),
             Self::AfPacket(_, None) => "af-packet".into(),
@@ -93,7 +93,7 @@ impl LiveSource {
     }
 
     /// Names the run in chunk ids. By eBPF it goes on over kills.
-    pub(super) fn epoch(&self) -> Nanos {
+    pub(crate) fn epoch(&self) -> Nanos {
         match self {
             Self::Xdp(source) => Nanos(source.epoch()),
             Self::AfPacket(..) => SystemClock.now(),
@@ -101,7 +101,7 @@ impl LiveSource {
     }
 
     /// The number of the generation that comes next.
-    pub(super) fn next_generation(&self) -> u64 {
+    pub(crate) fn next_generation(&self) -> u64 {
         match self {
             Self::Xdp(source) => source.next_generation(),
             Self::AfPacket(..) => 0,
@@ -109,7 +109,7 @@ impl LiveSource {
     }
 
     /// The hash of the manifest before that one.
-    pub(super) fn previous(&self) -> Option<ManifestHash> {
+    pub(crate) fn previous(&self) -> Option<ManifestHash> {
         match self {
             Self::Xdp(source) => source.previous(),
             Self::AfPacket(..) => None,
@@ -117,7 +117,7 @@ impl LiveSource {
     }
 
     /// Lets nothing more in; the next generation is the last.
-    pub(super) fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         match self {
             Self::Xdp(source) => source.detach(),
             Self::AfPacket(source, _) => source.detach(),

@@ -13,7 +13,7 @@ const BYTES: usize = 24;
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub(super) fn load_or_make(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn load_or_make(path: &Path) -> anyhow::Result<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let token = text.trim();

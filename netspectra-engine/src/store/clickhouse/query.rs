@@ -17,7 +17,7 @@ const MOST_GROUPS: &str = "8000000";
 /// Sketches of windows, by what they answer.
 const SETS: [&str; 6] = ["src_ips", "dst_ips", "ips", "dst_ports", "pairs", "flows"];
 const TOPS: [&str; 5] = ["top_src_bytes", "top_dst_bytes", "top_src_packets", "top_dst_packets", "top_dst_port_bytes"];
-const QUANTILES: [&str; 2] = ["packet_size", "flow_duration"];
+const QUANTILES: [&str; 5] = ["packet_size", "flow_duration", "server_rtt", "client_rtt", "dns_latency"];
 /// Dimensions of roll-ups as columns, and what stands for one that was not asked for. Where a row has addresses the stand-in
 /// has one too: whether there is one tells IP from everything else.
 const COLUMNS: [(Dimension, &str, &str); 11] = [

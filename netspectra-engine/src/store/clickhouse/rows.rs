@@ -25,7 +25,7 @@ pub(super) enum RowError {
         #[source]
         source: SketchError,
     },
-    #[error("column `ledger` holds no ledger")]
+    #[error("columns `ledger` and `nics` hold no ledger")]
     Ledger(#[source] serde_json::Error),
 }
 
@@ -342,6 +342,9 @@ pub(super) struct WindowRow {
     top_dst_port_bytes: ByteBuf,
     packet_size: ByteBuf,
     flow_duration: ByteBuf,
+    server_rtt: ByteBuf,
+    client_rtt: ByteBuf,
+    dns_latency: ByteBuf,
 }
 
 /// The protocol of frames that are not IP.
@@ -379,6 +382,9 @@ impl WindowRow {
             top_dst_port_bytes: bytes(|s| s.top_dst_port_bytes.to_bytes()),
             packet_size: bytes(|s| s.packet_size.to_bytes()),
             flow_duration: bytes(|s| s.flow_duration.to_bytes()),
+            server_rtt: bytes(|s| s.server_rtt.to_bytes()),
+            client_rtt: bytes(|s| s.client_rtt.to_bytes()),
+            dns_latency: bytes(|s| s.dns_latency.to_bytes()),
         }
     }
 
@@ -404,6 +410,9 @@ impl WindowRow {
                 top_dst_port_bytes: sketch("top_dst_port_bytes", &self.top_dst_port_bytes, TopK::from_bytes)?,
                 packet_size: sketch("packet_size", &self.packet_size, Quantiles::from_bytes)?,
                 flow_duration: sketch("flow_duration", &self.flow_duration, Quantiles::from_bytes)?,
+                server_rtt: sketch("server_rtt", &self.server_rtt, Quantiles::from_bytes)?,
+                client_rtt: sketch("client_rtt", &self.client_rtt, Quantiles::from_bytes)?,
+                dns_latency: sketch("dns_latency", &self.dns_latency, Quantiles::from_bytes)?,
             })),
         };
         Ok(WindowState {
@@ -446,6 +455,8 @@ pub(super) struct LedgerRow {
     accounted_packets: u64,
     accounted_bytes: u64,
     ledger: String,
+    nics: String,
+    chain_break: bool,
 }
 
 impl LedgerRow {
@@ -467,12 +478,16 @@ impl LedgerRow {
             accounted_bytes: accounted.bytes,
             // Numbers, lists of numbers and bytes: always JSON.
             ledger: serde_json::to_string(&e.ledger).unwrap_or_default(),
+            nics: serde_json::to_string(&e.nics).unwrap_or_default(),
+            chain_break: e.chain_break,
         }
     }
 
     pub(super) fn entry(self) -> Result<LedgerEntry, RowError> {
         Ok(LedgerEntry {
             ledger: serde_json::from_str(&self.ledger).map_err(RowError::Ledger)?,
+            nics: serde_json::from_str(&self.nics).map_err(RowError::Ledger)?,
+            chain_break: self.chain_break,
             node: self.node.into(),
             epoch: self.epoch,
             generation: self.generation,

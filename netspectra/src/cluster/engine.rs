@@ -1,0 +1,152 @@
+//! `netspectra engine`: from Kafka to ClickHouse, the partitions that are this one's.
+
+use super::metrics::{Watched, engine_registry};
+use super::settings::{Needs, cluster_token, load, set};
+use crate::cli::cluster::EngineArgs;
+use crate::config::Config;
+use crate::run::{closed, end_signal, engine_config, part};
+use crate::{Failure, Outcome, output};
+use anyhow::Context;
+use netspectra_api::{Auth, Check, Health, Limits, ServiceDeps, serve_service};
+use netspectra_common::model::BusMessage;
+use netspectra_common::ports::StoreBatch;
+use netspectra_common::proto;
+use netspectra_engine::EngineStats;
+use netspectra_engine::bus::kafka::{KafkaDeadLetters, Member};
+use netspectra_engine::partition::{AfterBlock, PartitionSet, run_group};
+use netspectra_engine::redis_board::{BoardConfig, LiveBoard, PartitionBoard};
+use netspectra_engine::store::clickhouse::ClickHouseStore;
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Wait before the schema is looked at again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+pub(crate) fn main(args: EngineArgs) -> Outcome {
+    let change = |config: &mut Config| {
+        set(&mut config.kafka.brokers, &args.kafka);
+        set(&mut config.kafka.topic, &args.topic);
+        set(&mut config.clickhouse.url, &args.clickhouse);
+        set(&mut config.clickhouse.database, &args.database);
+        set(&mut config.cluster.listen, &args.listen);
+        if args.redis.is_some() {
+            config.cluster.redis.clone_from(&args.redis);
+        }
+        if args.cluster_token_file.is_some() {
+            config.cluster.token_file.clone_from(&args.cluster_token_file);
+        }
+    };
+    match load(&args.common, Needs { kafka: true, clickhouse: true }, change)? {
+        Ok(config) => super::run(serve(config)),
+        Err(status) => Ok(status),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<BusMessage, String> {
+    proto::decode(bytes).map_err(|error| output::chain(&anyhow::Error::new(error)))
+}
+
+async fn serve(config: Config) -> Outcome {
+    let listener = super::listen(config.cluster.listen).await?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let auth = Auth::bearer([cluster_token(&config)?]).map_err(Failure::misuse)?;
+    let store = ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?;
+    let board = config
+        .cluster
+        .redis
+        .as_ref()
+        .map(|url| LiveBoard::new(BoardConfig { url: url.clone(), ..BoardConfig::default() }));
+    let board = board.transpose().map_err(Failure::misuse)?;
+    let dead = Arc::new(KafkaDeadLetters::new(&config.kafka).map_err(Failure::misuse)?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::select! {
+        checked = wait_for_schema(&store) => checked?,
+        signal = end_signal() => { signal?; return Ok(ExitCode::SUCCESS) }
+    }
+
+    let member = Member::join(&config.kafka, decode).map_err(Failure::misuse)?;
+    let set = PartitionSet::new(config.kafka.topic.as_str().into());
+    let watched = Watched { set: set.clone(), member: member.stats(), board: board.clone() };
+    let deps = ServiceDeps {
+        health: Arc::new(Alive),
+        metrics: engine_registry(watched),
+        partitions: Some(Arc::new(set.clone())),
+        auth,
+        limits: Limits::default(),
+    };
+    let after: Arc<dyn AfterBlock> = Arc::new(Boards { board, partitions: Mutex::default() });
+    let (close, closing) = watch::channel(false);
+    let group = run_group(Box::new(member), engine_config(&config), Arc::new(store), dead, set, after, stopped);
+    let mut group = tokio::spawn(group);
+    let mut service = tokio::spawn(serve_service(listener, deps, closed(closing)));
+    tracing::info!(
+        brokers = config.kafka.brokers,
+        topic = config.kafka.topic,
+        clickhouse = config.clickhouse.url,
+        "reading from Kafka, writing to ClickHouse; health and metrics on http://{address}"
+    );
+    let ended_early = tokio::select! {
+        signal = end_signal() => { signal?; None }
+        r = &mut group => Some(part("engine", r.map(|r| r.map_err(anyhow::Error::new)))),
+        r = &mut service => Some(part("service", r.map(|r| r.map_err(anyhow::Error::new)))),
+    };
+    let _ = stop.send(true);
+    if let Some(error) = ended_early {
+        return Err(error.into());
+    }
+    tracing::info!("ending: giving the partitions back");
+    group.await.context("the engine was lost")?.context("the engine did not end well")?;
+    let _ = close.send(true);
+    service.await.context("the service was lost")?.context("the service did not end well")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Until ClickHouse has this release's schema; a newer one is refused.
+async fn wait_for_schema(store: &ClickHouseStore) -> anyhow::Result<()> {
+    use netspectra_engine::store::clickhouse::SchemaError;
+    loop {
+        match store.check().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_transient() || matches!(error, SchemaError::Old { .. }) => {
+                tracing::warn!(error = %output::chain(&anyhow::Error::new(error)), "waiting for ClickHouse");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error).context("ClickHouse cannot be used"),
+        }
+    }
+}
+
+/// An engine that does not live ends its process.
+struct Alive;
+
+impl Health for Alive {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Vec<Check> {
+        vec![Check { name: "engine".into(), ok: true, detail: "a member of the group".into() }]
+    }
+}
+
+/// The live boards of the partitions that are ours.
+struct Boards {
+    board: Option<LiveBoard>,
+    partitions: Mutex<HashMap<u32, PartitionBoard>>,
+}
+
+impl AfterBlock for Boards {
+    fn stored(&self, partition: u32, batch: &StoreBatch, stats: &EngineStats) {
+        if let Some(board) = &self.board {
+            let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            partitions.entry(partition).or_insert_with(|| board.partition(partition)).publish(batch, stats);
+        }
+    }
+
+    fn released(&self, partition: u32) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+}

@@ -1,0 +1,80 @@
+//! What the parts are told: defaults, then the file, then the command line.
+
+use crate::cli::cluster::Common;
+use crate::config::Config;
+use crate::run::token;
+use crate::{Failure, output};
+use anyhow::Context;
+use netspectra_common::kafka::Password;
+use netspectra_engine::store::clickhouse::Credentials;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Which servers a part needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) kafka: bool,
+    pub(super) clickhouse: bool,
+}
+
+/// The configuration in force, with passwords read and checked; `Err` with a status where that was all that was asked for.
+pub(super) fn load(
+    common: &Common,
+    needs: Needs,
+    change: impl FnOnce(&mut Config),
+) -> Result<Result<Config, ExitCode>, Failure> {
+    let mut config = match &common.config {
+        Some(path) => Config::read(path).map_err(Failure::misuse)?,
+        None => Config::default(),
+    };
+    change(&mut config);
+    config.validate().map_err(Failure::misuse)?;
+    if common.dump {
+        output::print(&toml::to_string(&config).context("the configuration cannot be written")?)?;
+        return Ok(Err(ExitCode::SUCCESS));
+    }
+    if needs.kafka {
+        if let Some(sasl) = &mut config.kafka.sasl {
+            sasl.password = Password(password(&sasl.password_file, "kafka.sasl")?);
+        }
+        config.kafka.validate().map_err(Failure::misuse)?;
+    }
+    if needs.clickhouse {
+        if let Some(file) = &config.clickhouse.password_file {
+            config.clickhouse.credentials = Credentials(password(file, "clickhouse")?);
+        }
+        config.clickhouse.validate().map_err(Failure::misuse)?;
+    }
+    if common.check {
+        output::error("netspectra: the configuration is good");
+        return Ok(Err(ExitCode::SUCCESS));
+    }
+    Ok(Ok(config))
+}
+
+fn password(file: &Path, section: &str) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read `{}`, the password file of `{section}`", file.display()))
+        .map_err(Failure::misuse)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The token that engines and APIs share.
+pub(super) fn cluster_token(config: &Config) -> Result<String, Failure> {
+    let file = config.cluster.token_file.clone().unwrap_or_else(|| config.store.data_dir.join("cluster-token"));
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .with_context(|| {
+                format!("cannot make the folder of `{}`: name another with --cluster-token-file", file.display())
+            })
+            .map_err(Failure::misuse)?;
+    }
+    token::load_or_make(&file).map_err(Failure::misuse)
+}
+
+/// Takes over what was said on the command line.
+pub(super) fn set<T: Clone>(to: &mut T, said: &Option<T>) {
+    if let Some(said) = said {
+        to.clone_from(said);
+    }
+}
