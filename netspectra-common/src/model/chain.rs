@@ -113,6 +113,7 @@ mod tests {
 
     #[test]
     #[ignore = "measures"]
+    #[allow(clippy::print_stdout, reason = "what it is for")]
     fn what_a_hash_costs() {
         let sizes = SizeHistogram((60..1560).map(|n| (n, 100)).collect());
         for (name, manifest) in [("small", manifest()), ("1,500 frame sizes", Manifest { sizes, ..manifest() })] {
