@@ -12,6 +12,9 @@ const SYS_ADMIN: u64 = 1 << 21;
 /// Maps, and attaching.
 const BPF: u64 = 1 << 39;
 
+/// CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: files whatever their permissions.
+pub const FILES: u64 = 1 << 1 | 1 << 2;
+
 /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
 const VERSION: u32 = 0x2008_0522;
 

@@ -144,6 +144,7 @@ pub trait BlockStore: Store {
     ) -> BoxFuture<'a, Result<(), PortError>>;
 
     /// The state of the highest offset, with that offset; `None` when none was kept.
+    #[allow(clippy::type_complexity, reason = "a pair, once: a name for it would say less")]
     fn load_state<'a>(
         &'a self,
         topic: &'a str,

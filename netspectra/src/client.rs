@@ -215,11 +215,31 @@ fn flatten(prefix: &str, value: &Value) -> Vec<(String, String)> {
         match value {
             Value::Object(_) if key == "completeness" => {}
             Value::Object(_) => cells.extend(flatten(&name, value)),
+            Value::Array(nics) if key == "nics" => cells.extend(nics.iter().map(nic)),
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => cells.push((name, plain(value))),
         }
     }
     cells
+}
+
+/// What the device of an interface counted, in one cell.
+fn nic(value: &Value) -> (String, String) {
+    let text = |name: &str| value.get(name).map(plain).unwrap_or_default();
+    let mut cell = format!(
+        "received {} packets, {} bytes; sent {} packets, {} bytes; missed {}, dropped {}, without buffer {}",
+        text("rx_packets"),
+        text("rx_bytes"),
+        text("tx_packets"),
+        text("tx_bytes"),
+        text("rx_missed"),
+        text("rx_dropped"),
+        text("rx_no_buffer"),
+    );
+    if text("resets") != "0" {
+        cell = format!("{cell}; began anew {} times", text("resets"));
+    }
+    (format!("nic.{}.{}", text("node"), text("iface")), cell)
 }
 
 /// `12345`, or `12345 (12000 to 12700)` where the bounds differ.
@@ -242,6 +262,18 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_ledger_shows_what_each_device_counted() {
+        let mut nic = json!({"node": "n1", "iface": "eth0", "rx_packets": 3, "rx_bytes": 300, "tx_packets": 2,
+            "tx_bytes": 200, "rx_missed": 1, "rx_dropped": 0, "rx_no_buffer": 5, "resets": 0});
+        let cell = "received 3 packets, 300 bytes; sent 2 packets, 200 bytes; missed 1, dropped 0, without buffer 5";
+        let shown = |nic: &Value| table(&json!({"chain_breaks": 0, "nics": [nic]}));
+        let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        assert_eq!(words(shown(&nic)), format!("chain_breaks 0 nic.n1.eth0 {cell}"));
+        nic["resets"] = json!(2);
+        assert_eq!(words(shown(&nic)), format!("chain_breaks 0 nic.n1.eth0 {cell}; began anew 2 times"));
+    }
 
     #[test]
     fn estimates_show_their_bounds_and_groups_their_names() {

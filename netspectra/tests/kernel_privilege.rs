@@ -28,12 +28,12 @@ fn of_threads(pid: u32, field: &str) -> BTreeMap<String, Vec<u64>> {
     all
 }
 
-fn only_the_capture_has(pid: u32, expected: u64) {
+fn only_the_capture_has(pid: u32, expected: u64, others: u64) {
     for set in ["CapEff", "CapPrm"] {
         let mut threads = of_threads(pid, set);
         assert_eq!(threads.remove("capture"), Some(vec![expected]), "{set}");
         assert!(threads.len() > 1, "{threads:?}");
-        assert!(threads.values().flatten().all(|set| *set == 0), "{set}: {threads:?}");
+        assert!(threads.values().flatten().all(|set| *set == others), "{set}: {threads:?}");
     }
     assert!(of_threads(pid, "NoNewPrivs").values().flatten().all(|n| *n == 1));
 }
@@ -45,7 +45,7 @@ fn no_thread_but_the_capture_has_a_capability_while_interfaces_come_and_rules_ch
     let rules = |action: &str| format!("[[capture.rules]]\naction = \"{action}\"\nproto = [\"udp\"]\n");
     std::fs::write(data.path().join("run.toml"), rules("include")).unwrap();
     let mut instance = Instance::start_with(&pair, "*", "auto", data);
-    only_the_capture_has(instance.pid(), BPF | NET_ADMIN);
+    only_the_capture_has(instance.pid(), BPF | NET_ADMIN, 0);
 
     sh("ip", &["-n", &pair.mon, "link", "add", "late0", "type", "veth", "peer", "name", "late1"]);
     for end in ["late0", "late1"] {
@@ -73,10 +73,27 @@ fn no_thread_but_the_capture_has_a_capability_while_interfaces_come_and_rules_ch
     pair.inside(&pair.mon, || packet_socket::raw("late0", &frames));
     let excluded = |l: &serde_json::Value| l["reasons"]["excluded"]["packets"].as_u64().unwrap();
     instance.wait("ledger", &["--from", "0"], |l| excluded(l) >= 20);
-    only_the_capture_has(instance.pid(), BPF | NET_ADMIN);
+    only_the_capture_has(instance.pid(), BPF | NET_ADMIN, 0);
     let (status, text) = instance.stop();
     assert!(status.success(), "{text}");
     assert!(text.contains("unaccounted 0 packets, 0 bytes"), "{text}");
+}
+
+#[test]
+fn a_data_folder_of_another_user_is_written_with_the_right_to_files_alone() {
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const DAC_READ_SEARCH: u64 = 1 << 2;
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(data.path(), Some(65_534), Some(65_534)).unwrap();
+    let instance = Instance::start_on(&pair, "auto", data);
+    assert!(instance.start_log().contains("the data folder is another user's"), "{}", instance.start_log());
+    only_the_capture_has(instance.pid(), BPF | NET_ADMIN, DAC_OVERRIDE | DAC_READ_SEARCH);
+    pair.up();
+    traffic::udp(&pair, false, 5000, 50, 100, 1);
+    instance.wait("ledger", &["--from", "0"], |l| l["flows"]["packets"].as_u64().unwrap() >= 50);
+    let (status, text) = instance.stop();
+    assert!(status.success(), "{text}");
 }
 
 #[test]

@@ -81,6 +81,8 @@ impl KafkaPublisher {
             // An outage is waited for, however long: what waits is bounded by one generation.
             ("message.timeout.ms", "0".to_owned()),
             ("linger.ms", "2".to_owned()),
+            // A topic that brokers make by themselves has other settings than ours.
+            ("allow.auto.create.topics", "false".to_owned()),
             ("compression.type", compression.to_owned()),
             // What Java's clients do: another client finds a node's partition too.
             ("partitioner", "murmur2_random".to_owned()),

@@ -45,5 +45,5 @@ pub(crate) async fn ledger(Ask { app, params, .. }: Ask) -> Result<Response, Pro
     let range = params.range(app.clock.now())?;
     let plan = Plan { range, filter: Filter::ALL, query: Query::Ledger };
     let Answer::Ledger(answer) = app.answers.ask(&plan).await? else { return Err(mismatch()) };
-    json(&view::Ledger::from(answer))
+    json(&view::Ledger::from(*answer))
 }

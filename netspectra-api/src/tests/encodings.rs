@@ -10,7 +10,7 @@ use std::io::Read;
 fn completeness() -> serde_json::Value {
     json!({
         "seen_packets": 100, "seen_bytes": 10_000, "accounted_packets": 100, "accounted_bytes": 10_000,
-        "without_flow_packets": 6, "without_flow_bytes": 600, "complete": false,
+        "without_flow_packets": 6, "without_flow_bytes": 600, "chain_breaks": 0, "complete": false,
     })
 }
 
@@ -131,7 +131,11 @@ async fn the_ledger_names_every_reason() {
             "ring_full": zero, "excluded": zero,
         },
         "residual": zero,
-        "orphan_fragments": 2, "events_lost": 1, "overflow": overflow, "generations": 5,
+        "orphan_fragments": 2, "events_lost": 1, "overflow": overflow, "generations": 5, "chain_breaks": 0,
+        "nics": [{
+            "node": "n1", "iface": "eth0", "rx_packets": 12, "rx_bytes": 1200, "tx_packets": 0, "tx_bytes": 0, "rx_missed": 1,
+            "rx_dropped": 0, "rx_no_buffer": 0, "resets": 1,
+        }],
         "range": last_hour(), "completeness": completeness(),
     });
     assert_eq!(get(&bench().router, "/api/v1/ledger").await.json(), whole);

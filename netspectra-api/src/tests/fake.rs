@@ -96,7 +96,7 @@ fn given(plan: &Plan, flows: &FlowsAnswer) -> Answer {
         Query::Quantiles { q, .. } => {
             Answer::Quantiles(QuantilesAnswer { range, count: 7, items: q.iter().map(|q| (*q, value)).collect() })
         }
-        Query::Ledger => Answer::Ledger(LedgerAnswer {
+        Query::Ledger => Answer::Ledger(Box::new(LedgerAnswer {
             range,
             ledger: ledger(),
             generations: 5,
@@ -107,7 +107,7 @@ fn given(plan: &Plan, flows: &FlowsAnswer) -> Answer {
                 gained: NicCounters { rx_packets: 12, rx_bytes: 1200, rx_missed: 1, ..NicCounters::default() },
                 resets: 1,
             }],
-        }),
+        })),
     }
 }
 

@@ -64,7 +64,7 @@ pub enum Answer {
     /// To [`Query::Quantiles`](super::Query::Quantiles).
     Quantiles(QuantilesAnswer),
     /// To [`Query::Ledger`](super::Query::Ledger).
-    Ledger(LedgerAnswer),
+    Ledger(Box<LedgerAnswer>),
 }
 
 /// A page of flow records.

@@ -124,7 +124,8 @@ impl Flow {
         let (server, client) = self.rtts_us();
         let server = server.filter(|_| self.reported & SERVER_RTT == 0);
         let client = client.filter(|_| self.reported & CLIENT_RTT == 0);
-        self.reported |= u8::from(server.is_some()) * SERVER_RTT | u8::from(client.is_some()) * CLIENT_RTT;
+        self.reported |= u8::from(server.is_some()) * SERVER_RTT;
+        self.reported |= u8::from(client.is_some()) * CLIENT_RTT;
         (server, client)
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod capture;
 pub(crate) mod health;
 pub(crate) mod instance;
+pub(crate) mod least;
 mod live;
 pub(crate) mod metrics;
 mod reload;
@@ -73,7 +74,7 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     // No thread but this one until now: those that come have what is left.
     privilege::gain_nothing_more().context("privileges cannot be fixed")?;
     let capture = CaptureThread::start()?;
-    privilege::keep_only(0).context("privileges cannot be given up")?;
+    least::give_up(&config.store.data_dir).context("privileges cannot be given up")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     let result = runtime.block_on(serve(config, args, live_view, listener, capture));
     // What still blocks (a query that was cut off) must not hold up the end.

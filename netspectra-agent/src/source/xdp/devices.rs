@@ -166,6 +166,7 @@ mod tests {
     /// Of the namespace in which the program runs.
     #[test]
     #[ignore = "measures"]
+    #[allow(clippy::print_stdout, reason = "what it is for")]
     fn what_reading_the_counters_costs() {
         let mut devices = Devices::open().unwrap();
         let mut took: Vec<_> = (0..201)

@@ -51,7 +51,7 @@ enum State {
     Distinct(Distinct),
     Sketched(Hll),
     Quantiles(Quantiles),
-    Ledger(LedgerSum),
+    Ledger(Box<LedgerSum>),
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl Partial {
             Query::Cardinality { .. } if windows => State::Sketched(Hll::default()),
             Query::Cardinality { .. } => State::Distinct(Distinct::default()),
             Query::Quantiles { .. } => State::Quantiles(Quantiles::default()),
-            Query::Ledger => State::Ledger(LedgerSum::default()),
+            Query::Ledger => State::Ledger(Box::default()),
         };
         Ok(Self { source, covered: plan.covered(), seen: None, state, mixed: false })
     }
@@ -280,13 +280,13 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
             let items = q.iter().filter_map(|q| Some((*q, quantiles.quantile(*q)?))).collect();
             Answer::Quantiles(QuantilesAnswer { range, count: quantiles.count(), items })
         }
-        (State::Ledger(sum), Query::Ledger) => Answer::Ledger(LedgerAnswer {
+        (State::Ledger(sum), Query::Ledger) => Answer::Ledger(Box::new(LedgerAnswer {
             range: sum.span.unwrap_or(range),
             ledger: sum.ledger,
             generations: sum.generations,
             chain_breaks: sum.chain_breaks,
             nics: sum.nics.finish(),
-        }),
+        })),
         _ => return Err(mismatch()),
     })
 }

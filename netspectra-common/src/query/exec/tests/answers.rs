@@ -218,7 +218,7 @@ fn the_ledger_is_the_sum_of_the_generations_that_overlap() {
         let Answer::Ledger(answer) = data.answer(&plan(range, "", Query::Ledger)) else { panic!("a ledger") };
         answer
     };
-    let LedgerAnswer { range: covered, ledger, generations, chain_breaks, nics } = ask(range(10, 60));
+    let LedgerAnswer { range: covered, ledger, generations, chain_breaks, nics } = *ask(range(10, 60));
     assert_eq!((covered, generations), (range(10, 65), 3));
     assert_eq!((ledger.seen, ledger.residual()), (Counter::new(3, 300), (0, 0)));
     assert_eq!(chain_breaks, 1);
