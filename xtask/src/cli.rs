@@ -48,7 +48,7 @@ pub(crate) enum Verb {
     ///
     /// Without `--iface` (or `--config`) among the arguments it watches the interface of the default route.
     #[command(
-        after_help = "Examples:\n  cargo xtask run\n  cargo xtask run -- --iface eth0\n  cargo xtask run -- --help"
+        after_help = "Examples:\n  cargo xtask run\n  cargo xtask run -- --iface eth0\n  cargo xtask run --cluster -- --iface lo\n  cargo xtask run -- --help"
     )]
     Run(RunArgs),
 
@@ -148,7 +148,10 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Arguments of `netspectra run`.
+    /// An agent, two engines and two APIs over real servers (see `cluster`), instead of one process.
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// Arguments of `netspectra run`, or of `netspectra agent`.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
 }
@@ -251,6 +254,7 @@ impl Verb {
             Self::Setup(args) => setup::setup(&ws, &args),
             Self::BuildEbpf(args) => ebpf::build_and_copy(&ws, args.out.as_deref()),
             Self::Build(args) => build::build(&ws, args.release).map(drop),
+            Self::Run(args) if args.cluster => cluster::run_parts(&ws, &args.args),
             Self::Run(args) => run::run(&ws, &args.args),
             Self::Test(args) => test::test(&ws, args.filter.as_deref()),
             Self::Cluster(ClusterArgs { action, dir }) => match (action, dir.as_deref()) {

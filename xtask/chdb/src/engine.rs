@@ -8,6 +8,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Statements that run at the same time; more wait.
 const SESSIONS: usize = 16;
+/// Attempts to open the tables, and the wait between two.
+const PATIENCE: u32 = 50;
+const WAIT: std::time::Duration = std::time::Duration::from_millis(200);
 /// The format of results that the server has, too.
 const FORMAT: &str = "TabSeparated";
 
@@ -29,8 +32,16 @@ impl Engine {
     /// Opens the tables in `data`.
     pub(crate) fn open(library: &Path, data: &Path) -> Result<Self> {
         let chdb = Chdb::load(library)?;
-        // The first one stays: the engine ends with its last connection.
-        let first = chdb.session(data)?;
+        // The first one stays: the engine ends with its last connection. A process that was killed a moment ago may still
+        // hold the tables.
+        let first = (0..PATIENCE).find_map(|_| {
+            let opened = chdb.session(data).ok();
+            if opened.is_none() {
+                std::thread::sleep(WAIT);
+            }
+            opened
+        });
+        let first = first.map_or_else(|| chdb.session(data), Ok)?;
         let idle = Mutex::new(Idle { sessions: vec![first], made: 1 });
         Ok(Self { chdb, data: data.to_owned(), idle, returned: Condvar::new() })
     }

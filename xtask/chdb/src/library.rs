@@ -142,8 +142,8 @@ impl Chdb {
             )
         };
         let result = self.feed(stream, rows);
-        // SAFETY: the stream is freed once, here; null is not given to it.
         if !stream.is_null() {
+            // SAFETY: the stream is freed once, here, and is not null.
             unsafe { (self.stream_free)(stream) };
         }
         result

@@ -10,6 +10,7 @@ mod for_tests;
 mod interrupt;
 mod kafka;
 mod launch;
+mod parts;
 mod process;
 mod redis;
 mod service;
@@ -17,6 +18,7 @@ mod state;
 mod ways;
 
 pub(crate) use for_tests::ForTests;
+pub(crate) use parts::run_parts;
 pub(crate) use service::Service;
 
 use crate::process::say;

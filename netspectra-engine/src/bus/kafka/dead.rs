@@ -4,14 +4,29 @@ use super::error::KafkaError;
 use crate::partition::{DeadLetters, Poison};
 use netspectra_common::kafka::KafkaConfig;
 use netspectra_common::ports::{BoxFuture, PortError};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
 /// Writes to the topic of dead letters: the bytes as they were, and `topic`, `partition`, `offset` and `reason` as headers.
 pub struct KafkaDeadLetters {
-    producer: FutureProducer,
+    producer: FutureProducer<Quiet>,
     topic: String,
+}
+
+/// The group's own client says what is wrong with the brokers.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        tracing::debug!(?level, fac, message, "librdkafka");
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the dead letters");
+    }
 }
 
 impl KafkaDeadLetters {
@@ -29,7 +44,8 @@ impl KafkaDeadLetters {
                 ("message.max.bytes", "16777216"),
             ],
         )?;
-        Ok(Self { producer: client.create().map_err(KafkaError::Client)?, topic: config.dead_letters.clone() })
+        let producer = FutureProducer::from_config_and_context(&client, Quiet).map_err(KafkaError::Client)?;
+        Ok(Self { producer, topic: config.dead_letters.clone() })
     }
 }
 

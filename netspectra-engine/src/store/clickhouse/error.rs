@@ -8,14 +8,11 @@ const TRANSIENT: [u32; 17] = [3, 159, 164, 201, 202, 203, 209, 210, 225, 241, 24
 
 /// What failed, with its cause; transient where the same may succeed later.
 pub(super) fn port_error(what: &str, error: Error) -> PortError {
-    let transient = match &error {
-        Error::Network(_) | Error::TimedOut => true,
-        Error::BadResponse(text) => match code(text) {
-            Some(code) => TRANSIENT.contains(&code),
-            // Not ClickHouse's words: a proxy in front of a server that is away.
-            None => true,
-        },
-        _ => false,
+    let transient = if let Error::BadResponse(text) = &error {
+        // Not ClickHouse's words: a proxy in front of a server that is away.
+        code(text).is_none_or(|code| TRANSIENT.contains(&code))
+    } else {
+        matches!(error, Error::Network(_) | Error::TimedOut)
     };
     let made = if transient { PortError::transient(what) } else { PortError::permanent(what) };
     made.because(error)

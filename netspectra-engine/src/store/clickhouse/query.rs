@@ -173,10 +173,6 @@ impl Asked<'_> {
                 "",
             ),
         };
-        let to = match &self.plan.query {
-            Query::Flows { after: Some(_), .. } if page => to.max(from),
-            _ => to,
-        };
         let sql = format!("SELECT {fields} FROM flows WHERE {BLOCKS} AND {time} {order}");
         let mut rows = self.query(&sql).param("from", from).param("to", to).fetch::<FlowRow>().map_err(failed)?;
         while let Some(row) = rows.next().await.map_err(failed)? {
