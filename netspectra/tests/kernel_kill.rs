@@ -88,6 +88,11 @@ fn after_kills_at_random_instants_every_packet_is_in_a_flow_or_under_a_reason_on
     );
     assert_eq!((number(&ledger["seen"], "packets"), number(&ledger["seen"], "bytes")), (packets, bytes), "{ledger:#}");
     assert_eq!(ledger["accounted"], ledger["seen"]);
+    assert_eq!(
+        number(&ledger, "chain_breaks"),
+        0,
+        "every manifest follows the one before it, over all kills: {ledger:#}"
+    );
     assert!(packets >= sent, "{packets} {sent}");
 
     let flows = instance.query("flows", &["--from", "0", "--limit", "10000"]);
