@@ -13,6 +13,8 @@ mod live;
 pub mod partition;
 #[cfg(feature = "redis")]
 pub mod redis_board;
+#[cfg(feature = "remote-write")]
+pub mod remote_write;
 pub mod store;
 pub mod task;
 #[cfg(test)]

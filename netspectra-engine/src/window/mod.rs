@@ -12,7 +12,7 @@ mod sketch;
 mod tests;
 
 pub(crate) use rows::{Row, RowKey, Rows};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "remote-write"))]
 pub(crate) use sketch::merge as merge_sketches;
 
 use crate::engine::Points;
