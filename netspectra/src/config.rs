@@ -26,6 +26,9 @@ pub(crate) struct Config {
     /// How the parts of a cluster know each other.
     #[cfg(feature = "cluster")]
     pub(crate) cluster: Cluster,
+    /// Where time series go, for `run` and `engine`.
+    #[cfg(feature = "cluster")]
+    pub(crate) remote_write: netspectra_engine::remote_write::RemoteWriteConfig,
 }
 
 /// What is watched.
@@ -227,6 +230,8 @@ impl Config {
         in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;
         in_range("store.retention_hours", self.store.retention_hours, 1, 24 * 365 * 100)?;
         in_range("store.retention_mib", self.store.retention_mib, 16, 1 << 40)?;
+        #[cfg(feature = "cluster")]
+        self.remote_write.validate()?;
         Ok(())
     }
 
@@ -275,6 +280,12 @@ mod tests {
                 .contains("`engine.idle_timeout_seconds` is 0: expected 1 to 86400")
         );
         assert!(load("[capture]\nmode = \"fast\"\n").contains("`capture.mode` is `fast`"));
+        #[cfg(feature = "cluster")]
+        {
+            let refused = load("[remote_write]\nurl = \"vm:8428\"\n");
+            assert!(refused.contains("`remote_write.url` is `vm:8428`: expected `http://host"), "{refused}");
+            assert!(load("[remote_write]\ntoken = \"x\"\n").contains("unknown field `token`"));
+        }
     }
 
     #[test]

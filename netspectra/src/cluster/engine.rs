@@ -15,6 +15,7 @@ use netspectra_engine::EngineStats;
 use netspectra_engine::bus::kafka::{KafkaDeadLetters, Member};
 use netspectra_engine::partition::{AfterBlock, PartitionSet, run_group};
 use netspectra_engine::redis_board::{BoardConfig, LiveBoard, PartitionBoard};
+use netspectra_engine::remote_write::RemoteWrite;
 use netspectra_engine::store::clickhouse::ClickHouseStore;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn serve(config: Config) -> Outcome {
         .as_ref()
         .map(|url| LiveBoard::new(BoardConfig { url: url.clone(), ..BoardConfig::default() }));
     let board = board.transpose().map_err(Failure::misuse)?;
+    let remote = RemoteWrite::start(&config.remote_write).map_err(Failure::misuse)?;
     let dead = Arc::new(KafkaDeadLetters::new(&config.kafka).map_err(Failure::misuse)?);
     let (stop, stopped) = watch::channel(false);
     tokio::select! {
@@ -69,7 +71,7 @@ async fn serve(config: Config) -> Outcome {
 
     let member = Member::join(&config.kafka, decode).map_err(Failure::misuse)?;
     let set = PartitionSet::new(config.kafka.topic.as_str().into());
-    let watched = Watched { set: set.clone(), member: member.stats(), board: board.clone() };
+    let watched = Watched { set: set.clone(), member: member.stats(), board: board.clone(), remote: remote.clone() };
     let deps = ServiceDeps {
         health: Arc::new(Alive),
         metrics: engine_registry(watched),
@@ -77,7 +79,7 @@ async fn serve(config: Config) -> Outcome {
         auth,
         limits: Limits::default(),
     };
-    let after: Arc<dyn AfterBlock> = Arc::new(Boards { board, partitions: Mutex::default() });
+    let after: Arc<dyn AfterBlock> = Arc::new(Outlets { board, partitions: Mutex::default(), remote: remote.clone() });
     let (close, closing) = watch::channel(false);
     let group = run_group(Box::new(member), engine_config(&config), Arc::new(store), dead, set, after, stopped);
     let mut group = tokio::spawn(group);
@@ -99,6 +101,9 @@ async fn serve(config: Config) -> Outcome {
     }
     tracing::info!("ending: giving the partitions back");
     group.await.context("the engine was lost")?.context("the engine did not end well")?;
+    if let Some(remote) = remote {
+        remote.close().await;
+    }
     let _ = close.send(true);
     service.await.context("the service was lost")?.context("the service did not end well")?;
     Ok(ExitCode::SUCCESS)
@@ -132,17 +137,21 @@ impl Health for Alive {
     }
 }
 
-/// The live boards of the partitions that are ours.
-struct Boards {
+/// Where stored blocks go besides: the live boards of the partitions that are ours, and time series.
+struct Outlets {
     board: Option<LiveBoard>,
     partitions: Mutex<HashMap<u32, PartitionBoard>>,
+    remote: Option<RemoteWrite>,
 }
 
-impl AfterBlock for Boards {
+impl AfterBlock for Outlets {
     fn stored(&self, partition: u32, batch: &StoreBatch, stats: &EngineStats) {
         if let Some(board) = &self.board {
             let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
             partitions.entry(partition).or_insert_with(|| board.partition(partition)).publish(batch, stats);
+        }
+        if let Some(remote) = &self.remote {
+            remote.offer(batch);
         }
     }
 

@@ -6,6 +6,7 @@ use netspectra_agent::bus::kafka::PublisherStats;
 use netspectra_engine::bus::kafka::MemberStats;
 use netspectra_engine::partition::PartitionSet;
 use netspectra_engine::redis_board::LiveBoard;
+use netspectra_engine::remote_write::RemoteWrite;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
@@ -57,6 +58,7 @@ pub(super) struct Watched {
     pub(super) set: PartitionSet,
     pub(super) member: Arc<Mutex<MemberStats>>,
     pub(super) board: Option<LiveBoard>,
+    pub(super) remote: Option<RemoteWrite>,
 }
 
 pub(super) fn engine_registry(watched: Watched) -> Registry {
@@ -103,6 +105,9 @@ impl Collector for Watched {
             let board = board.stats();
             out.counter("netspectra_engine_board_published", "States that Redis has taken", board.published)?;
             out.counter("netspectra_engine_board_failures", "States that Redis did not take", board.failed)?;
+        }
+        if let Some(remote) = &self.remote {
+            out.remote_write(&remote.stats())?;
         }
         Ok(())
     }

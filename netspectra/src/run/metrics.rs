@@ -1,10 +1,13 @@
 //! `/metrics`: counters of capture, engine and store, read when they are asked for.
 
 use super::health::State;
+use super::series::Series;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, Direction, EndReason};
 use netspectra_common::sketch::OverflowSummary;
 use netspectra_engine::EngineStats;
+#[cfg(feature = "cluster")]
+use netspectra_engine::remote_write::RemoteWriteStats;
 use netspectra_engine::store::embedded::EmbeddedStore;
 use netspectra_engine::task::LiveView;
 use prometheus_client::collector::Collector;
@@ -24,9 +27,14 @@ use tokio::sync::watch;
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// The registry of the process; the API adds its own metrics.
-pub(crate) fn registry(state: Arc<State>, engine: watch::Receiver<EngineStats>, store: Arc<EmbeddedStore>) -> Registry {
+pub(crate) fn registry(
+    state: Arc<State>,
+    engine: watch::Receiver<EngineStats>,
+    store: Arc<EmbeddedStore>,
+    series: Series,
+) -> Registry {
     let mut registry = build_info();
-    registry.register_collector(Box::new(Process { state, engine, store }));
+    registry.register_collector(Box::new(Process { state, engine, store, series }));
     registry
 }
 
@@ -53,6 +61,7 @@ struct Process {
     state: Arc<State>,
     engine: watch::Receiver<EngineStats>,
     store: Arc<EmbeddedStore>,
+    series: Series,
 }
 
 impl fmt::Debug for Process {
@@ -78,7 +87,8 @@ impl Collector for Process {
         out.counter("netspectra_store_seals", "Times the open segment was sealed", s.seals)?;
         out.counter("netspectra_store_retired_rows", "Rows that retention deleted", s.retired_rows)?;
         let damaged = [("frame", s.damaged_frames), ("segment", s.damaged_segments)];
-        out.counters("netspectra_store_damaged", "Damage found at the start and put aside", "what", &damaged)
+        out.counters("netspectra_store_damaged", "Damage found at the start and put aside", "what", &damaged)?;
+        self.series.encode(&mut out)
     }
 }
 
@@ -144,6 +154,23 @@ impl Writer<'_, '_> {
             &dns,
         )?;
         Ok(())
+    }
+
+    /// What remote write sent, and what it could not send.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn remote_write(&mut self, r: &RemoteWriteStats) -> fmt::Result {
+        let samples = [("sent", r.sent), ("rejected", r.rejected), ("dropped", r.dropped)];
+        self.counters("netspectra_remote_write_samples", "Samples, by what became of them", "result", &samples)?;
+        self.counter("netspectra_remote_write_retries", "Requests that were not taken for now", r.retries)?;
+        self.counter(
+            "netspectra_remote_write_folded_rows",
+            "Roll-ups that are in the protocol `other`",
+            r.folded_rows,
+        )?;
+        self.gauge("netspectra_remote_write_queue_samples", "Samples that wait", r.waiting)?;
+        self.gauge("netspectra_remote_write_queue_bytes", "Memory of these", r.waiting_bytes)?;
+        let since = r.since_success.as_secs();
+        self.gauge("netspectra_remote_write_since_success_seconds", "Since the receiver took samples", since)
     }
 
     pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

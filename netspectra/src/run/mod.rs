@@ -10,6 +10,7 @@ pub(crate) mod least;
 mod live;
 pub(crate) mod metrics;
 mod reload;
+mod series;
 pub(crate) mod source;
 pub(crate) mod token;
 
@@ -29,6 +30,7 @@ use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
 use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
 use netspectra_engine::task::{EngineTask, in_process_bus};
 use netspectra_engine::{EngineConfig, EngineStats};
+use series::Series;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -131,9 +133,11 @@ async fn serve(
     let auth =
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
     let hangups = reload::signals()?;
-    let engine = EngineTask::recover(engine_config(&config), store.clone(), &config.store.data_dir.join(JOURNAL))
-        .await
-        .map_err(Failure::misuse)?;
+    let series = Series::start(&config)?;
+    let engine =
+        EngineTask::recover(engine_config(&config), series.beside(store.clone()), &config.store.data_dir.join(JOURNAL))
+            .await
+            .map_err(Failure::misuse)?;
     let instance = instance::name(&node_name(&config), &config.store.data_dir);
     let asked = config.capture.clone();
     let opened = tokio::task::spawn_blocking(move || {
@@ -156,7 +160,7 @@ async fn serve(
         clock: clock.clone(),
         auth,
         health: state.clone(),
-        metrics: metrics::registry(state.clone(), stats, store.clone()),
+        metrics: metrics::registry(state.clone(), stats, store.clone(), series.clone()),
         limits: Limits::default(),
     };
 
@@ -196,6 +200,7 @@ async fn serve(
     tracing::info!("ending: detaching and writing what is open");
     capture.await.context("the capture task was lost")?.context("the capture did not end well")?;
     engine.await.context("the engine task was lost")?.context("the engine did not end well")?;
+    series.close().await;
     let _ = upkeep.await;
     sampler.abort();
     reloads.abort();

@@ -12,12 +12,16 @@ struct Fence {
     places: &'static [&'static str],
 }
 
-const FENCES: [Fence; 5] = [
+const FENCES: [Fence; 6] = [
     Fence { libraries: &["aya", "aya_log", "aya_obj"], places: &["netspectra-agent/src/source/xdp"] },
     Fence { libraries: &["rdkafka"], places: &["netspectra-agent/src/**/kafka", "netspectra-engine/src/**/kafka"] },
     Fence {
         libraries: &["clickhouse", "redis"],
         places: &["netspectra-engine/src/**/clickhouse", "netspectra-engine/src/**/redis"],
+    },
+    Fence {
+        libraries: &["hyper_rustls", "rustls", "snap", "webpki_roots"],
+        places: &["netspectra-engine/src/remote_write"],
     },
     Fence { libraries: &["axum", "tonic"], places: &["netspectra-api/src/"] },
     Fence { libraries: &["arrow", "parquet"], places: &["netspectra-engine/src/store"] },
@@ -71,7 +75,19 @@ mod tests {
     use super::*;
 
     fn found(file: &str, text: &str) -> Vec<String> {
-        let all = ["aya", "aya-log", "rdkafka", "clickhouse", "redis", "axum", "tonic", "arrow", "parquet"];
+        let all = [
+            "aya",
+            "aya-log",
+            "rdkafka",
+            "clickhouse",
+            "redis",
+            "axum",
+            "tonic",
+            "arrow",
+            "parquet",
+            "snap",
+            "hyper-rustls",
+        ];
         check(&package("netspectra-agent", &all), &Source::new(file, text)).iter().map(ToString::to_string).collect()
     }
 
@@ -83,6 +99,8 @@ mod tests {
             ("rdkafka", "netspectra-engine/src/bus/kafka.rs"),
             ("clickhouse", "netspectra-engine/src/store/clickhouse/insert.rs"),
             ("redis", "netspectra-engine/src/store/redis.rs"),
+            ("snap", "netspectra-engine/src/remote_write/sender.rs"),
+            ("hyper_rustls", "netspectra-engine/src/remote_write/link.rs"),
             ("axum", "netspectra-api/src/rest/mod.rs"),
             ("tonic", "netspectra-api/src/grpc.rs"),
             ("arrow", "netspectra-engine/src/store/embedded/segment.rs"),
