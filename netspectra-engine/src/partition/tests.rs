@@ -220,6 +220,7 @@ struct Rig {
     store: Arc<Blocks>,
     dead: Arc<Buried>,
     set: PartitionSet,
+    after: Arc<dyn AfterBlock>,
 }
 
 impl Rig {
@@ -229,7 +230,7 @@ impl Rig {
 
     /// Another process over the same store.
     fn over(store: Arc<Blocks>) -> Self {
-        Self { store, dead: Arc::default(), set: PartitionSet::new(TOPIC.into()) }
+        Self { store, dead: Arc::default(), set: PartitionSet::new(TOPIC.into()), after: Arc::new(()) }
     }
 
     fn setting(&self, config: EngineConfig) -> Setting {
@@ -238,7 +239,7 @@ impl Rig {
             store: self.store.clone(),
             dead: self.dead.clone(),
             set: self.set.clone(),
-            after: Arc::new(()),
+            after: self.after.clone(),
         }
     }
 
@@ -291,6 +292,41 @@ proptest! {
         prop_assert!(store.states.lock().unwrap().contains_key(&0), "states were kept on the way");
         prop_assert_eq!(store.all(), expected);
     }
+}
+
+/// The pieces of requests that blocks give, as often as they come.
+#[cfg(feature = "remote-write")]
+#[derive(Default)]
+struct Samples(Mutex<BTreeMap<Vec<u8>, u32>>);
+
+#[cfg(feature = "remote-write")]
+impl AfterBlock for Samples {
+    fn stored(&self, _: u32, batch: &StoreBatch, _: &crate::EngineStats) {
+        for piece in crate::remote_write::pieces(batch) {
+            *self.0.lock().unwrap().entry(piece).or_default() += 1;
+        }
+    }
+
+    fn released(&self, _: u32) {}
+}
+
+/// Owners as they come and go offer pieces more often than one owner does, and no others.
+#[cfg(feature = "remote-write")]
+#[test]
+fn owners_that_come_and_go_offer_the_samples_of_one_owner() {
+    let log = log(100);
+    let (whole, parts) = (Arc::<Samples>::default(), Arc::<Samples>::default());
+    let store: Arc<Blocks> = Arc::default();
+    runtime().block_on(async {
+        Rig { after: whole.clone(), ..Rig::new() }.own(&log, log.len(), 7).await;
+        for (until, step) in [(40, 3), (171, 11), (172, 1), (300, 40), (log.len(), 13)] {
+            Rig { after: parts.clone(), ..Rig::over(store.clone()) }.own(&log, until, step).await;
+        }
+    });
+    let (whole, parts) = (whole.0.lock().unwrap(), parts.0.lock().unwrap());
+    assert!(whole.len() > 100, "{}", whole.len());
+    assert!(parts.values().sum::<u32>() > whole.values().sum(), "some blocks came again");
+    assert_eq!(parts.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! from the log. Nothing is added up over batches, so an engine that takes a partition over, or applies a block again, offers
 //! the very samples that were offered before, and the receiver, which keeps one sample for a series and a time, has them once.
 //!
-//! **Offering never waits.** When the receiver is away the queue grows up to its bound, then the oldest samples go, counted.
+//! **Offering never waits.** When the receiver is away the queue grows up to its bound, then the oldest samples go, counted,
+//! among them those of the request that is being tried.
 //! A request that may have been taken is sent again: what can be lost is an answer, never samples. At the end of the process
 //! what waits is sent, within a bound. The queue is in memory: a kill loses what the last requests had not sent; a
 //! partition's next owner offers the blocks since its last state again.
@@ -27,6 +28,7 @@ pub use config::{RemoteWriteConfig, RemoteWriteConfigError};
 
 use link::Link;
 use netspectra_common::ports::StoreBatch;
+use policy::Backoff;
 use queue::Queue;
 use sender::Sender;
 use series::Shape;
@@ -84,7 +86,7 @@ pub struct RemoteWriteStats {
     pub sent: u64,
     /// Samples that it refused.
     pub rejected: u64,
-    /// Samples that found no room in the queue, or no time at the end.
+    /// Samples for which there was no room, or no time at the end.
     pub dropped: u64,
     /// Requests that were not taken for now, and were sent again.
     pub retries: u64,
@@ -162,6 +164,7 @@ impl RemoteWrite {
             closing: is_closing,
             told: BTreeSet::new(),
             is_away: false,
+            backoff: Backoff::default(),
         };
         Ok(Some(Self(Arc::new(Inner {
             shape: Shape::new(config)?,
@@ -246,4 +249,11 @@ impl Drop for Inner {
         let task = self.task.get_mut().unwrap_or_else(PoisonError::into_inner);
         task.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// What `batch` gives with default settings.
+#[cfg(test)]
+pub(crate) fn pieces(batch: &StoreBatch) -> Vec<Vec<u8>> {
+    let shape = Shape::new(&RemoteWriteConfig::default());
+    shape.map_or(Vec::new(), |s| s.units(batch, &mut 0).into_iter().map(|unit| unit.bytes).collect())
 }

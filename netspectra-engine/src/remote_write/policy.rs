@@ -22,10 +22,12 @@ pub(super) enum Verdict {
     Refused,
 }
 
-/// What the status of an answer means.
-pub(super) const fn verdict(status: u16) -> Verdict {
+/// What an answer means, by its status and its text.
+pub(super) fn verdict(status: u16, text: &str) -> Verdict {
     match status {
         200..=299 => Verdict::Taken,
+        // What Prometheus 2.42 says of samples before its out-of-order window, which it will never take.
+        500 if text.contains("too old sample") => Verdict::Split,
         429 | 500..=599 => Verdict::Again,
         400 | 413 => Verdict::Split,
         _ => Verdict::Refused,
@@ -48,6 +50,11 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
+    /// The next failure is the first one.
+    pub(super) const fn reset(&mut self) {
+        self.failures = 0;
+    }
+
     /// The wait after one more failure. `random` is any number.
     pub(super) fn wait(&mut self, random: u64) -> Duration {
         let longest = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
@@ -94,7 +101,8 @@ mod tests {
             (500, Verdict::Again),
             (503, Verdict::Again),
         ] {
-            assert_eq!(verdict(status), meaning, "{status}");
+            assert_eq!(verdict(status, "out of order sample"), meaning, "{status}");
         }
+        assert_eq!(verdict(500, "too old sample\n"), Verdict::Split);
     }
 }

@@ -27,6 +27,17 @@ pub(super) struct Sender {
     /// Statuses of refusals that were logged.
     pub(super) told: BTreeSet<u16>,
     pub(super) is_away: bool,
+    pub(super) backoff: Backoff,
+}
+
+/// What became of a request.
+enum Outcome {
+    Taken,
+    /// As a whole; parts of it may be taken.
+    Split,
+    Refused,
+    /// It is the oldest that waits, and there was no room for what came.
+    GaveUp,
 }
 
 impl Sender {
@@ -56,52 +67,69 @@ impl Sender {
         while let Some(mut units) = parts.pop() {
             let count = samples(&units);
             match self.send(&units).await {
-                Ok(()) => drop(counts.sent.fetch_add(count, Ordering::Relaxed)),
-                Err(Verdict::Split) if units.len() > 1 => {
+                Outcome::Split if units.len() > 1 => {
                     parts.push(units.split_off(units.len() / 2));
                     parts.push(units);
                     continue;
                 }
-                Err(_) => drop(counts.rejected.fetch_add(count, Ordering::Relaxed)),
-            }
+                Outcome::Taken => counts.sent.fetch_add(count, Ordering::Relaxed),
+                Outcome::Split | Outcome::Refused => counts.rejected.fetch_add(count, Ordering::Relaxed),
+                Outcome::GaveUp => counts.dropped.fetch_add(count, Ordering::Relaxed),
+            };
             counts.in_flight.fetch_sub(count, Ordering::Relaxed);
         }
     }
 
-    /// Sends one request until the receiver has taken or refused it.
-    async fn send(&mut self, units: &[Unit]) -> Result<(), Verdict> {
+    /// Sends one request until the receiver has taken or refused it, or samples behind it had to be dropped: so none that a
+    /// receiver always fails at is in the way of all others for ever.
+    async fn send(&mut self, units: &[Unit]) -> Outcome {
         let body = compressed(units);
-        let mut backoff = Backoff::default();
+        let dropped = self.shared.counts.dropped.load(Ordering::Relaxed);
         loop {
             let (why, asked) = match self.link.post(body.clone()).await {
-                Ok(answer) => match verdict(answer.status) {
-                    Verdict::Taken => {
-                        self.shared.succeeded();
-                        if std::mem::take(&mut self.is_away) {
-                            tracing::info!("the receiver of remote write takes samples again");
-                        }
-                        return Ok(());
-                    }
+                Err(error) => (error, None),
+                Ok(answer) => match verdict(answer.status, &answer.text) {
                     Verdict::Again => (format!("status {} `{}`", answer.status, answer.text), answer.retry_after),
-                    refused @ (Verdict::Split | Verdict::Refused) => {
-                        if (refused == Verdict::Refused || units.len() == 1) && self.told.insert(answer.status) {
-                            tracing::warn!(
-                                status = answer.status,
-                                text = answer.text,
-                                "the receiver of remote write refuses samples: they are counted as rejected, and further refusals with this status are not logged"
-                            );
-                        }
-                        return Err(refused);
+                    Verdict::Taken => {
+                        self.succeeded();
+                        return Outcome::Taken;
+                    }
+                    Verdict::Split if units.len() > 1 => return Outcome::Split,
+                    Verdict::Split | Verdict::Refused => {
+                        self.tell_refusal(answer.status, &answer.text);
+                        return Outcome::Refused;
                     }
                 },
-                Err(error) => (error, None),
             };
             self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
             // Once an outage: the counter says how often.
             if !std::mem::replace(&mut self.is_away, true) {
                 tracing::warn!(error = why, "samples cannot be sent by remote write for now: trying again");
             }
-            self.wait(backoff.wait(RandomState::new().hash_one(0)), asked).await;
+            if self.shared.counts.dropped.load(Ordering::Relaxed) > dropped {
+                return Outcome::GaveUp;
+            }
+            let wait = self.backoff.wait(RandomState::new().hash_one(0));
+            self.wait(wait, asked).await;
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.shared.succeeded();
+        self.backoff.reset();
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!("the receiver of remote write takes samples again");
+        }
+    }
+
+    /// Once for each status: the counter says how many.
+    fn tell_refusal(&mut self, status: u16, text: &str) {
+        if self.told.insert(status) {
+            tracing::warn!(
+                status,
+                text,
+                "the receiver of remote write refuses samples: they are counted as rejected, and further refusals with this status are not logged"
+            );
         }
     }
 
