@@ -166,6 +166,17 @@ async fn of_a_request_that_is_refused_for_some_samples_the_others_are_taken() {
 }
 
 #[tokio::test]
+async fn samples_from_the_future_are_kept_back() {
+    let receiver = Receiver::start([]).await;
+    let remote = start(&eager(&receiver));
+    // In the year 2100.
+    remote.offer(&block("n1", 2_402_444_800));
+    send(&remote, 1).await;
+    assert_eq!((remote.stats().ahead, remote.stats().sent), (EACH, EACH));
+    assert_eq!(times(&receiver.taken()), [1]);
+}
+
+#[tokio::test]
 async fn two_senders_of_the_same_blocks_send_the_same_bytes() {
     let mut bodies = Vec::new();
     for _ in 0..2 {

@@ -31,16 +31,20 @@ use netspectra_common::ports::StoreBatch;
 use policy::Backoff;
 use queue::Queue;
 use sender::Sender;
-use series::Shape;
+use series::{Shape, Unit};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// A receiver may refuse everything that is much older than its newest sample, of whatever series: so one node whose clock
+/// is wrong would keep the samples of all others away.
+const MOST_AHEAD: Duration = Duration::from_secs(600);
 
 /// Why there can be no sender.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,8 @@ pub struct RemoteWriteStats {
     pub rejected: u64,
     /// Samples for which there was no room, or no time at the end.
     pub dropped: u64,
+    /// Samples that were not offered: their time is more than ten minutes ahead of this host's clock.
+    pub ahead: u64,
     /// Requests that were not taken for now, and were sent again.
     pub retries: u64,
     /// Rows of roll-ups whose protocol is in the series `other`.
@@ -105,6 +111,7 @@ struct Counts {
     sent: AtomicU64,
     rejected: AtomicU64,
     dropped: AtomicU64,
+    ahead: AtomicU64,
     retries: AtomicU64,
     folded_rows: AtomicU64,
     in_flight: AtomicU64,
@@ -181,8 +188,12 @@ impl RemoteWrite {
     pub fn offer(&self, batch: &StoreBatch) {
         let Inner { shape, shared, .. } = &*self.0;
         let mut folded = 0;
-        let units = shape.units(batch, &mut folded);
+        let mut units = shape.units(batch, &mut folded);
         shared.counts.folded_rows.fetch_add(folded, Ordering::Relaxed);
+        let latest = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + MOST_AHEAD;
+        let is_ahead = |unit: &Unit| u128::try_from(unit.at).is_ok_and(|at| at > latest.as_millis());
+        let ahead: usize = units.extract_if(.., |unit| is_ahead(unit)).map(|unit| unit.samples).sum();
+        self.keep_back(ahead);
         let now = Instant::now();
         let dropped = shared.with_queue(|queue| units.into_iter().map(|unit| queue.push(unit, now)).sum());
         self.drop_samples(dropped);
@@ -207,6 +218,15 @@ impl RemoteWrite {
         }
     }
 
+    fn keep_back(&self, samples: usize) {
+        if samples > 0 && self.0.shared.counts.ahead.fetch_add(samples as u64, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                samples,
+                "samples are from the future and are not sent by remote write: set the clock of their node, or of this host"
+            );
+        }
+    }
+
     fn drop_samples(&self, samples: usize) {
         let before = self.0.shared.counts.dropped.fetch_add(samples as u64, Ordering::Relaxed);
         // Each time that the number doubles.
@@ -223,11 +243,12 @@ impl RemoteWrite {
         let shared = &self.0.shared;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (samples, bytes) = shared.with_queue(|queue| (queue.samples(), queue.bytes()));
-        let Counts { sent, rejected, dropped, retries, folded_rows, in_flight } = &shared.counts;
+        let Counts { sent, rejected, dropped, ahead, retries, folded_rows, in_flight } = &shared.counts;
         RemoteWriteStats {
             sent: read(sent),
             rejected: read(rejected),
             dropped: read(dropped),
+            ahead: read(ahead),
             retries: read(retries),
             folded_rows: read(folded_rows),
             waiting: samples as u64 + read(in_flight),

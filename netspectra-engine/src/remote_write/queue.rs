@@ -102,7 +102,7 @@ mod tests {
     const DELAY: Duration = Duration::from_secs(1);
 
     fn unit(name: u8, samples: usize) -> Unit {
-        Unit { bytes: vec![name; samples * 10], samples }
+        Unit { bytes: vec![name; samples * 10], samples, at: 0 }
     }
 
     fn names(next: Next) -> Vec<u8> {

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(super) struct Unit {
     pub(super) bytes: Vec<u8>,
     pub(super) samples: usize,
+    /// The moment, milliseconds since 1970.
+    pub(super) at: i64,
 }
 
 /// Which series there are.
@@ -138,7 +140,7 @@ impl Shape {
             out.ledger(ledger, *chain_breaks);
         }
         let samples = out.series.len();
-        Unit { bytes: encode(out.series), samples }
+        Unit { bytes: encode(out.series), samples, at }
     }
 }
 

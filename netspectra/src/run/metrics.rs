@@ -159,7 +159,7 @@ impl Writer<'_, '_> {
     /// What remote write sent, and what it could not send.
     #[cfg(feature = "cluster")]
     pub(crate) fn remote_write(&mut self, r: &RemoteWriteStats) -> fmt::Result {
-        let samples = [("sent", r.sent), ("rejected", r.rejected), ("dropped", r.dropped)];
+        let samples = [("sent", r.sent), ("rejected", r.rejected), ("dropped", r.dropped), ("ahead", r.ahead)];
         self.counters("netspectra_remote_write_samples", "Samples, by what became of them", "result", &samples)?;
         self.counter("netspectra_remote_write_retries", "Requests that were not taken for now", r.retries)?;
         self.counter(

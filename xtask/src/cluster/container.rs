@@ -65,6 +65,7 @@ fn image(service: Service) -> &'static str {
         Service::Kafka => "docker.io/apache/kafka:4.0.0",
         Service::Clickhouse => "docker.io/clickhouse/clickhouse-server:25.8",
         Service::Redis => "docker.io/library/redis:7.2",
+        Service::Prometheus => "docker.io/prom/prometheus:v2.53.4",
     }
 }
 
@@ -77,7 +78,7 @@ fn environment(service: Service, ports: [u16; 2]) -> Vec<(String, String)> {
             .chain([("CLUSTER_ID".to_owned(), super::kafka::CLUSTER_ID.to_owned())])
             .collect(),
         Service::Clickhouse => vec![("CLICKHOUSE_SKIP_USER_SETUP".into(), "1".into())],
-        Service::Redis => Vec::new(),
+        Service::Redis | Service::Prometheus => Vec::new(),
     }
 }
 
@@ -92,6 +93,8 @@ fn arguments(service: Service, ports: [u16; 2]) -> Vec<String> {
             format!("--tcp_port={}", ports[1]),
         ],
         Service::Redis => super::redis::arguments(port, "/data"),
+        // The image's own settings: it may scrape itself, and takes no samples out of order.
+        Service::Prometheus => super::prometheus::arguments(port, "/etc/prometheus/prometheus.yml", "/prometheus"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The verb `cluster`, and the servers of a run of tests: real Kafka, ClickHouse and Redis on this host.
+//! The verb `cluster`, and the servers of a run of tests: real Kafka, ClickHouse, Redis and Prometheus on this host.
 //!
 //! Everything listens on 127.0.0.1, at ports that were free. What was started is in a state file, so that another shell
 //! can see it and end it; only what is in there is ever ended. A server that does not come up leaves nothing behind.
@@ -12,6 +12,7 @@ mod kafka;
 mod launch;
 mod parts;
 mod process;
+mod prometheus;
 mod redis;
 mod service;
 mod state;
@@ -188,6 +189,8 @@ fn prepare(ws: &Workspace, folder: &Folder, service: Service, way: &Way) -> Resu
         (Way::Fetched, Service::Clickhouse) => clickhouse::fetched(ws, folder, ports[0]),
         (Way::Installed(program), Service::Redis) => redis::installed(folder, program, ports[0]),
         (Way::Fetched, Service::Redis) => redis::fetched(folder, ports[0]),
+        (Way::Installed(program), Service::Prometheus) => prometheus::installed(folder, program, ports[0]),
+        (Way::Fetched, Service::Prometheus) => prometheus::fetched(ws, folder, ports[0]),
     }
 }
 

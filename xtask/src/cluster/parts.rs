@@ -89,12 +89,13 @@ fn configure(servers: &Folder) -> Result<String> {
     let path = servers.path.display();
     let text = format!(
         "[kafka]\nbrokers = \"{}\"\n\n[clickhouse]\nurl = \"{}\"\n\n[cluster]\nengines = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n\
-         token_file = \"{path}/cluster-token\"\nredis = \"{}\"\n\n[api]\ntoken_file = \"{path}/token\"\n",
+         token_file = \"{path}/cluster-token\"\nredis = \"{}\"\n\n[api]\ntoken_file = \"{path}/token\"\n\n[remote_write]\nurl = \"{}/api/v1/write\"\n",
         url(Service::Kafka),
         url(Service::Clickhouse),
         ENGINES[0],
         ENGINES[1],
         url(Service::Redis),
+        url(Service::Prometheus),
     );
     let file = servers.path.join("netspectra.toml");
     std::fs::write(&file, text).with_context(|| format!("cannot write `{}`", file.display()))?;

@@ -23,11 +23,13 @@ pub(crate) enum Service {
     Clickhouse,
     /// The live state.
     Redis,
+    /// Time series.
+    Prometheus,
 }
 
 impl Service {
     /// In the order in which they are started.
-    pub(super) const ALL: [Self; 3] = [Self::Redis, Self::Clickhouse, Self::Kafka];
+    pub(super) const ALL: [Self; 4] = [Self::Redis, Self::Prometheus, Self::Clickhouse, Self::Kafka];
 
     /// As on the command line and in the names of files.
     pub(super) fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Service {
             Self::Kafka => "kafka",
             Self::Clickhouse => "clickhouse",
             Self::Redis => "redis",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -44,6 +47,7 @@ impl Service {
             Self::Kafka => "NETSPECTRA_KAFKA",
             Self::Clickhouse => "NETSPECTRA_CLICKHOUSE",
             Self::Redis => "NETSPECTRA_REDIS",
+            Self::Prometheus => "NETSPECTRA_PROMETHEUS",
         }
     }
 
@@ -51,7 +55,7 @@ impl Service {
     pub(super) fn url(self, port: u16) -> String {
         match self {
             Self::Kafka => format!("127.0.0.1:{port}"),
-            Self::Clickhouse => format!("http://127.0.0.1:{port}"),
+            Self::Clickhouse | Self::Prometheus => format!("http://127.0.0.1:{port}"),
             Self::Redis => format!("redis://127.0.0.1:{port}"),
         }
     }
@@ -63,6 +67,8 @@ impl Service {
             Self::Clickhouse if scheme == "https" => 8443,
             Self::Clickhouse => 8123,
             Self::Redis => 6379,
+            Self::Prometheus if scheme == "https" => 443,
+            Self::Prometheus => 9090,
         }
     }
 
@@ -72,6 +78,7 @@ impl Service {
             Self::Kafka => 120,
             Self::Clickhouse => 60,
             Self::Redis => 20,
+            Self::Prometheus => 60,
         })
     }
 
@@ -113,7 +120,7 @@ impl Service {
     fn is_plain(self, url: &str) -> bool {
         match self {
             Self::Kafka => true,
-            Self::Clickhouse => url.starts_with("http://"),
+            Self::Clickhouse | Self::Prometheus => url.starts_with("http://"),
             Self::Redis => url.starts_with("redis://") && !url.contains('@'),
         }
     }
@@ -124,6 +131,7 @@ impl Service {
             Self::Kafka => [&17u32.to_be_bytes()[..], &[0, 3, 0, 0, 0, 0, 0, 7, 0, 3], b"nsp", &[0; 4]].concat(),
             Self::Clickhouse => b"GET /ping HTTP/1.0\r\nConnection: close\r\n\r\n".to_vec(),
             Self::Redis => b"PING\r\n".to_vec(),
+            Self::Prometheus => b"GET /-/ready HTTP/1.0\r\nConnection: close\r\n\r\n".to_vec(),
         }
     }
 
@@ -134,7 +142,7 @@ impl Service {
                 .first_chunk::<4>()
                 .is_some_and(|length| answer.len() >= 4 + usize::try_from(u32::from_be_bytes(*length)).unwrap_or(0)),
             // The end of the connection is the end of the answer.
-            Self::Clickhouse => false,
+            Self::Clickhouse | Self::Prometheus => false,
             Self::Redis => answer.ends_with(b"\r\n"),
         }
     }
@@ -145,7 +153,7 @@ impl Service {
             Self::Kafka => {
                 answer.get(4..8) == Some(&[0, 0, 0, 7]) && answer.get(8..12).is_some_and(|count| count != [0; 4])
             }
-            Self::Clickhouse => answer.starts_with(b"HTTP/1.") && answer.get(9..12) == Some(b"200"),
+            Self::Clickhouse | Self::Prometheus => answer.starts_with(b"HTTP/1.") && answer.get(9..12) == Some(b"200"),
             Self::Redis => answer.starts_with(b"+PONG"),
         };
         if !good {
@@ -162,6 +170,7 @@ impl fmt::Display for Service {
             Self::Kafka => "Kafka",
             Self::Clickhouse => "ClickHouse",
             Self::Redis => "Redis",
+            Self::Prometheus => "Prometheus",
         })
     }
 }
@@ -212,6 +221,8 @@ mod tests {
             (Service::Clickhouse, "http://[::1]", "[::1]:8123"),
             (Service::Redis, "rediss://user:p:w@r/0", "r:6379"),
             (Service::Redis, "redis://r:7000/0", "r:7000"),
+            (Service::Prometheus, "http://p/prefix", "p:9090"),
+            (Service::Prometheus, "https://p", "p:443"),
         ] {
             assert_eq!(service.address(url).unwrap(), address, "{url}");
         }
@@ -229,6 +240,8 @@ mod tests {
         assert!(Service::Clickhouse.judge(b"HTTP/1.0 200 OK\r\n\r\nOk.\n").is_ok());
         assert!(Service::Clickhouse.judge(b"HTTP/1.0 503 x\r\n\r\n").is_err());
         assert!(Service::Redis.judge(b"+PONG\r\n").is_ok());
+        assert!(Service::Prometheus.judge(b"HTTP/1.0 200 OK\r\n\r\nPrometheus Server is Ready.\n").is_ok());
+        assert!(Service::Prometheus.judge(b"HTTP/1.0 503 Service Unavailable\r\n\r\n").is_err());
         let loading = Service::Redis.judge(b"-LOADING Redis is loading\r\n").unwrap_err().to_string();
         assert!(loading.starts_with("it answers `-LOADING"), "{loading}");
     }

@@ -41,6 +41,7 @@ impl Surroundings {
             Service::Kafka => kafka::installed(),
             Service::Clickhouse => clickhouse::installed(),
             Service::Redis => find_program("redis-server"),
+            Service::Prometheus => find_program("prometheus"),
         };
         // What comes first is enough: an engine is asked only if it may be needed.
         let engine = if installed.is_some() { None } else { container::engine() };
