@@ -18,8 +18,8 @@ const ENVIRONMENT: &str = "\
 Environment:
   NETSPECTRA_CACHE     where toolchains and tools are kept; default $XDG_CACHE_HOME/netspectra, else ~/.cache/netspectra
   NETSPECTRA_CAPTURES  folder of external captures for tests
-  NETSPECTRA_KAFKA, NETSPECTRA_CLICKHOUSE, NETSPECTRA_REDIS
-                       servers that run already, for `cluster` and `test`: `host:port`, `http://…`, `redis://…`
+  NETSPECTRA_KAFKA, NETSPECTRA_CLICKHOUSE, NETSPECTRA_REDIS, NETSPECTRA_PROMETHEUS
+                       servers that run already, for `cluster` and `test`: `host:port`, `http://…`, `redis://…`, `http://…`
   CARGO_TARGET_DIR     as for cargo
 
 Exit codes: 0 done, 1 a step failed, 2 correct the command line first.";
@@ -54,15 +54,15 @@ pub(crate) enum Verb {
 
     /// Set up, build, and run every test, including those that attach programs in network namespaces (root).
     ///
-    /// Kafka, ClickHouse and Redis are started for the run, and ended after it, unless `cluster up` has started them.
+    /// Kafka, ClickHouse, Redis and Prometheus are started for the run, and ended after it, unless `cluster up` has started them.
     #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --filter fragments")]
     Test(TestArgs),
 
-    /// Start, end, show, kill and restart Kafka, ClickHouse and Redis on this host, for tests and for trying out.
+    /// Start, end, show, kill and restart Kafka, ClickHouse, Redis and Prometheus on this host, for tests and for trying out.
     ///
     /// Each is what its variable names (see `cargo xtask --help`), else what is installed, else a container, else fetched: Kafka's
-    /// jars from Maven Central, ClickHouse as a library from the npm registry, Redis by the package manager. They listen on
-    /// 127.0.0.1, at ports that were free.
+    /// jars from Maven Central, ClickHouse as a library from the npm registry, Redis by the package manager, Prometheus from Debian's
+    /// package. They listen on 127.0.0.1, at ports that were free.
     #[command(
         after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster status\n  cargo xtask cluster kill kafka\n  cargo xtask cluster start kafka\n  cargo xtask cluster down"
     )]

@@ -108,7 +108,7 @@ mod tests {
     fn names(next: Next) -> Vec<u8> {
         match next {
             Next::Send(units) => units.iter().map(|unit| unit.bytes[0]).collect(),
-            other => panic!("expected a request, found {other:?}"),
+            other @ (Next::Wait(_) | Next::End) => panic!("expected a request, found {other:?}"),
         }
     }
 
