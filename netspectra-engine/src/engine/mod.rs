@@ -56,6 +56,8 @@ pub(crate) struct Node {
     /// Begin of the last generation: what ends without one is booked there.
     last_start: Nanos,
     inbox: Inbox,
+    /// Messages of all nodes when this one was ended as silent.
+    ended: Option<u64>,
     #[serde(skip)]
     payload: payload::Events,
     pub(crate) windows: Windows,
@@ -146,10 +148,24 @@ impl Engine {
         for node in 0..self.nodes.len() as u32 {
             let dropped = self.nodes[node as usize].inbox.give_up(None);
             self.drop_pending(&dropped);
-            self.close_node(node, &mut batch);
+            self.close_node(node, EndReason::EndOfInput, &mut batch);
         }
         sort(&mut batch.flows);
         batch
+    }
+
+    /// Ends everything of the node called `name`, from which nothing comes any more: flows with `idle_timeout`, and all
+    /// windows. Chunks without a manifest are given up and counted. Should it speak again, that is counted as before; its
+    /// place may be taken by another one when there are too many. `None` when nobody is called so.
+    pub fn end_node(&mut self, name: &str) -> Option<StoreBatch> {
+        let at = *self.by_name.get(name)?;
+        let dropped = self.nodes[at as usize].inbox.give_up(None);
+        self.drop_pending(&dropped);
+        let mut batch = StoreBatch::default();
+        self.close_node(at, EndReason::IdleTimeout, &mut batch);
+        self.nodes[at as usize].ended = Some(self.messages);
+        sort(&mut batch.flows);
+        Some(batch)
     }
 
     /// Counters and sizes.
@@ -194,7 +210,7 @@ impl Engine {
         let mut batch = StoreBatch { closed_by: Some(manifest.id.clone()), ..StoreBatch::default() };
         if manifest.start.plus(self.config.clock_step) < self.nodes[at as usize].time {
             self.stats.clock_steps += 1;
-            self.close_node(at, &mut batch);
+            self.close_node(at, EndReason::EndOfInput, &mut batch);
             self.nodes[at as usize].windows.reopen();
             self.nodes[at as usize].time = Nanos(0);
         }
@@ -225,7 +241,7 @@ impl Engine {
             chain_break: complete.chain_break,
         });
         if manifest.last {
-            self.close_node(at, &mut batch);
+            self.close_node(at, EndReason::EndOfInput, &mut batch);
         }
         self.keep_limits(at, &mut batch);
         sort(&mut batch.flows);
@@ -306,9 +322,9 @@ impl Engine {
         }
     }
 
-    /// Writes all flows and windows of a node.
-    fn close_node(&mut self, at: u32, batch: &mut StoreBatch) {
-        self.flows.end_all(at, &self.points, &mut self.events);
+    /// Writes all flows and windows of a node, with `reason` where FIN or RST did not end a flow.
+    fn close_node(&mut self, at: u32, reason: EndReason, batch: &mut StoreBatch) {
+        self.flows.end_all(at, reason, &self.points, &mut self.events);
         let node = &mut self.nodes[at as usize];
         if !self.events.records.is_empty() {
             let place = node.windows.place(node.last_start);

@@ -16,6 +16,7 @@ mod blocks;
 mod federation;
 mod live;
 mod runtime;
+mod silence;
 mod state;
 mod task;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::live::{Held, PartitionSet, Shared};
 use super::runtime::ended;
 use super::state::{State, StateError};
 use crate::engine::{EngineConfig, EngineStats};
-use netspectra_common::model::BusMessage;
+use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, StoreBatch};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,8 @@ const BYTES_PER_DELTA: u64 = 8;
 pub struct Delivered {
     /// Its place.
     pub offset: u64,
+    /// When the log took it; 0 where that is not known.
+    pub written: Nanos,
     /// What it says.
     pub message: Result<BusMessage, Poison>,
 }
@@ -275,7 +277,7 @@ impl Task {
             let held = &mut *held;
             let mut rest = messages.into_iter();
             let (mut ended, mut deltas) = (None, 0);
-            for Delivered { offset, message } in rest.by_ref() {
+            for Delivered { offset, written, message } in rest.by_ref() {
                 held.stats.position = Some(offset);
                 held.stats.messages += 1;
                 match message {
@@ -285,7 +287,7 @@ impl Task {
                         if let BusMessage::Chunk(chunk) = &message {
                             deltas += chunk.deltas.len() as u64;
                         }
-                        ended = held.blocks.apply(offset, &message);
+                        ended = held.blocks.apply(offset, written, &message);
                     }
                 }
                 if let Some(batch) = ended.take() {
@@ -367,7 +369,7 @@ impl Task {
     }
 
     async fn bury(&self, delivered: &Delivered) -> Result<(), PartitionError> {
-        let (partition, Delivered { offset, message: Err(poison) }) = (self.partition, delivered) else {
+        let (partition, Delivered { offset, message: Err(poison), .. }) = (self.partition, delivered) else {
             return Ok(());
         };
         tracing::warn!(

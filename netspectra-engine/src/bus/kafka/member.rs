@@ -5,6 +5,7 @@ use super::error::KafkaError;
 use super::partition::{Decode, Queued, TopicPartition};
 use crate::partition::{GroupEvent, GroupLog, PartitionLog};
 use netspectra_common::kafka::KafkaConfig;
+use netspectra_common::model::Nanos;
 use netspectra_common::ports::{BoxFuture, PortError};
 use rdkafka::Message;
 use rdkafka::config::FromClientConfigAndContext;
@@ -188,6 +189,7 @@ impl Poller {
                 Some(Ok(message)) => {
                     let queued = Queued {
                         offset: u64::try_from(message.offset()).unwrap_or(0),
+                        written: written(&message),
                         bytes: message.payload().unwrap_or_default().to_vec(),
                     };
                     let partition = partition_of(&message);
@@ -381,4 +383,10 @@ impl Poller {
 
 fn partition_of(message: &BorrowedMessage<'_>) -> u32 {
     u32::try_from(message.partition()).unwrap_or(0)
+}
+
+/// When the brokers took a message.
+fn written(message: &BorrowedMessage<'_>) -> Nanos {
+    let millis = message.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
+    Nanos(millis.unwrap_or(0).saturating_mul(1_000_000))
 }

@@ -46,7 +46,7 @@ pub enum TopicDifference {
         /// How many were planned.
         planned: u32,
     },
-    /// A setting is too small.
+    /// A setting is another one, or too small.
     Setting {
         /// Its name.
         topic: String,
@@ -90,6 +90,9 @@ fn refused(what: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -
     |source| KafkaError::Broker { what, source }
 }
 
+/// Brokers say when a message came, so that nodes' clocks do not matter.
+const TIMES: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
+
 /// Settings of a topic as planned.
 fn settings(plan: &TopicPlan) -> [(&'static str, u64); 2] {
     let bytes = (MAX_MESSAGE_BYTES + 128 * 1024) as u64;
@@ -110,6 +113,7 @@ pub async fn create_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec
         for (name, value) in &settings {
             topic = topic.set(name, value);
         }
+        topic = topic.set(TIMES.0, TIMES.1);
         let what = format!("topic `{name}` cannot be made on `{}`", config.brokers);
         let results = admin.create_topics([&topic], &options()).await.map_err(refused(&what))?;
         for result in results {
@@ -144,6 +148,11 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
         }
         let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
         for resource in described.map_err(refused(&what))?.into_iter().flatten() {
+            let times = resource.get(TIMES.0).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if times != TIMES.1 {
+                let (topic, planned) = (topic.clone(), TIMES.1.to_owned());
+                found.push(TopicDifference::Setting { topic, name: TIMES.0, found: times, planned });
+            }
             for (name, planned) in settings(plan) {
                 let value = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
                 // -1 is without limit.
