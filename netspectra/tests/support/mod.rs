@@ -3,8 +3,11 @@
 //! What these helpers do not prove: anything about drivers other than veth.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod instance;
 pub mod kill;
 pub mod net;
 pub mod packet_socket;
+pub mod proxy;
 pub mod traffic;

@@ -1,6 +1,7 @@
 //! The topics: made, and held against what is expected.
 
 use super::error::KafkaError;
+use super::reason::reason;
 use netspectra_common::kafka::{KafkaConfig, MAX_MESSAGE_BYTES};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -85,9 +86,15 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
-fn refused(what: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
-    let what = what.into();
-    |source| KafkaError::Broker { what, source }
+/// What was asked in vain, and what the brokers say of it.
+fn refused(config: &KafkaConfig, what: &str) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
+    move |source| {
+        let what = match reason(config) {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what.to_owned(),
+        };
+        KafkaError::Broker { what, source }
+    }
 }
 
 /// Brokers say when a message came, so that nodes' clocks do not matter.
@@ -115,12 +122,12 @@ pub async fn create_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec
         }
         topic = topic.set(TIMES.0, TIMES.1);
         let what = format!("topic `{name}` cannot be made on `{}`", config.brokers);
-        let results = admin.create_topics([&topic], &options()).await.map_err(refused(&what))?;
+        let results = admin.create_topics([&topic], &options()).await.map_err(refused(config, &what))?;
         for result in results {
             match result {
                 Ok(name) => made.push(name),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(refused(&what)(rdkafka::error::KafkaError::AdminOp(code))),
+                Err((_, code)) => return Err(refused(config, &what)(rdkafka::error::KafkaError::AdminOp(code))),
             }
         }
     }
@@ -137,7 +144,7 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
     for (topic, partitions) in [(&config.topic, plan.partitions), (&config.dead_letters, 1)] {
         let what = format!("`{}` does not answer for topic `{topic}`", config.brokers);
         // Of all topics: brokers may make one that is asked for by its name.
-        let metadata = admin.inner().fetch_metadata(None, CALL).map_err(refused(&what))?;
+        let metadata = admin.inner().fetch_metadata(None, CALL).map_err(refused(config, &what))?;
         let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let Some(count) = count.map(|t| t.partitions().len()) else {
             found.push(TopicDifference::Missing { topic: topic.clone() });
@@ -147,7 +154,7 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
             found.push(TopicDifference::Partitions { topic: topic.clone(), found: count, planned: partitions });
         }
         let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
-        for resource in described.map_err(refused(&what))?.into_iter().flatten() {
+        for resource in described.map_err(refused(config, &what))?.into_iter().flatten() {
             let times = resource.get(TIMES.0).and_then(|entry| entry.value.clone()).unwrap_or_default();
             if times != TIMES.1 {
                 let (topic, planned) = (topic.clone(), TIMES.1.to_owned());
