@@ -26,7 +26,12 @@ pub struct Part {
 
 impl Part {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
+        Self::by(BINARY, args)
+    }
+
+    /// Starts `program`, which becomes the part.
+    pub fn by(program: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(program)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
