@@ -37,7 +37,7 @@ pub(crate) fn measure() {
     let listener = pair.inside(&pair.mon, || TcpListener::bind(front).unwrap());
     let _relay = Proxy::new(listener, behind.parse().unwrap());
     let cluster = Cluster::new("fresh");
-    let mut engine = cluster.engine(0);
+    let mut engine = cluster.named_engine(0);
     let (_api, api) = cluster.api();
     let token = cluster.token();
     pair.up();
@@ -59,7 +59,7 @@ pub(crate) fn measure() {
         "--listen",
         "127.0.0.1:0",
     ];
-    let agent = Part::by("nsenter", &arguments);
+    let mut agent = Part::by("nsenter", &arguments);
     agent.wait_for("writing to Kafka");
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -99,9 +99,25 @@ pub(crate) fn measure() {
     let second = FIRST_PORT + PROBES;
     let latencies = probe(&pair, &api, &token, &name, second, || {
         std::thread::sleep(Duration::from_secs(8));
-        std::mem::replace(&mut engine, cluster.engine(1)).kill();
+        engine.kill();
+        engine = cluster.named_engine(0);
     });
-    report("the engine is killed and another one started", &latencies);
+    report("the engine is killed and starts again", &latencies);
+    let third = second + PROBES;
+    let latencies = probe(&pair, &api, &token, &name, third, || {
+        std::thread::sleep(Duration::from_secs(8));
+        engine.kill();
+        engine = cluster.named_engine(1);
+    });
+    report("the engine is killed for good and another one starts", &latencies);
+    let fourth = third + PROBES;
+    let latencies = probe(&pair, &api, &token, &name, fourth, || {
+        std::thread::sleep(Duration::from_secs(8));
+        agent.kill();
+        agent = Part::by("nsenter", &arguments);
+        agent.wait_for("writing to Kafka");
+    });
+    report("the agent is killed and starts again", &latencies);
     stop.store(true, Ordering::SeqCst);
     println!("the load was at most {:?} late", load.join().unwrap());
     agent.stop();

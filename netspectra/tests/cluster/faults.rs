@@ -92,6 +92,33 @@ fn an_outage_of_the_brokers_ends_with_everything_there() {
 }
 
 #[test]
+fn an_engine_that_starts_again_has_its_partitions_back_and_its_former_self_ends() {
+    let cluster = Cluster::new("named");
+    let files = captures(cluster.dir.path(), 2, 60, 100);
+    let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
+    let mut first = cluster.named_engine(0);
+    first.wait_for("took the partition over");
+    let agents = agents(&cluster, &files);
+    first.kill();
+    let second = cluster.named_engine(0);
+    // Long before the brokers give up the one that was killed: nobody was told that it went.
+    second.wait_for("took the partition over");
+    let metrics =
+        |port| ureq::get(format!("http://127.0.0.1:{port}/metrics")).call().unwrap().into_body().read_to_string();
+    assert!(metrics(cluster.engines[0]).unwrap().contains("netspectra_engine_store_delay_seconds_bucket{le=\"+Inf\"}"));
+    // Somebody else by the same name, at another address.
+    let other = cluster.engine_as(1, "engine-0");
+    second.wait_for("another engine joined with the same `kafka.instance`");
+    other.wait_for("took the partition over");
+    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    let (_api, api) = cluster.api();
+    let token = cluster.token();
+    wait_for_all(&api, &token, packets);
+    wait_for_the_same_flows(&api, &token, reference);
+    assert_same_answers(&[&api], &token, reference);
+}
+
+#[test]
 fn an_engine_that_slept_through_its_session_writes_nothing_twice() {
     let cluster = Cluster::new("slept");
     let files = captures(cluster.dir.path(), 6, 120, 100);

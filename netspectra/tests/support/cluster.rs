@@ -64,7 +64,8 @@ impl Part {
         }
     }
 
-    pub fn kill(mut self) {
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -144,6 +145,17 @@ impl Cluster {
     pub fn engine(&self, number: usize) -> Part {
         let listen = format!("127.0.0.1:{}", self.engines[number]);
         Part::start(&["engine", "--config", &self.config, "--listen", &listen])
+    }
+
+    /// One that is known by its name when it starts again.
+    pub fn named_engine(&self, number: usize) -> Part {
+        self.engine_as(number, &format!("engine-{number}"))
+    }
+
+    /// The same, by a name that is given.
+    pub fn engine_as(&self, number: usize, name: &str) -> Part {
+        let listen = format!("127.0.0.1:{}", self.engines[number]);
+        Part::start(&["engine", "--config", &self.config, "--listen", &listen, "--instance", name])
     }
 
     /// An API, and where it listens.
