@@ -2,11 +2,12 @@
 
 use super::Read;
 use super::applications::Applications;
+use super::question::fold;
 use anyhow::anyhow;
 use netspectra_agent::payload::PayloadStats;
 use netspectra_common::model::{Counter, EndReason, FlowState, Ledger, Nanos, Resolution, TimeRange};
 use netspectra_common::ports::StoreBatch;
-use netspectra_common::query::{Answer, Filter, Metric, Partial, Plan, Quantity, Query, Source, answer};
+use netspectra_common::query::{Answer, Filter, Metric, Partial, Plan, Quantity, Query, answer};
 use netspectra_common::schema::Dimension;
 use netspectra_common::wire::ethertype;
 use std::collections::BTreeMap;
@@ -94,16 +95,7 @@ impl Summary {
 
     pub(super) fn fold(&mut self, batch: &StoreBatch) -> anyhow::Result<()> {
         for q in &mut self.questions {
-            match q.plan.source() {
-                Source::Flows => batch.flows.iter().for_each(|r| q.partial.fold_flow(&q.plan, r)),
-                Source::Rollups => batch.rollups.iter().for_each(|r| q.partial.fold_rollup(&q.plan, r)),
-                Source::Windows(resolution) => batch
-                    .windows
-                    .iter()
-                    .filter(|w| w.resolution == resolution)
-                    .for_each(|w| q.partial.fold_window(&q.plan, w)),
-                Source::Ledger => batch.ledger.iter().for_each(|e| q.partial.fold_ledger(&q.plan, e)),
-            }
+            fold(&q.plan, &mut q.partial, batch);
         }
         for window in batch.windows.iter().filter(|w| w.resolution == Resolution::S60) {
             self.flows += window.new_flows;

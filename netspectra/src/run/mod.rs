@@ -102,6 +102,8 @@ pub(crate) fn init_log(live_view: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Who reads the log may go before us: that is no reason to end.
+        .log_internal_errors(false)
         .init();
 }
 
