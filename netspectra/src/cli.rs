@@ -192,7 +192,7 @@ pub(crate) struct AnalyzeArgs {
     /// Whose five-tuple a tunnelled packet is booked to.
     #[arg(long, value_enum, default_value = "outer")]
     pub(crate) tunnel: TunnelIdentity,
-    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record.
+    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record, and `[detect]` what is an anomaly.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Rows of each top list in the report, or of --by.
@@ -210,6 +210,9 @@ pub(crate) struct AnalyzeArgs {
     /// Do not read payloads: no DNS, HTTP and TLS in the report.
     #[arg(long)]
     pub(crate) no_l7: bool,
+    /// Do not look for anomalies.
+    #[arg(long)]
+    pub(crate) no_detect: bool,
     /// No progress bar.
     #[arg(long)]
     pub(crate) no_progress: bool,

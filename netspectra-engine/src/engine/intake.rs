@@ -79,6 +79,7 @@ impl Node {
             last_start: Nanos(0),
             inbox: Inbox::default(),
             ended: None,
+            detectors: Default::default(),
             payload: Default::default(),
             windows: Windows::default(),
             slots: None,

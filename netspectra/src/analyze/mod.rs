@@ -1,5 +1,6 @@
 //! `netspectra analyze`: capture files through the same agent and engine as live traffic.
 
+mod alerts;
 mod applications;
 mod flows;
 mod question;
@@ -21,6 +22,7 @@ use netspectra_common::abi::LossReason;
 use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::query::parse_filter;
+use netspectra_engine::detect::DetectConfig;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::{Engine, EngineConfig};
 use question::Question;
@@ -56,31 +58,34 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         },
         ..PcapConfig::default()
     };
-    let rules = args.config.as_deref().map(Config::rules_of).transpose().map_err(Failure::misuse)?;
+    let told = args.config.as_deref().map(Config::of_analysis).transpose().map_err(Failure::misuse)?;
+    let (rules, mut detect) = told.unwrap_or_default();
+    // Alerts are in the report, and in what is saved.
+    detect.enabled &= !args.no_detect && (is_report || saving.is_some());
     let mut source = PcapSource::open(&args.files, &config)?;
-    source.set_rules(&rules.unwrap_or_default()).map_err(Failure::misuse)?;
+    source.set_rules(&rules).map_err(Failure::misuse)?;
     if (is_report || saving.is_some()) && !args.no_l7 {
         let dissectors = Dissectors::new(dissect::builtin());
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
     }
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
-        let read = drive(source, args, saving, |batch| {
+        let read = drive(source, args, saving, detect, |batch| {
             batch.flows.iter().filter(|record| filter.matches(*record)).try_for_each(|record| writer.write(record))
         })?;
         writer.finish()?;
         return ended(&read);
     }
     if let Some(question) = question {
-        let read = drive(source, args, saving, |batch| {
+        let read = drive(source, args, saving, detect, |batch| {
             question.fold(batch);
             Ok(())
         })?;
         question.finish()?;
         return ended(&read);
     }
-    let mut summary = Summary::new(usize::from(args.top), !args.no_l7)?;
-    let read = drive(source, args, saving, |batch| summary.fold(batch))?;
+    let mut summary = Summary::new(usize::from(args.top), !args.no_l7, detect.enabled)?;
+    let read = drive(source, args, saving, detect, |batch| summary.fold(batch))?;
     let summary = summary.finish(&read)?;
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
     output::print(&text)?;
@@ -103,6 +108,7 @@ fn drive(
     mut source: PcapSource,
     args: &AnalyzeArgs,
     saving: Option<Saving>,
+    detect: DetectConfig,
     mut fold: impl FnMut(&StoreBatch) -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
     let started = std::time::Instant::now();
@@ -112,6 +118,7 @@ fn drive(
         idle_timeout: Duration::from_secs(args.idle_timeout),
         active_timeout: Duration::from_secs(args.active_timeout),
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
+        detect,
         ..EngineConfig::default()
     });
     let mut unsupported = 0;

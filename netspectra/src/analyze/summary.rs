@@ -1,6 +1,7 @@
 //! Folds the engine's batches into the answers of the report, in bounded memory.
 
 use super::Read;
+use super::alerts::Alerts;
 use super::applications::Applications;
 use super::question::fold;
 use anyhow::anyhow;
@@ -31,6 +32,7 @@ pub(super) struct Summary {
     records: u64,
     flows: u64,
     applications: Option<Applications>,
+    alerts: Option<Alerts>,
     top: usize,
 }
 
@@ -51,12 +53,14 @@ pub(super) struct Finished {
     /// `None` when payloads were not read.
     pub(super) applications: Option<Applications>,
     pub(super) payloads: Option<PayloadStats>,
+    /// `None` when no anomalies were looked for.
+    pub(super) alerts: Option<Alerts>,
     /// Rows of a list.
     pub(super) top: usize,
 }
 
 impl Summary {
-    pub(super) fn new(top: usize, read_payloads: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(top: usize, read_payloads: bool, detect: bool) -> anyhow::Result<Self> {
         let list = |by: Vec<Dimension>, metric| Query::Top { by, metric, limit: top, exact: false };
         let count = |of: Vec<Dimension>| Query::Cardinality { of };
         let quantiles = |of| Query::Quantiles { of, q: QUANTILES.to_vec() };
@@ -89,6 +93,7 @@ impl Summary {
             records: 0,
             flows: 0,
             applications: read_payloads.then(Applications::default),
+            alerts: detect.then(Alerts::default),
             top,
         })
     }
@@ -105,6 +110,9 @@ impl Summary {
         }
         if let Some(applications) = &mut self.applications {
             applications.fold(&batch.observed);
+        }
+        if let Some(alerts) = &mut self.alerts {
+            alerts.fold(&batch.alerts);
         }
         for r in &batch.flows {
             self.records += 1;
@@ -161,6 +169,7 @@ impl Summary {
             flows: self.flows,
             applications: self.applications,
             payloads: read.payloads,
+            alerts: self.alerts,
             top: self.top,
         })
     }
