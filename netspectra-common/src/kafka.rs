@@ -33,6 +33,10 @@ pub struct KafkaConfig {
     /// Silence after which an engine counts as dead and its partitions go to others, milliseconds, 1,000 to 300,000. The
     /// brokers must allow it (`group.min.session.timeout.ms`, which is 6,000 by default). Default 6,000.
     pub session_timeout_ms: u32,
+    /// Name of this engine in the group, that it has again when it is started again: it has its partitions back at once then,
+    /// and an older process of that name ends. None by default: an engine that was killed counts as dead only after
+    /// `session_timeout_ms`, but one that ends gives its partitions away at once.
+    pub instance: Option<String>,
     /// Further properties of librdkafka, by name. They win.
     pub properties: BTreeMap<String, String>,
 }
@@ -111,6 +115,7 @@ impl Default for KafkaConfig {
             tls: None,
             sasl: None,
             session_timeout_ms: 6_000,
+            instance: None,
             properties: BTreeMap::new(),
         }
     }
@@ -154,6 +159,9 @@ impl KafkaConfig {
         }
         if self.group.is_empty() {
             return refuse("group", "", "a name");
+        }
+        if self.instance.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            return refuse("instance", "", "a name, or nothing at all");
         }
         if !(1_000..=300_000).contains(&self.session_timeout_ms) {
             return refuse("session_timeout_ms", &self.session_timeout_ms.to_string(), "1,000 to 300,000");

@@ -2,7 +2,7 @@
 //!
 //! `abi`, `wire` and `flow` are `no_std` and compile for the kernel (`bpfel-unknown-none`) and for the host from one
 //! source. Everything else needs the feature `std`. Inside the crate the dependencies go one way:
-//! `abi <- wire <- flow <- model <- {sketch, schema} <- query <- {ports, dissect}`. No module here does I/O or reads a clock.
+//! `abi <- wire <- flow <- model <- {sketch, schema} <- query <- {ports, dissect, detect}`. No module here does I/O or reads a clock.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ pub mod abi;
 pub mod flow;
 pub mod wire;
 
+#[cfg(feature = "std")]
+pub mod detect;
 #[cfg(feature = "std")]
 pub mod dissect;
 #[cfg(feature = "std")]

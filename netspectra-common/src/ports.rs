@@ -1,7 +1,7 @@
 //! The seams: traits that single-host and cluster mode hand different implementations to.
 
 use crate::model::{
-    BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
+    Alert, BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
 };
 use crate::query::wire::{self, WireError};
 use crate::query::{Partial, Plan};
@@ -75,6 +75,8 @@ pub struct StoreBatch {
     pub ledger: Vec<LedgerEntry>,
     /// Messages of application protocols. Hints: flows and ledger do not depend on them.
     pub observed: Vec<Observed>,
+    /// What detectors said.
+    pub alerts: Vec<Alert>,
 }
 
 impl StoreBatch {
@@ -85,16 +87,18 @@ impl StoreBatch {
             && self.windows.is_empty()
             && self.ledger.is_empty()
             && self.observed.is_empty()
+            && self.alerts.is_empty()
     }
 
     /// Takes over the rows of `other`; both keep their own names.
     pub fn absorb(&mut self, other: Self) {
-        let Self { block: _, closed_by: _, flows, rollups, windows, ledger, observed } = other;
+        let Self { block: _, closed_by: _, flows, rollups, windows, ledger, observed, alerts } = other;
         self.flows.extend(flows);
         self.rollups.extend(rollups);
         self.windows.extend(windows);
         self.ledger.extend(ledger);
         self.observed.extend(observed);
+        self.alerts.extend(alerts);
     }
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bus;
+pub mod detect;
 pub mod dissect;
 pub mod engine;
 pub mod journal;

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Take away what a killed `run` left counting in the kernel, and say how much was counted and is given up.
     Detach(DetachArgs),
+    /// Answer questions from a store that `analyze --save` made, or that a `run` left.
+    Serve(ServeArgs),
     /// Ask a running instance: flows, top, series, cardinality, quantiles, ledger.
     Query(QueryArgs),
     /// Show the top talkers of a running instance, again and again.
@@ -153,6 +155,10 @@ impl TunnelIdentity {
   netspectra analyze --flows --format csv a.pcap b.pcap > flows.csv      # merged by time
   zcat capture.pcap.gz | netspectra analyze --flows --unidirectional --format ndjson -
   netspectra analyze --tunnel inner overlay.pcap
+  netspectra analyze --by src_ip,dst_port --metric packets --top 20 capture.pcap
+  netspectra analyze --by proto --time-bucket 10s --format csv capture.pcap
+  netspectra analyze --flows --filter 'dst_port = 443 and src_ip in 10.0.0.0/8' capture.pcap
+  netspectra analyze --save monday monday.pcap && netspectra serve monday
 
 Exit status: 0 on success, 1 when a file is damaged (what could be read is reported), 2 on misuse.")]
 pub(crate) struct AnalyzeArgs {
@@ -165,16 +171,31 @@ pub(crate) struct AnalyzeArgs {
     /// With --flows: one record for each direction instead of one for both.
     #[arg(long, requires = "flows")]
     pub(crate) unidirectional: bool,
+    /// The largest groups by these dimensions instead of the report, separated by commas (src_ip, dst_port, proto, ...).
+    #[arg(long, value_name = "DIMENSIONS", conflicts_with = "flows")]
+    pub(crate) by: Option<String>,
+    /// With --by: what ranks the groups: bytes, packets or flows [default: bytes].
+    #[arg(long, value_name = "METRIC", requires = "by", conflicts_with = "time_bucket")]
+    pub(crate) metric: Option<String>,
+    /// Totals over time instead of the report, in points of this length; with --by a line for each group.
+    #[arg(long, value_name = "DURATION", conflicts_with = "flows")]
+    pub(crate) time_bucket: Option<String>,
+    /// With --by, --time-bucket or --flows: only what this expression says.
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// Keep everything in a store in this new folder, for `netspectra serve`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
     /// Output format.
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: Format,
     /// Whose five-tuple a tunnelled packet is booked to.
     #[arg(long, value_enum, default_value = "outer")]
     pub(crate) tunnel: TunnelIdentity,
-    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record.
+    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record, and `[detect]` what is an anomaly.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Rows of each top list in the report.
+    /// Rows of each top list in the report, or of --by.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) top: u16,
     /// Silence for which a flow is taken to have ended, in seconds.
@@ -189,6 +210,9 @@ pub(crate) struct AnalyzeArgs {
     /// Do not read payloads: no DNS, HTTP and TLS in the report.
     #[arg(long)]
     pub(crate) no_l7: bool,
+    /// Do not look for anomalies.
+    #[arg(long)]
+    pub(crate) no_detect: bool,
     /// No progress bar.
     #[arg(long)]
     pub(crate) no_progress: bool,
@@ -223,6 +247,27 @@ pub(crate) struct DoctorArgs {
     /// their queues for that: traffic is interrupted shortly.
     #[arg(long)]
     pub(crate) probe: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  netspectra analyze --save monday monday.pcap
+  netspectra serve monday
+  netspectra query top --by src_ip --from all --token-file monday/token
+
+Times relative to now are relative to the end of the data: `--from -15m` is its last quarter of an hour.
+
+Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when there is no store or an argument is not fit.")]
+pub(crate) struct ServeArgs {
+    /// The store's folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Where the API listens.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8470")]
+    pub(crate) listen: SocketAddr,
+    /// File with the API's bearer token; made with a fresh token when it does not exist [default: DIR/token].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// Where a running instance is.

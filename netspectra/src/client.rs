@@ -125,7 +125,7 @@ fn ask(instance: &Instance, name: &str, parameters: &[(&str, Option<&str>)]) -> 
 }
 
 /// The text of an RFC 9457 problem.
-fn problem(body: &str) -> Option<String> {
+pub(crate) fn problem(body: &str) -> Option<String> {
     let value: Value = serde_json::from_str(body).ok()?;
     let detail = value.get("detail").or_else(|| value.get("title"))?.as_str()?;
     Some(match value.get("hint").and_then(Value::as_str) {
@@ -177,7 +177,7 @@ fn lines(table: &Table) -> String {
 }
 
 /// A JSON answer as aligned columns: the rows of `items`, or the fields of the answer.
-fn table(answer: &Value) -> String {
+pub(crate) fn table(answer: &Value) -> String {
     let mut table = new_table();
     let Some(items) = answer.get("items").and_then(Value::as_array) else {
         for (name, value) in flatten("", answer) {

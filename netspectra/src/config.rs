@@ -3,6 +3,7 @@
 use crate::cli::RunArgs;
 use anyhow::{Context, bail};
 use netspectra_agent::rules::{self, Rule};
+use netspectra_engine::detect::DetectConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) node: Option<String>,
     pub(crate) capture: Capture,
     pub(crate) engine: Engine,
+    /// Which anomalies are looked for.
+    pub(crate) detect: DetectConfig,
     pub(crate) store: Store,
     pub(crate) api: Api,
     /// Where agents write and engines read; for `agent` and `engine`.
@@ -186,14 +189,14 @@ impl Config {
         Ok(config)
     }
 
-    /// The rules of the file at `path`.
+    /// What the file at `path` says for an analysis: rules, and detectors.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub(crate) fn rules_of(path: &Path) -> anyhow::Result<Vec<Rule>> {
+    pub(crate) fn of_analysis(path: &Path) -> anyhow::Result<(Vec<Rule>, DetectConfig)> {
         let config = Self::read(path)?;
         config.validate()?;
-        Ok(config.capture.rules)
+        Ok((config.capture.rules, config.detect))
     }
 
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
@@ -223,6 +226,7 @@ impl Config {
             bail!("`capture.tunnel` is `{}`: expected `outer` or `inner`", self.capture.tunnel);
         }
         rules::validate(&self.capture.rules).context("`capture.rules`")?;
+        self.detect.validate()?;
         in_range("capture.max_flows", self.capture.max_flows.into(), 1024, 1 << 24)?;
         in_range("capture.ring_mib", self.capture.ring_mib as u64, 1, 16_384)?;
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;

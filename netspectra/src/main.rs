@@ -12,6 +12,7 @@ mod object;
 mod output;
 mod overflow;
 mod run;
+mod serve;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         cli::Command::Api(args) => cluster::api(args),
         #[cfg(feature = "cluster")]
         cli::Command::Admin(args) => cluster::admin(args),
+        cli::Command::Serve(args) => serve::main(&args),
         cli::Command::Query(args) => client::query(&args),
         cli::Command::Top(args) => client::top(&args),
     };

@@ -255,6 +255,143 @@ fn every_command_has_help_with_examples() {
     }
 }
 
+/// A store behind the API until it is dropped.
+struct Served {
+    child: std::process::Child,
+    url: String,
+    token_file: PathBuf,
+}
+
+impl Served {
+    fn of(folder: &Path) -> Self {
+        use std::io::BufRead as _;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_netspectra"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .arg(folder)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = std::io::BufReader::new(child.stderr.take().unwrap());
+        let line = log.lines().map_while(Result::ok).find(|line| line.contains("listening on ")).unwrap();
+        let url = line.split("listening on ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        Self { child, url, token_file: folder.join("token") }
+    }
+
+    fn query(&self, args: &[&str]) -> String {
+        let out = Command::new(env!("CARGO_BIN_EXE_netspectra"))
+            .arg("query")
+            .args(args)
+            .args(["--url", &self.url, "--token-file"])
+            .arg(&self.token_file)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", error(&out));
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ten conversations over three minutes, and datagrams of other hosts.
+fn mixed() -> Vec<Timed> {
+    let mut frames = Vec::new();
+    for n in 0..10u8 {
+        let at = 100 + u32::from(n) * 17;
+        frames.extend(
+            (0..3).map(|i| (at + i, 0, tcp((n, 40_000), (2, 80 + u16::from(n % 3)), 0x18, 50 * usize::from(n)))),
+        );
+        frames.push((at + 2, 500, udp((n % 4, 5353), (9, 53), b"no dns at all")));
+    }
+    frames
+}
+
+#[test]
+fn a_question_to_a_capture_is_answered_as_the_saved_capture_answers_it() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &mixed()));
+    let saved = folder.0.path().join("saved");
+    assert!(analyze(&["--save", saved.to_str().unwrap()], &[&file]).status.success());
+    let served = Served::of(&saved);
+    let csv = |args: &[&str]| {
+        let out = analyze(&[args, &["--format", "csv"]].concat(), &[&file]);
+        assert!(out.status.success(), "{}", error(&out));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    for (asked, query) in [
+        (&["--by", "src_ip"][..], &["top", "--by", "src_ip", "--limit", "10"][..]),
+        (
+            &["--by", "dst_port,proto", "--metric", "packets", "--top", "2"],
+            &["top", "--by", "dst_port,proto", "--metric", "packets", "--limit", "2"],
+        ),
+        (
+            &["--by", "src_ip", "--metric", "flows", "--filter", "proto = tcp and dst_port > 80"],
+            &[
+                "top",
+                "--by",
+                "src_ip",
+                "--metric",
+                "flows",
+                "--limit",
+                "10",
+                "--filter",
+                "proto = tcp and dst_port > 80",
+            ],
+        ),
+        (&["--time-bucket", "10s"], &["series", "--step", "10s"]),
+        (
+            &["--time-bucket", "1m", "--by", "proto", "--filter", "ip = 10.0.0.3"],
+            &["series", "--step", "1m", "--by", "proto", "--filter", "ip = 10.0.0.3"],
+        ),
+    ] {
+        let found = csv(asked);
+        assert!(found.lines().count() > 1, "{found}");
+        assert_eq!(
+            found,
+            served.query(&[query, &["--from", "all", "--to", "all", "--format", "csv"]].concat()),
+            "{asked:?}"
+        );
+    }
+    // The sums are those of the frames.
+    let json = analyze(&["--by", "proto", "--metric", "packets", "--format", "json"], &[&file]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&json["items"][0]["key"]["proto"], &json["items"][0]["value"]["estimate"]),
+        (&"tcp".into(), &30.0.into())
+    );
+    assert_eq!(json["completeness"]["seen_packets"], 40);
+    let listed = analyze(&["--flows", "--format", "ndjson", "--filter", "proto = udp"], &[&file]);
+    assert!(lines(&listed).iter().all(|flow| flow["proto"] == 17) && !lines(&listed).is_empty());
+}
+
+#[test]
+fn questions_and_folders_that_do_not_fit_are_refused_before_anything_is_read() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &conversation()));
+    let there = folder.0.path().to_str().unwrap();
+    for (args, expected) in [
+        (&["--by", "nonsense"][..], "`nonsense` in `by` is not a dimension"),
+        (&["--by", "proto", "--metric", "hops"], "`metric` is `hops`"),
+        (&["--time-bucket", "1ms"], "`step`"),
+        (&["--by", "proto", "--filter", "port = http"], "(column 8)"),
+        (&["--flows", "--filter", "port ="], "`--filter`: "),
+        (&["--filter", "port = 80"], "add --flows, --by or --time-bucket"),
+        (&["--save", there], "is not empty: name a new folder with --save"),
+        (&["--by", "proto", "--flows"], "cannot be used with"),
+    ] {
+        let out = analyze(args, &[&file]);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        assert!(error(&out).contains(expected), "{args:?}: {}", error(&out));
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_netspectra")).args(["serve", "/nowhere/at/all"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(error(&out).contains("there is no folder `/nowhere/at/all`"), "{}", error(&out));
+}
+
 /// An Ethernet frame with an IPv4 UDP datagram between 10.0.0.`src` and 10.0.0.`dst`.
 fn udp(src: (u8, u16), dst: (u8, u16), payload: &[u8]) -> Vec<u8> {
     let mut f = vec![0u8; 12];

@@ -246,3 +246,29 @@ fn tls_and_quic_hellos_of_captures_are_read() {
     let tls = find("tcpdump-quic_vn.pcap");
     assert_eq!((&tls["sni"]["localhost"], &tls["alpn"]["h3"]), (&1.into(), &1.into()));
 }
+
+/// None of the captures was made of an attack: what is said of one is a false alarm.
+#[test]
+fn ordinary_captures_raise_no_alert() {
+    let mut captures = 0;
+    for name in ["basic", "deep", "pcapng", "malformed"] {
+        let Some(folder) = folder(name) else { return };
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_file() {
+                continue;
+            }
+            let out = Command::new(env!("CARGO_BIN_EXE_netspectra"))
+                .args(["analyze", "--format", "json"])
+                .arg(&path)
+                .output()
+                .unwrap();
+            // What is no capture is refused elsewhere.
+            let Ok(report) = serde_json::from_slice::<Value>(&out.stdout) else { continue };
+            assert_eq!(report["alerts"], Value::Array(Vec::new()), "{}", path.display());
+            captures += 1;
+        }
+    }
+    assert!(captures > 50, "{captures}");
+    println!("{captures} captures");
+}

@@ -6,30 +6,12 @@
 mod support;
 
 use serde_json::Value;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::instance::Instance;
 use support::net::{MON, Pair};
+use support::proxy::Proxy;
 use support::traffic;
-
-/// Carries connections from the monitored namespace, where nothing else can be reached, to `to`. Returns where it listens.
-fn carry(pair: &Pair, to: String) -> SocketAddr {
-    let listener = pair.inside(&pair.mon, || TcpListener::bind("127.0.0.1:0").unwrap());
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        while let Ok((inside, _)) = listener.accept() {
-            let outside = TcpStream::connect(&to).unwrap();
-            for (mut from, mut to) in [(inside.try_clone().unwrap(), outside.try_clone().unwrap()), (outside, inside)] {
-                std::thread::spawn(move || {
-                    // Either side may end it.
-                    let _ = std::io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(std::net::Shutdown::Write);
-                });
-            }
-        }
-    });
-    address
-}
 
 /// The sum of all samples of `metric` that `node` has.
 fn sum(url: &str, metric: &str, node: &str) -> u64 {
@@ -48,9 +30,12 @@ fn prometheus_has_what_a_run_counted_when_it_has_ended() {
         return;
     };
     let pair = Pair::new();
-    let address = carry(&pair, url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned());
+    // From the monitored namespace nothing else can be reached.
+    let front = pair.inside(&pair.mon, || TcpListener::bind("127.0.0.1:0").unwrap());
+    let server = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let proxy = Proxy::new(front, server.to_socket_addrs().unwrap().next().unwrap());
     let data = tempfile::tempdir().unwrap();
-    let config = format!("[remote_write]\nurl = \"http://{address}/api/v1/write\"\nmax_delay_ms = 60000\n");
+    let config = format!("[remote_write]\nurl = \"http://{}/api/v1/write\"\nmax_delay_ms = 60000\n", proxy.front());
     std::fs::write(data.path().join("run.toml"), config).unwrap();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let node = format!("run-{}-{since}", std::process::id());

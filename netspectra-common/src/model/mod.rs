@@ -1,5 +1,6 @@
 //! What travels between the parts of NetSpectra in user space.
 
+mod alert;
 mod chain;
 mod fields;
 mod ledger;
@@ -12,6 +13,7 @@ mod time;
 mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
+pub use alert::{Alert, AlertPhase, Evidence, Severity};
 pub use chain::ManifestHash;
 pub use fields::{FlowFields, FlowFieldsRef};
 pub use ledger::{Ledger, LedgerEntry};

@@ -1,3 +1,4 @@
+use crate::detect::DetectConfig;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct EngineConfig {
     pub max_pending_deltas: usize,
     /// Nodes known at once. Messages of further ones are refused and counted. Default 10,000.
     pub max_nodes: usize,
+    /// Detectors of anomalies.
+    pub detect: DetectConfig,
 }
 
 impl Default for EngineConfig {
@@ -48,6 +51,7 @@ impl Default for EngineConfig {
             max_open_windows: 10_000,
             max_pending_deltas: 4_000_000,
             max_nodes: 10_000,
+            detect: DetectConfig::default(),
         }
     }
 }

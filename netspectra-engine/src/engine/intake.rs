@@ -45,27 +45,45 @@ impl Engine {
         self.stats.abandoned_chunks += dropped.chunks;
     }
 
-    /// The number of the node called `name`, new if need be; `None` (counted) when there are too many.
+    /// The number of the node called `name`, new if need be; `None` (counted) when there are too many. The one that was
+    /// ended as silent longest ago goes first.
     pub(super) fn node(&mut self, name: &Arc<str>) -> Option<u32> {
         if let Some(at) = self.by_name.get(name) {
+            self.nodes[*at as usize].ended = None;
             return Some(*at);
         }
-        if self.nodes.len() >= self.config.max_nodes {
-            self.stats.refused_messages += 1;
-            return None;
-        }
-        let at = self.nodes.len() as u32;
-        self.nodes.push(Node {
+        let at = if self.nodes.len() < self.config.max_nodes {
+            self.nodes.push(Node::new(name));
+            self.nodes.len() - 1
+        } else {
+            let ended = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((node.ended?, at)));
+            let Some((_, at)) = ended.min() else {
+                self.stats.refused_messages += 1;
+                return None;
+            };
+            let before = std::mem::replace(&mut self.nodes[at], Node::new(name));
+            self.by_name.remove(&before.name);
+            at
+        };
+        let at = at as u32;
+        self.by_name.insert(name.clone(), at);
+        Some(at)
+    }
+}
+
+impl Node {
+    fn new(name: &Arc<str>) -> Self {
+        Self {
             name: name.clone(),
             time: Nanos(0),
             last_start: Nanos(0),
             inbox: Inbox::default(),
+            ended: None,
+            detectors: Default::default(),
             payload: Default::default(),
             windows: Windows::default(),
             slots: None,
             counted: (0, 0),
-        });
-        self.by_name.insert(name.clone(), at);
-        Some(at)
+        }
     }
 }

@@ -15,12 +15,14 @@ pub(crate) use points::{Points, direction_of};
 pub use snapshot::SnapshotError;
 pub use stats::EngineStats;
 
+use crate::detect::{self, NodeDetectors};
 use crate::dissect::{self, Dissectors, Prefixes};
 use crate::lifecycle::{Events, FlowTable, normalise};
 use crate::window::{Place, RowKey, Sums, Windows};
 use hashbrown::HashMap;
 use inbox::{Closed, Complete, Inbox};
 use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
+use netspectra_common::detect::{DetectorKind, Seen};
 use netspectra_common::dissect::Dissector;
 use netspectra_common::model::{
     BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
@@ -56,6 +58,9 @@ pub(crate) struct Node {
     /// Begin of the last generation: what ends without one is booked there.
     last_start: Nanos,
     inbox: Inbox,
+    /// Messages of all nodes when this one was ended as silent.
+    ended: Option<u64>,
+    detectors: NodeDetectors,
     #[serde(skip)]
     payload: payload::Events,
     pub(crate) windows: Windows,
@@ -77,6 +82,7 @@ pub(crate) struct Node {
 pub struct Engine {
     pub(crate) config: EngineConfig,
     prefixes: Prefixes,
+    kinds: Vec<Arc<dyn DetectorKind>>,
     pub(crate) nodes: Vec<Node>,
     by_name: HashMap<Arc<str>, u32>,
     pub(crate) points: Points,
@@ -100,6 +106,7 @@ impl Engine {
     pub fn with_dissectors(config: EngineConfig, dissectors: Registry<dyn Dissector>) -> Self {
         Self {
             prefixes: Prefixes::new(Dissectors::new(dissectors), PREFIX_FLOWS),
+            kinds: detect::builtin(&config.detect),
             config,
             nodes: Vec::new(),
             by_name: HashMap::new(),
@@ -146,10 +153,29 @@ impl Engine {
         for node in 0..self.nodes.len() as u32 {
             let dropped = self.nodes[node as usize].inbox.give_up(None);
             self.drop_pending(&dropped);
-            self.close_node(node, &mut batch);
+            let mut of_node = StoreBatch::default();
+            self.close_node(node, EndReason::EndOfInput, &mut of_node);
+            sort(&mut of_node.flows);
+            self.judge(node, true, &mut of_node);
+            batch.absorb(of_node);
         }
         sort(&mut batch.flows);
         batch
+    }
+
+    /// Ends everything of the node called `name`, from which nothing comes any more: flows with `idle_timeout`, and all
+    /// windows. Chunks without a manifest are given up and counted. Should it speak again, that is counted as before; its
+    /// place may be taken by another one when there are too many. `None` when nobody is called so.
+    pub fn end_node(&mut self, name: &str) -> Option<StoreBatch> {
+        let at = *self.by_name.get(name)?;
+        let dropped = self.nodes[at as usize].inbox.give_up(None);
+        self.drop_pending(&dropped);
+        let mut batch = StoreBatch::default();
+        self.close_node(at, EndReason::IdleTimeout, &mut batch);
+        self.nodes[at as usize].ended = Some(self.messages);
+        sort(&mut batch.flows);
+        self.judge(at, true, &mut batch);
+        Some(batch)
     }
 
     /// Counters and sizes.
@@ -160,6 +186,7 @@ impl Engine {
             open_windows: self.open_windows,
             pending_deltas: self.pending,
             nodes: self.nodes.len(),
+            detectors_refused: self.nodes.iter().map(|node| node.detectors.refused()).sum(),
             ..self.stats.clone()
         }
     }
@@ -194,7 +221,7 @@ impl Engine {
         let mut batch = StoreBatch { closed_by: Some(manifest.id.clone()), ..StoreBatch::default() };
         if manifest.start.plus(self.config.clock_step) < self.nodes[at as usize].time {
             self.stats.clock_steps += 1;
-            self.close_node(at, &mut batch);
+            self.close_node(at, EndReason::EndOfInput, &mut batch);
             self.nodes[at as usize].windows.reopen();
             self.nodes[at as usize].time = Nanos(0);
         }
@@ -225,11 +252,33 @@ impl Engine {
             chain_break: complete.chain_break,
         });
         if manifest.last {
-            self.close_node(at, &mut batch);
+            self.close_node(at, EndReason::EndOfInput, &mut batch);
         }
         self.keep_limits(at, &mut batch);
         sort(&mut batch.flows);
+        self.judge(at, manifest.last, &mut batch);
         Some(batch)
+    }
+
+    /// Asks the detectors of node `at` what they say of its `batch`, and, when its input ended, what they leave open.
+    fn judge(&mut self, at: u32, ended: bool, batch: &mut StoreBatch) {
+        let Node { name, time, detectors, .. } = &mut self.nodes[at as usize];
+        let StoreBatch { flows, windows, observed, .. } = &*batch;
+        let seen = Seen { node: name, now: *time, flows, windows, observed };
+        let mut alerts = detectors.observe(&self.kinds, &seen);
+        if ended {
+            alerts.extend(detectors.end(&self.kinds, *time));
+        }
+        alerts.iter().for_each(|alert| self.stats.count_alert(alert));
+        batch.alerts.extend(alerts);
+    }
+
+    /// Adds a kind of detector beside those of the configuration; one of the same name takes its place. Before the first message.
+    #[must_use]
+    pub fn with_detector(mut self, kind: Arc<dyn DetectorKind>) -> Self {
+        self.kinds.retain(|known| known.name() != kind.name());
+        self.kinds.push(kind);
+        self
     }
 
     /// Counts the deltas of a generation into rows and flows; returns the sums.
@@ -306,9 +355,9 @@ impl Engine {
         }
     }
 
-    /// Writes all flows and windows of a node.
-    fn close_node(&mut self, at: u32, batch: &mut StoreBatch) {
-        self.flows.end_all(at, &self.points, &mut self.events);
+    /// Writes all flows and windows of a node, with `reason` where FIN or RST did not end a flow.
+    fn close_node(&mut self, at: u32, reason: EndReason, batch: &mut StoreBatch) {
+        self.flows.end_all(at, reason, &self.points, &mut self.events);
         let node = &mut self.nodes[at as usize];
         if !self.events.records.is_empty() {
             let place = node.windows.place(node.last_start);

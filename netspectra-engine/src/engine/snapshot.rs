@@ -4,12 +4,13 @@
 //! sessions of dissectors, which give hints: a message that began before and ends after is not read.
 
 use super::{Engine, EngineConfig, Node, Points};
+use crate::detect;
 use crate::lifecycle::FlowTable;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
 /// Version of the bytes; raised with every change of a structure in them (a test says when).
-const VERSION: u32 = 2;
+const VERSION: u32 = 4;
 
 /// Why bytes are not a state.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,10 @@ impl Engine {
     pub fn reconfigure(&mut self, config: EngineConfig) {
         if self.config != config {
             self.flows.reschedule(&config);
+            if self.config.detect != config.detect {
+                self.kinds = detect::builtin(&config.detect);
+                self.nodes.iter_mut().for_each(|node| node.detectors.put_aside());
+            }
             self.config = config;
         }
     }

@@ -1,4 +1,5 @@
-use netspectra_common::model::EndReason;
+use netspectra_common::model::{Alert, AlertPhase, EndReason};
+use std::collections::BTreeMap;
 
 /// What the engine did so far, and what it holds. Counters count since the engine was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,10 @@ pub struct EngineStats {
     pub tls_server_hellos: u64,
     /// Messages of other protocols.
     pub other_messages: u64,
+    /// Incidents that were found, by detector.
+    pub incidents: BTreeMap<String, u64>,
+    /// Candidates for which detectors had no room: what became of them is not known.
+    pub detectors_refused: u64,
 }
 
 impl EngineStats {
@@ -71,6 +76,12 @@ impl EngineStats {
 
     pub(crate) fn count_export(&mut self, reason: EndReason) {
         self.exported[Self::place(reason)] += 1;
+    }
+
+    pub(crate) fn count_alert(&mut self, alert: &Alert) {
+        if alert.phase == AlertPhase::Open {
+            *self.incidents.entry(alert.detector.clone()).or_default() += 1;
+        }
     }
 
     fn place(reason: EndReason) -> usize {

@@ -5,8 +5,8 @@ use crate::testing::*;
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
-    BusMessage, Chunk, Counter, Direction, DnsKind, DnsMessage, Family, FlowDelta, FlowKey, FlowStats, Nanos,
-    Observation, Observed, PayloadSeen, Resolution, WindowState,
+    BusMessage, Chunk, Counter, Direction, DnsKind, DnsMessage, EndReason, Family, FlowDelta, FlowKey, FlowStats,
+    Nanos, Observation, Observed, PayloadSeen, Resolution, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};
@@ -197,6 +197,27 @@ fn nodes_beyond_the_limit_are_refused_and_counted() {
     let mut other = Agent::new("n2");
     b.apply(&other.generation((0.0, 1.0), &five()));
     assert_eq!((b.engine.stats().refused_messages, b.engine.stats().nodes), (4, 1));
+    // The silent one makes room, once all of it is written.
+    let ended = b.engine.end_node("n1").unwrap();
+    assert_eq!(ended.flows.len(), 5);
+    assert!(ended.flows.iter().all(|f| f.end_reason == EndReason::IdleTimeout), "{:?}", ended.flows);
+    assert_eq!((b.engine.stats().active_flows, b.engine.stats().open_windows), (0, 0));
+    b.apply(&other.generation((1.0, 2.0), &five()));
+    assert_eq!((b.engine.stats().refused_messages, b.engine.stats().nodes, b.live_flows().len()), (4, 1, 5));
+    assert!(b.engine.end_node("n1").is_none());
+}
+
+#[test]
+fn a_node_that_was_ended_as_silent_goes_on_where_it_was() {
+    let mut b = Bench::new(EngineConfig::default());
+    let sent = b.agent.generation((0.0, 1.0), &five());
+    b.apply(&sent);
+    let ended = b.engine.end_node("n1").unwrap();
+    b.apply(&sent);
+    assert_eq!((b.engine.stats().duplicate_generations, b.engine.stats().active_flows), (1, 0), "counted once");
+    b.feed((1.0, 2.0), &five());
+    assert_eq!((b.engine.stats().missing_generations, b.engine.stats().chain_breaks), (0, 0));
+    assert_eq!((ended.flows.len(), b.live_flows().len()), (5, 5));
 }
 
 #[test]

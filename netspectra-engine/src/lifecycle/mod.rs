@@ -227,13 +227,13 @@ impl FlowTable {
         self.timed = timed;
     }
 
-    /// Writes every flow of `node`: its input ended.
-    pub(crate) fn end_all(&mut self, node: u32, points: &Points, events: &mut Events) {
+    /// Writes every flow of `node`, with `reason` where FIN or RST did not end it.
+    pub(crate) fn end_all(&mut self, node: u32, reason: EndReason, points: &Points, events: &mut Events) {
         let mut due = std::mem::take(&mut self.due);
         self.deadlines.take_due(node, u64::MAX, &mut due);
         for slot in due.drain(..) {
             let closed = self.flows.get(slot as usize).and_then(Option::as_ref).and_then(Flow::closed_by);
-            self.end(slot, closed.unwrap_or(EndReason::EndOfInput), points, events);
+            self.end(slot, closed.unwrap_or(reason), points, events);
         }
         self.due = due;
     }

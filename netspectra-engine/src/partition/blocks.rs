@@ -1,5 +1,6 @@
 //! From the messages of one partition to blocks, as a function of the log: no clock, no socket, no async.
 
+use super::silence::Silence;
 use crate::engine::{Engine, EngineConfig};
 use hashbrown::HashMap;
 use netspectra_common::model::{BlockId, BusMessage, Nanos};
@@ -21,7 +22,8 @@ const MOST_DELTAS: u64 = 200_000;
 ///
 /// A block ends with a manifest: the first one with which one of the nodes has [`SPAN`] or [`MOST_GENERATIONS`] in it, or
 /// that follows [`MOST_DELTAS`] deltas. All of this is in the log, so whoever applies it again makes the same blocks,
-/// whatever the engine's configuration. Clocks of different nodes are not compared.
+/// whatever the engine's configuration. Clocks of different nodes are not compared. With each block end the flows of nodes
+/// that went silent.
 #[derive(Debug)]
 pub(super) struct Blocks {
     engine: Engine,
@@ -35,6 +37,7 @@ pub(super) struct Blocks {
     spans: HashMap<Arc<str>, (Nanos, u32)>,
     /// Messages that wait for their generation's manifest, by offset: an engine's state does not hold them.
     waiting: BTreeMap<u64, Arc<str>>,
+    silence: Silence,
     /// A block is known to end here, whatever the rules say: found in the store, when there was no state to go on from.
     align: Option<u64>,
 }
@@ -42,18 +45,20 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Begins a partition, at its first message that is still there. A block ends at `align`.
     pub(super) fn begin(config: EngineConfig, topic: Arc<str>, partition: u32, align: Option<u64>) -> Self {
-        Self::at(Engine::new(config), topic, partition, None, align)
-    }
-
-    /// Goes on behind `cut` with the engine of that moment.
-    pub(super) fn at(engine: Engine, topic: Arc<str>, partition: u32, cut: Option<u64>, align: Option<u64>) -> Self {
-        let align = align.filter(|align| cut.is_none_or(|last| *align > last));
         let (open, spans, waiting) = (StoreBatch::default(), HashMap::new(), BTreeMap::new());
-        Self { engine, topic, partition, cut, open, deltas: 0, spans, waiting, align }
+        let (engine, silence) = (Engine::new(config), Silence::default());
+        Self { engine, topic, partition, cut: None, open, deltas: 0, spans, waiting, silence, align }
     }
 
-    /// Applies the message at `offset`; the block that it ends. Messages at or before the last cut change nothing.
-    pub(super) fn apply(&mut self, offset: u64, message: &BusMessage) -> Option<StoreBatch> {
+    /// Goes on behind `cut` with the engine and the nodes heard of that moment.
+    pub(super) fn resume(mut self, engine: Engine, silence: Silence, cut: u64) -> Self {
+        self.align = self.align.filter(|align| *align > cut);
+        Self { engine, silence, cut: Some(cut), ..self }
+    }
+
+    /// Applies the message at `offset`, which was written at `written`; the block that it ends. Messages at or before the
+    /// last cut change nothing.
+    pub(super) fn apply(&mut self, offset: u64, written: Nanos, message: &BusMessage) -> Option<StoreBatch> {
         if self.cut.is_some_and(|last| offset <= last) {
             return None;
         }
@@ -66,6 +71,7 @@ impl Blocks {
             BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => &of.node,
             BusMessage::Manifest(manifest) => &manifest.id.node,
         };
+        self.silence.hear(node, written);
         let batch = self.engine.apply(message);
         let BusMessage::Manifest(manifest) = message else {
             self.waiting.insert(offset, node.clone());
@@ -107,6 +113,11 @@ impl Blocks {
     }
 
     fn end_block(&mut self, last: u64) -> StoreBatch {
+        for node in self.silence.take_silent() {
+            if let Some(batch) = self.engine.end_node(&node) {
+                self.open.absorb(batch);
+            }
+        }
         self.cut = Some(last);
         self.deltas = 0;
         self.spans.clear();
@@ -129,6 +140,10 @@ impl Blocks {
 
     pub(super) const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub(super) const fn silence(&self) -> &Silence {
+        &self.silence
     }
 
     /// Goes on with `config`, at the begin of a block.

@@ -6,8 +6,12 @@ use netspectra_common::ports::{
 };
 use netspectra_common::query::{Partial, Plan};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
+
+/// Warnings about engines that do not answer come at most this often.
+const WARNINGS: Duration = Duration::from_secs(30);
 
 /// Answers from stored blocks and from those who own the partitions, every row once.
 ///
@@ -18,6 +22,7 @@ pub struct Federation {
     topic: Arc<str>,
     store: Arc<dyn BlockStore>,
     owners: Arc<dyn Owners>,
+    warned: Mutex<Option<Instant>>,
 }
 
 /// Who is to be asked.
@@ -36,7 +41,7 @@ impl Owners for Vec<Arc<dyn LivePartitions>> {
 impl Federation {
     /// Of `topic`, in `store`, owned by some of `owners`.
     pub fn new(topic: Arc<str>, store: Arc<dyn BlockStore>, owners: Arc<dyn Owners>) -> Self {
-        Self { topic, store, owners }
+        Self { topic, store, owners, warned: Mutex::default() }
     }
 
     /// What the owners say, one report for each partition at most. Reports of those that fail are left out.
@@ -51,13 +56,20 @@ impl Federation {
             match answer {
                 Ok(Ok(Some(report))) if report.topic == self.topic => reports.push(report),
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "an engine did not answer: its partitions are answered from the store")
-                }
-                Err(error) => tracing::warn!(%error, "an engine could not be asked"),
+                Ok(Err(error)) => self.warn(&error),
+                Err(error) => self.warn(&error),
             }
         }
         disjoint(reports)
+    }
+
+    /// Every question would say it again.
+    fn warn(&self, error: &dyn std::error::Error) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|at| at.elapsed() >= WARNINGS) {
+            *warned = Some(Instant::now());
+            tracing::warn!(%error, "an engine did not answer: its partitions are answered from the store");
+        }
     }
 }
 

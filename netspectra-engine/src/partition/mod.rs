@@ -13,14 +13,17 @@
 //! row is seen exactly once, whenever the question comes.
 
 mod blocks;
+mod delays;
 mod federation;
 mod live;
 mod runtime;
+mod silence;
 mod state;
 mod task;
 #[cfg(test)]
 mod tests;
 
+pub use delays::Delays;
 pub use federation::{Federation, Owners};
 pub use live::PartitionSet;
 pub use runtime::{GroupEvent, GroupLog, run_group};

@@ -86,7 +86,7 @@ pub async fn run_group(
                     log.released(partition);
                 }
                 Ok(None) => break Ok(()),
-                Err(source) => break Err(PartitionError::Log { partition: u32::MAX, source }),
+                Err(source) => break Err(PartitionError::Member { source }),
             },
             Some(taken) = taking.join_next() => {
                 let Ok((partition, task, mut stopped)) = taken else { break Err(PartitionError::Fault { partition: u32::MAX }) };

@@ -1,11 +1,12 @@
 //! One partition: from the log to the store, for as long as it is ours.
 
 use super::blocks::Blocks;
+use super::delays::Delays;
 use super::live::{Held, PartitionSet, Shared};
 use super::runtime::ended;
 use super::state::{State, StateError};
 use crate::engine::{EngineConfig, EngineStats};
-use netspectra_common::model::BusMessage;
+use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, StoreBatch};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -27,6 +28,8 @@ const BYTES_PER_DELTA: u64 = 8;
 pub struct Delivered {
     /// Its place.
     pub offset: u64,
+    /// When the log took it; 0 where that is not known.
+    pub written: Nanos,
     /// What it says.
     pub message: Result<BusMessage, Poison>,
 }
@@ -94,6 +97,10 @@ pub struct PartitionStats {
     pub states: u64,
     /// Calls of the store that failed and were tried again.
     pub retries: u64,
+    /// From the brokers to being applied, of each message.
+    pub read_delay: Delays,
+    /// From the brokers to the store, of the first message of each block written.
+    pub store_delay: Delays,
     /// Offset of the message applied last.
     pub position: Option<u64>,
     /// The engine's.
@@ -120,6 +127,13 @@ pub enum PartitionError {
         /// Of the topic.
         partition: u32,
         /// What it said.
+        #[source]
+        source: PortError,
+    },
+    /// The group ended the membership.
+    #[error("this engine is no member of the group any more: start it again")]
+    Member {
+        /// Why.
         #[source]
         source: PortError,
     },
@@ -161,6 +175,8 @@ pub(super) struct Task {
     resume: Option<u64>,
     /// Offset up to which the store had blocks when the partition was taken over.
     stored: Option<u64>,
+    /// When the log took the first message of the open block.
+    began: Option<Nanos>,
     /// Since the last state was kept.
     blocks: u64,
     deltas: u64,
@@ -212,7 +228,18 @@ impl Task {
         let held = Held { blocks, pending: None, settled, again, stats: PartitionStats::default() };
         let shared = Arc::new(Mutex::new(held));
         tracing::info!(partition, ?stored, ?resume, "took the partition over");
-        let task = Self { setting, partition, shared, waiting, resume, stored, blocks: 0, deltas: 0, state_bytes: 0 };
+        let task = Self {
+            setting,
+            partition,
+            shared,
+            waiting,
+            resume,
+            stored,
+            began: None,
+            blocks: 0,
+            deltas: 0,
+            state_bytes: 0,
+        };
         Ok(Some(task))
     }
 
@@ -250,9 +277,10 @@ impl Task {
             let mut rest = messages;
             while !rest.is_empty() {
                 let (batch, remaining) = self.apply(rest).await?;
+                let began = if batch.is_some() { self.began.take() } else { None };
                 rest = remaining;
                 if let Some(batch) = batch {
-                    self.write(&batch).await?;
+                    self.write(&batch, began).await?;
                     if let Some(block) = &batch.block {
                         log.stored(block.last);
                     }
@@ -269,15 +297,19 @@ impl Task {
         messages: Vec<Delivered>,
     ) -> Result<(Option<Arc<StoreBatch>>, Vec<Delivered>), PartitionError> {
         let (shared, mut waiting) = (self.shared.clone(), std::mem::take(&mut self.waiting));
+        if self.began.is_none() {
+            self.began = messages.first().map(|first| first.written);
+        }
         let fault = || PartitionError::Fault { partition: self.partition };
         let work = move || {
             let mut held = shared.lock().ok()?;
             let held = &mut *held;
             let mut rest = messages.into_iter();
             let (mut ended, mut deltas) = (None, 0);
-            for Delivered { offset, message } in rest.by_ref() {
+            for Delivered { offset, written, message } in rest.by_ref() {
                 held.stats.position = Some(offset);
                 held.stats.messages += 1;
+                held.stats.read_delay.count_since(written);
                 match message {
                     Err(_) => held.blocks.skip(offset),
                     Ok(message) if waiting.remove(&offset) => held.blocks.wait_again(offset, &message),
@@ -285,7 +317,7 @@ impl Task {
                         if let BusMessage::Chunk(chunk) = &message {
                             deltas += chunk.deltas.len() as u64;
                         }
-                        ended = held.blocks.apply(offset, &message);
+                        ended = held.blocks.apply(offset, written, &message);
                     }
                 }
                 if let Some(batch) = ended.take() {
@@ -303,7 +335,7 @@ impl Task {
     }
 
     /// Makes the pending block a stored one.
-    async fn write(&mut self, batch: &StoreBatch) -> Result<(), PartitionError> {
+    async fn write(&mut self, batch: &StoreBatch, began: Option<Nanos>) -> Result<(), PartitionError> {
         let partition = self.partition;
         let last = batch.block.as_ref().map(|block| block.last);
         let has = last <= self.stored;
@@ -321,6 +353,7 @@ impl Task {
             true => held.stats.blocks_again += 1,
             false => {
                 held.stats.blocks += 1;
+                held.stats.store_delay.count_since(began.unwrap_or(Nanos(0)));
                 held.stats.rows += (batch.flows.len() + batch.rollups.len()) as u64;
             }
         }
@@ -367,7 +400,7 @@ impl Task {
     }
 
     async fn bury(&self, delivered: &Delivered) -> Result<(), PartitionError> {
-        let (partition, Delivered { offset, message: Err(poison) }) = (self.partition, delivered) else {
+        let (partition, Delivered { offset, message: Err(poison), .. }) = (self.partition, delivered) else {
             return Ok(());
         };
         tracing::warn!(

@@ -7,7 +7,7 @@ use super::task::{Setting, Task};
 use super::*;
 use crate::testing::{ACK, Agent, FIN, SYN, SYN_ACK, tcp};
 use crate::{Engine, EngineConfig};
-use netspectra_common::model::{BusMessage, TimeRange};
+use netspectra_common::model::{BusMessage, EndReason, Nanos, TimeRange};
 use netspectra_common::ports::{
     BlockStore, BoxFuture, LivePartitions, LiveReport, PortError, Store, StoreBatch, Through,
 };
@@ -193,6 +193,22 @@ fn log(generations: usize) -> Log {
     Arc::new(log)
 }
 
+/// When the log took the message at `offset`.
+fn written(offset: usize) -> Nanos {
+    Nanos((1_700_000_000 + 4 * offset as u64) * Nanos::PER_SECOND)
+}
+
+/// `log` without what node `c` wrote from `offset` on.
+fn dying(log: &Log, offset: usize) -> Log {
+    let of_dead = |message: &BusMessage| match message {
+        BusMessage::Chunk(chunk) => &*chunk.id.generation.node == "c",
+        BusMessage::Manifest(manifest) => &*manifest.id.node == "c",
+        BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => &*of.node == "c",
+    };
+    let kept = |(at, message): &(usize, &Option<BusMessage>)| *at < offset || !message.as_ref().is_some_and(of_dead);
+    Arc::new(log.iter().enumerate().filter(kept).map(|(_, message)| message.clone()).collect())
+}
+
 /// Gives the messages from `at` on up to `until`, `step` at once; then the partition is somebody else's.
 struct Reader {
     log: Log,
@@ -206,6 +222,7 @@ impl PartitionLog for Reader {
         let end = (self.at + self.step).min(self.until);
         let deliver = |offset: usize| Delivered {
             offset: offset as u64,
+            written: written(offset),
             message: self.log[offset].clone().ok_or_else(|| Poison { reason: "no message".into(), bytes: vec![1] }),
         };
         let messages: Vec<_> = (self.at..end).map(deliver).collect();
@@ -275,8 +292,9 @@ proptest! {
     fn owners_that_come_and_go_write_the_blocks_of_one_owner(
         ends in prop::collection::vec((0usize..700, 1usize..40, 0u32..4), 1..12),
         forget in prop::collection::vec(prop::bool::weighted(0.2), 12),
+        death in prop::option::of(0usize..300),
     ) {
-        let log = log(100);
+        let log = death.map_or_else(|| log(100), |offset| dying(&log(100), offset));
         let expected = whole(&log);
         let store: Arc<Blocks> = Arc::default();
         runtime().block_on(async {
@@ -327,6 +345,35 @@ fn owners_that_come_and_go_offer_the_samples_of_one_owner() {
     assert!(whole.len() > 100, "{}", whole.len());
     assert!(parts.values().sum::<u32>() > whole.values().sum(), "some blocks came again");
     assert_eq!(parts.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn flows_of_a_node_that_died_are_over_once_the_others_went_on_for_long_enough() {
+    let log = dying(&log(100), 150);
+    let rig = Rig::new();
+    runtime().block_on(rig.own(&log, log.len(), 7));
+    let stored = rig.store.stored.lock().unwrap();
+    let ends = stored.iter().flat_map(|((_, last), batch)| {
+        let ended = batch.flows.iter().filter(|f| &*f.node == "c" && f.end_reason == EndReason::IdleTimeout);
+        ended.map(|flow| (*last as usize, flow.last_seen))
+    });
+    let (last, _) = ends.max_by_key(|(_, seen)| *seen).unwrap();
+    let after = written(last).since(written(150));
+    assert!(after >= std::time::Duration::from_secs(15 * 60), "{after:?}");
+    // Nothing that the node sent is missing.
+    let sent: u64 = log
+        .iter()
+        .flatten()
+        .filter_map(|m| match m {
+            BusMessage::Manifest(m) if &*m.id.node == "c" => Some(m.ledger.seen.packets),
+            BusMessage::Manifest(_)
+            | BusMessage::Chunk(_)
+            | BusMessage::Payload { .. }
+            | BusMessage::Observed { .. } => None,
+        })
+        .sum();
+    let flows = stored.values().flat_map(|b| &b.flows).filter(|f| &*f.node == "c");
+    assert_eq!(flows.map(|f| f.packets + f.reverse_packets).sum::<u64>(), sent);
 }
 
 #[test]
@@ -506,7 +553,13 @@ fn who_reads_the_log_again_says_nothing_until_it_is_where_the_store_is() {
 
 #[test]
 fn bytes_of_another_state_are_refused() {
-    for bytes in [&b""[..], b"NSP1", b"NSP1\0\0\0\0\0\0\0\0\xff\xff\xff\xff", b"NSP2aaaaaaaaaaaaaaaaaaaa"] {
+    for bytes in [
+        &b""[..],
+        b"NSP2",
+        b"NSP2\0\0\0\0\0\0\0\0\0\0\0\0\xff",
+        b"NSP2\0\0\0\0\0\0\0\0\xff\xff\xff\xff",
+        b"NSP3aaaaaaaaaaaaaaaaaaaa",
+    ] {
         assert!(matches!(state::State::read(bytes), Err(StateError::Damaged)), "{bytes:?}");
     }
 }

@@ -44,19 +44,17 @@ impl Writer {
         Ok(Self { format, unidirectional, text, written: 0 })
     }
 
-    pub(super) fn write(&mut self, records: &[FlowRecord]) -> anyhow::Result<()> {
-        for record in records {
-            if self.unidirectional {
-                for one in record.unidirectional() {
-                    self.record(&one)?;
-                }
-            } else {
-                self.record(record)?;
+    pub(super) fn write(&mut self, record: &FlowRecord) -> anyhow::Result<()> {
+        if self.unidirectional {
+            for one in record.unidirectional() {
+                self.record(&one)?;
             }
-            if self.text.len() > BUFFER {
-                output::print(&self.text)?;
-                self.text.clear();
-            }
+        } else {
+            self.record(record)?;
+        }
+        if self.text.len() > BUFFER {
+            output::print(&self.text)?;
+            self.text.clear();
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! `netspectra analyze`: capture files through the same agent and engine as live traffic.
 
+mod alerts;
 mod applications;
 mod flows;
+mod question;
 mod report;
+mod save;
 mod summary;
 
 use crate::cli::{AnalyzeArgs, Format, TunnelIdentity};
@@ -18,8 +21,12 @@ use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::query::parse_filter;
+use netspectra_engine::detect::DetectConfig;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::{Engine, EngineConfig};
+use question::Question;
+use save::Saving;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,12 +37,20 @@ use summary::Summary;
 const CHUNK_FLOWS: usize = 65_536;
 
 pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
-    if !args.flows && matches!(args.format, Format::Ndjson | Format::Csv) {
+    let question = Question::of(args)?;
+    let is_report = !args.flows && question.is_none();
+    if is_report && matches!(args.format, Format::Ndjson | Format::Csv) {
         return Err(Failure::misuse(anyhow!(
-            "`--format {}` lists flows: add --flows, or take `--format json` for the report",
+            "`--format {}` is for rows: add --flows or --by, or take `--format json` for the report",
             if args.format == Format::Csv { "csv" } else { "ndjson" }
         )));
     }
+    if is_report && args.filter.is_some() {
+        return Err(Failure::misuse(anyhow!("`--filter` chooses rows: add --flows, --by or --time-bucket")));
+    }
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let filter = parse_filter(filter).map_err(|e| Failure::misuse(anyhow!("`--filter`: {}", e.render(filter))))?;
+    let saving = args.save.as_deref().map(Saving::new).transpose()?;
     let config = PcapConfig {
         identity: match args.tunnel {
             TunnelIdentity::Outer => Identity::Outer,
@@ -43,21 +58,34 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         },
         ..PcapConfig::default()
     };
-    let rules = args.config.as_deref().map(Config::rules_of).transpose().map_err(Failure::misuse)?;
+    let told = args.config.as_deref().map(Config::of_analysis).transpose().map_err(Failure::misuse)?;
+    let (rules, mut detect) = told.unwrap_or_default();
+    // Alerts are in the report, and in what is saved.
+    detect.enabled &= !args.no_detect && (is_report || saving.is_some());
     let mut source = PcapSource::open(&args.files, &config)?;
-    source.set_rules(&rules.unwrap_or_default()).map_err(Failure::misuse)?;
-    if !args.flows && !args.no_l7 {
+    source.set_rules(&rules).map_err(Failure::misuse)?;
+    if (is_report || saving.is_some()) && !args.no_l7 {
         let dissectors = Dissectors::new(dissect::builtin());
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
     }
     if args.flows {
         let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
-        let read = drive(source, args, |batch| writer.write(&batch.flows))?;
+        let read = drive(source, args, saving, detect, |batch| {
+            batch.flows.iter().filter(|record| filter.matches(*record)).try_for_each(|record| writer.write(record))
+        })?;
         writer.finish()?;
         return ended(&read);
     }
-    let mut summary = Summary::new(usize::from(args.top), !args.no_l7)?;
-    let read = drive(source, args, |batch| summary.fold(batch))?;
+    if let Some(question) = question {
+        let read = drive(source, args, saving, detect, |batch| {
+            question.fold(batch);
+            Ok(())
+        })?;
+        question.finish()?;
+        return ended(&read);
+    }
+    let mut summary = Summary::new(usize::from(args.top), !args.no_l7, detect.enabled)?;
+    let read = drive(source, args, saving, detect, |batch| summary.fold(batch))?;
     let summary = summary.finish(&read)?;
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
     output::print(&text)?;
@@ -79,7 +107,9 @@ pub(crate) struct Read {
 fn drive(
     mut source: PcapSource,
     args: &AnalyzeArgs,
-    mut each: impl FnMut(&StoreBatch) -> anyhow::Result<()>,
+    saving: Option<Saving>,
+    detect: DetectConfig,
+    mut fold: impl FnMut(&StoreBatch) -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
     let started = std::time::Instant::now();
     let progress = progress_bar(&source, args.no_progress);
@@ -88,9 +118,16 @@ fn drive(
         idle_timeout: Duration::from_secs(args.idle_timeout),
         active_timeout: Duration::from_secs(args.active_timeout),
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
+        detect,
         ..EngineConfig::default()
     });
     let mut unsupported = 0;
+    let mut each = |batch: &StoreBatch| {
+        if let Some(saving) = &saving {
+            saving.append(batch)?;
+        }
+        fold(batch)
+    };
     while let Some(generation) = source.generation().context("reading the capture")? {
         for message in drain.cut(generation) {
             if let BusMessage::Manifest(m) = &message {
@@ -107,6 +144,9 @@ fn drive(
         }
     }
     each(&engine.finish())?;
+    if let Some(saving) = saving {
+        saving.finish()?;
+    }
     if let Some(bar) = &progress {
         bar.finish_and_clear();
     }

@@ -78,6 +78,9 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
     if let (Some(applications), Value::Object(object)) = (&f.applications, &mut object) {
         applications.json(object);
     }
+    if let (Some(alerts), Value::Object(object)) = (&f.alerts, &mut object) {
+        alerts.json(object);
+    }
     if let (Some(p), Value::Object(object)) = (f.payloads, &mut object) {
         let said = json!({
             "dropped_messages": p.dropped_messages,
@@ -119,6 +122,9 @@ pub(super) fn text(f: &Finished) -> String {
     }
     if let Some(applications) = &f.applications {
         applications.text(&mut t, f.top);
+    }
+    if let Some(alerts) = &f.alerts {
+        alerts.text(&mut t);
     }
     flow_states(&mut t, f);
     ledger(&mut t, f);

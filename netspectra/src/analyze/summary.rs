@@ -1,12 +1,14 @@
 //! Folds the engine's batches into the answers of the report, in bounded memory.
 
 use super::Read;
+use super::alerts::Alerts;
 use super::applications::Applications;
+use super::question::fold;
 use anyhow::anyhow;
 use netspectra_agent::payload::PayloadStats;
 use netspectra_common::model::{Counter, EndReason, FlowState, Ledger, Nanos, Resolution, TimeRange};
 use netspectra_common::ports::StoreBatch;
-use netspectra_common::query::{Answer, Filter, Metric, Partial, Plan, Quantity, Query, Source, answer};
+use netspectra_common::query::{Answer, Filter, Metric, Partial, Plan, Quantity, Query, answer};
 use netspectra_common::schema::Dimension;
 use netspectra_common::wire::ethertype;
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ pub(super) struct Summary {
     records: u64,
     flows: u64,
     applications: Option<Applications>,
+    alerts: Option<Alerts>,
     top: usize,
 }
 
@@ -50,12 +53,14 @@ pub(super) struct Finished {
     /// `None` when payloads were not read.
     pub(super) applications: Option<Applications>,
     pub(super) payloads: Option<PayloadStats>,
+    /// `None` when no anomalies were looked for.
+    pub(super) alerts: Option<Alerts>,
     /// Rows of a list.
     pub(super) top: usize,
 }
 
 impl Summary {
-    pub(super) fn new(top: usize, read_payloads: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(top: usize, read_payloads: bool, detect: bool) -> anyhow::Result<Self> {
         let list = |by: Vec<Dimension>, metric| Query::Top { by, metric, limit: top, exact: false };
         let count = |of: Vec<Dimension>| Query::Cardinality { of };
         let quantiles = |of| Query::Quantiles { of, q: QUANTILES.to_vec() };
@@ -88,22 +93,14 @@ impl Summary {
             records: 0,
             flows: 0,
             applications: read_payloads.then(Applications::default),
+            alerts: detect.then(Alerts::default),
             top,
         })
     }
 
     pub(super) fn fold(&mut self, batch: &StoreBatch) -> anyhow::Result<()> {
         for q in &mut self.questions {
-            match q.plan.source() {
-                Source::Flows => batch.flows.iter().for_each(|r| q.partial.fold_flow(&q.plan, r)),
-                Source::Rollups => batch.rollups.iter().for_each(|r| q.partial.fold_rollup(&q.plan, r)),
-                Source::Windows(resolution) => batch
-                    .windows
-                    .iter()
-                    .filter(|w| w.resolution == resolution)
-                    .for_each(|w| q.partial.fold_window(&q.plan, w)),
-                Source::Ledger => batch.ledger.iter().for_each(|e| q.partial.fold_ledger(&q.plan, e)),
-            }
+            fold(&q.plan, &mut q.partial, batch);
         }
         for window in batch.windows.iter().filter(|w| w.resolution == Resolution::S60) {
             self.flows += window.new_flows;
@@ -113,6 +110,9 @@ impl Summary {
         }
         if let Some(applications) = &mut self.applications {
             applications.fold(&batch.observed);
+        }
+        if let Some(alerts) = &mut self.alerts {
+            alerts.fold(&batch.alerts);
         }
         for r in &batch.flows {
             self.records += 1;
@@ -169,6 +169,7 @@ impl Summary {
             flows: self.flows,
             applications: self.applications,
             payloads: read.payloads,
+            alerts: self.alerts,
             top: self.top,
         })
     }

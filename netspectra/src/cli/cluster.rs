@@ -72,6 +72,9 @@ pub(crate) struct EngineArgs {
     /// Topic [default: netspectra.flows].
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
+    /// Name in the group that this engine has again after a restart, and with it its partitions at once.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
     /// ClickHouse, `http://host:8123` or `https://host:8443`.
     #[arg(long, value_name = "URL")]
     pub(crate) clickhouse: Option<String>,

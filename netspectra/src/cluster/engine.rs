@@ -30,6 +30,9 @@ pub(crate) fn main(args: EngineArgs) -> Outcome {
     let change = |config: &mut Config| {
         set(&mut config.kafka.brokers, &args.kafka);
         set(&mut config.kafka.topic, &args.topic);
+        if args.instance.is_some() {
+            config.kafka.instance.clone_from(&args.instance);
+        }
         set(&mut config.clickhouse.url, &args.clickhouse);
         set(&mut config.clickhouse.database, &args.database);
         set(&mut config.cluster.listen, &args.listen);

@@ -4,7 +4,7 @@ use crate::run::health::State;
 use crate::run::metrics::{Writer, build_info};
 use netspectra_agent::bus::kafka::PublisherStats;
 use netspectra_engine::bus::kafka::MemberStats;
-use netspectra_engine::partition::PartitionSet;
+use netspectra_engine::partition::{Delays, PartitionSet, PartitionStats};
 use netspectra_engine::redis_board::LiveBoard;
 use netspectra_engine::remote_write::RemoteWrite;
 use prometheus_client::collector::Collector;
@@ -82,7 +82,7 @@ impl Collector for Watched {
         let lag = member.lag.values().sum();
         out.gauge("netspectra_engine_lag_messages", "Messages in the log that were not read yet", lag)?;
         out.counter("netspectra_engine_rebalances", "Times that a partition was taken away", member.rebalances)?;
-        let sum = |of: fn(&netspectra_engine::partition::PartitionStats) -> u64| stats.values().map(of).sum::<u64>();
+        let sum = |of: fn(&PartitionStats) -> u64| stats.values().map(of).sum::<u64>();
         out.counter("netspectra_engine_messages", "Messages applied", sum(|s| s.messages))?;
         out.counter("netspectra_engine_dead_letters", "Messages that could not be read", sum(|s| s.poison))?;
         out.counter("netspectra_engine_blocks", "Blocks written", sum(|s| s.blocks))?;
@@ -93,6 +93,16 @@ impl Collector for Watched {
         out.gauge("netspectra_engine_active_flows", "Flows being watched", sum(|s| s.engine.active_flows as u64))?;
         out.counter("netspectra_engine_deltas", "Flow deltas counted", sum(|s| s.engine.deltas))?;
         out.counter("netspectra_engine_generations", "Generations counted", sum(|s| s.engine.generations))?;
+        let delays = |of: fn(&PartitionStats) -> &Delays| {
+            stats.values().map(of).fold(Delays::default(), |mut sum, delays| {
+                sum.merge(delays);
+                sum
+            })
+        };
+        let help = "Time from the brokers to being counted, of each message";
+        out.delays("netspectra_engine_read_delay_seconds", help, &delays(|s| &s.read_delay))?;
+        let help = "Time from the brokers to the store, of the first message of each block";
+        out.delays("netspectra_engine_store_delay_seconds", help, &delays(|s| &s.store_delay))?;
         let irregular = [
             ("duplicate_generation", sum(|s| s.engine.duplicate_generations)),
             ("missing_generation", sum(|s| s.engine.missing_generations)),

@@ -183,6 +183,21 @@ impl Writer<'_, '_> {
         metric.encode(self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?)
     }
 
+    /// A histogram of seconds.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn delays(
+        &mut self,
+        name: &str,
+        help: &str,
+        delays: &netspectra_engine::partition::Delays,
+    ) -> fmt::Result {
+        let bounds = netspectra_engine::partition::Delays::BOUNDS.iter().map(|millis| *millis as f64 / 1e3);
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(delays.counts).collect();
+        let count = delays.counts.iter().sum();
+        let mut metric = self.0.encode_descriptor(name, help, None::<&Unit>, MetricType::Histogram)?;
+        metric.encode_histogram::<[(&str, &str); 0]>(delays.sum.as_secs_f64(), count, &buckets, None)
+    }
+
     pub(crate) fn counters(
         &mut self,
         name: &str,

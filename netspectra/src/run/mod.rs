@@ -104,6 +104,8 @@ pub(crate) fn init_log(live_view: bool) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Who reads the log may go before us: that is no reason to end.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -226,6 +228,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
+        detect: config.detect.clone(),
         ..EngineConfig::default()
     }
 }

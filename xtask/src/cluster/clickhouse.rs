@@ -56,7 +56,12 @@ pub(super) fn from_program(folder: &Folder, program: &Path, ports: [u16; 2]) -> 
     let mut args: Vec<String> = server_word(program).into_iter().map(str::to_owned).collect();
     args.push(format!("--config-file={}", path_text(&config)?));
     let run = Run::Process { program: program.to_owned(), args, log: folder.log(Service::Clickhouse), id: None };
-    Ok(Server { url: Service::Clickhouse.url(ports[0]), way: format!("`{}`", program.display()), run })
+    Ok(Server {
+        url: Service::Clickhouse.url(ports[0]),
+        way: format!("`{}`", program.display()),
+        run,
+        more: Default::default(),
+    })
 }
 
 /// One file for server and users: a user `default` without password, reachable from this host alone.
@@ -108,7 +113,7 @@ pub(super) fn fetched(ws: &Workspace, folder: &Folder, port: u16) -> Result<Serv
         id: None,
     };
     let way = format!("ClickHouse {VERSION} as a library (chDB) behind `{SHIM}`");
-    Ok(Server { url: Service::Clickhouse.url(port), way, run })
+    Ok(Server { url: Service::Clickhouse.url(port), way, run, more: Default::default() })
 }
 
 fn build_shim(ws: &Workspace) -> Result<PathBuf> {

@@ -3,6 +3,7 @@
 //! Containers share the host's network stack, so that a server has the same address inside and outside, and keep their
 //! data in themselves: a container that is killed and started again has it still.
 
+use super::doors::Doors;
 use super::service::Service;
 use super::state::{Run, Server};
 use crate::process::{capture, find_program, run_within};
@@ -39,13 +40,16 @@ pub(super) fn create(service: Service, engine: &Path, ports: [u16; 2]) -> Result
     let name = format!("netspectra-{}-{}", service.name(), ports[0]);
     let mut command = Command::new(engine);
     command.args(["create", "--name", &name, "--network", "host"]);
-    for (variable, value) in environment(service, ports) {
+    // Its storage is prepared by the image, which knows no users.
+    let doors = Doors::new()?;
+    let more = if service == Service::Kafka { doors.variables("PLAIN") } else { Default::default() };
+    for (variable, value) in environment(service, ports, &doors) {
         command.args(["--env", &format!("{variable}={value}")]);
     }
     command.arg(image).args(arguments(service, ports));
     capture(&mut command)?;
     let run = Run::Container { engine: engine.to_owned(), name };
-    Ok(Server { url: service.url(ports[0]), way: format!("container of `{image}`"), run })
+    Ok(Server { url: service.url(ports[0]), way: format!("container of `{image}`"), run, more })
 }
 
 /// Whether the container runs.
@@ -69,10 +73,10 @@ fn image(service: Service) -> &'static str {
     }
 }
 
-fn environment(service: Service, ports: [u16; 2]) -> Vec<(String, String)> {
+fn environment(service: Service, ports: [u16; 2], doors: &Doors) -> Vec<(String, String)> {
     match service {
         // The image's start script makes properties of these.
-        Service::Kafka => super::kafka::settings(ports, "/var/lib/kafka/data")
+        Service::Kafka => super::kafka::settings(ports, doors, "/var/lib/kafka/data")
             .into_iter()
             .map(|(key, value)| (format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value))
             .chain([("CLUSTER_ID".to_owned(), super::kafka::CLUSTER_ID.to_owned())])

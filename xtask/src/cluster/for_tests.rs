@@ -20,7 +20,8 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct ForTests {
     folder: PathBuf,
-    urls: Vec<(Service, String)>,
+    /// What tests are told of each.
+    variables: Vec<(String, String)>,
     are_ours: bool,
 }
 
@@ -45,19 +46,23 @@ impl ForTests {
             folder.save()?;
         }
         raised?;
-        let urls = folder.state.servers.iter().map(|(service, server)| (*service, server.url.clone())).collect();
-        Ok(Self { folder: path, urls, are_ours })
+        let mut variables = Vec::new();
+        for (service, server) in &folder.state.servers {
+            variables.push((service.variable().to_owned(), server.url.clone()));
+            variables.extend(server.more.clone());
+        }
+        Ok(Self { folder: path, variables, are_ours })
     }
 
     /// What tests are told: where each server is, and how to kill and start one.
     ///
     /// # Errors
     /// The path of this program is unknown.
-    fn environment(&self) -> Result<Vec<(&'static str, String)>> {
+    fn environment(&self) -> Result<Vec<(String, String)>> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
-        let mut all: Vec<_> = self.urls.iter().map(|(service, url)| (service.variable(), url.clone())).collect();
-        all.push((CONTROL_VARIABLE, path_text(&program)?.to_owned()));
-        all.push((FOLDER_VARIABLE, path_text(&self.folder)?.to_owned()));
+        let mut all = self.variables.clone();
+        all.push((CONTROL_VARIABLE.to_owned(), path_text(&program)?.to_owned()));
+        all.push((FOLDER_VARIABLE.to_owned(), path_text(&self.folder)?.to_owned()));
         Ok(all)
     }
 

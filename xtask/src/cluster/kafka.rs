@@ -1,5 +1,6 @@
 //! Kafka: one node that is broker and controller, an installed one or from its own jars at Maven Central.
 
+use super::doors::Doors;
 use super::service::Service;
 use super::state::{Folder, Run, Server};
 use super::{cache, data_folder, path_text};
@@ -122,8 +123,9 @@ fn server(folder: &Folder, libs: &Path, ports: [u16; 2], way: String) -> Result<
     let home = folder.of(Service::Kafka);
     let data = data_folder(folder, Service::Kafka)?;
     let properties = home.join("server.properties");
+    let doors = Doors::new()?;
     let text: String =
-        settings(ports, path_text(&data)?).iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        settings(ports, &doors, path_text(&data)?).iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     fs::write(&properties, text).with_context(|| format!("cannot write `{}`", properties.display()))?;
     let logging = home.join("log4j2.properties");
     fs::write(&logging, LOGGING).with_context(|| format!("cannot write `{}`", logging.display()))?;
@@ -137,17 +139,19 @@ fn server(folder: &Folder, libs: &Path, ports: [u16; 2], way: String) -> Result<
     let mut format = Command::new(&java);
     format.args(&common).args(["kafka.tools.StorageTool", "format", "--ignore-formatted"]);
     format.args(["--cluster-id", CLUSTER_ID, "--config", path_text(&properties)?]);
+    format.args(["--add-scram", &Doors::user()]);
     run_within(&mut format, FORMAT_LIMIT).context("the folder of Kafka's data cannot be prepared")?;
 
     let mut args = common.to_vec();
     args.extend(["kafka.Kafka".to_owned(), path_text(&properties)?.to_owned()]);
     let run = Run::Process { program: java, args, log: folder.log(Service::Kafka), id: None };
-    Ok(Server { url: Service::Kafka.url(ports[0]), way, run })
+    Ok(Server { url: Service::Kafka.url(ports[0]), way, run, more: doors.variables("PLAIN,SCRAM-SHA-512") })
 }
 
 /// One node; data on disk; what is acknowledged by all replicas is acknowledged by one.
-pub(super) fn settings([port, controller]: [u16; 2], data: &str) -> Vec<(String, String)> {
-    let listeners = format!("BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+pub(super) fn settings([port, controller]: [u16; 2], doors: &Doors, data: &str) -> Vec<(String, String)> {
+    let [more, advertised] = doors.listeners();
+    let listeners = format!("BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},{more}");
     [
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
@@ -155,8 +159,8 @@ pub(super) fn settings([port, controller]: [u16; 2], data: &str) -> Vec<(String,
         ("controller.listener.names", "CONTROLLER"),
         ("inter.broker.listener.name", "BROKER"),
         ("listeners", &listeners),
-        ("advertised.listeners", &format!("BROKER://127.0.0.1:{port}")),
-        ("listener.security.protocol.map", "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("advertised.listeners", &format!("BROKER://127.0.0.1:{port},{advertised}")),
+        ("listener.security.protocol.map", "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL"),
         ("log.dirs", data),
         ("min.insync.replicas", "1"),
         ("default.replication.factor", "1"),
@@ -172,6 +176,7 @@ pub(super) fn settings([port, controller]: [u16; 2], data: &str) -> Vec<(String,
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .chain(doors.settings())
     .collect()
 }
 

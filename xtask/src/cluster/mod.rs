@@ -6,6 +6,7 @@
 mod cache;
 mod clickhouse;
 mod container;
+mod doors;
 mod for_tests;
 mod interrupt;
 mod kafka;
@@ -26,6 +27,7 @@ use crate::process::say;
 use crate::workspace::Workspace;
 use anyhow::{Context as _, Result, bail};
 use state::{Folder, Run, Server};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -180,7 +182,7 @@ fn prepare(ws: &Workspace, folder: &Folder, service: Service, way: &Way) -> Resu
         (Way::Given(url), _) => {
             service.address(url)?;
             let way = format!("named by `{}`", service.variable());
-            Ok(Server { url: url.clone(), way, run: Run::Given })
+            Ok(Server { url: url.clone(), way, run: Run::Given, more: BTreeMap::new() })
         }
         (Way::Container(engine), _) => container::create(service, engine, ports),
         (Way::Installed(home), Service::Kafka) => kafka::from_home(folder, home, ports),
@@ -262,6 +264,9 @@ fn report(folder: &Folder) -> Result<()> {
     }
     for (service, server) in &folder.state.servers {
         println!("export {}={}", service.variable(), server.url);
+        for (name, value) in &server.more {
+            println!("export {name}='{value}'");
+        }
     }
     if !silent.is_empty() {
         bail!(

@@ -51,13 +51,15 @@ pub(crate) fn run_parts(ws: &Workspace, args: &[String]) -> Result<()> {
     run(Command::new(&binary).args(["admin", "migrate", "--config", config]))?;
 
     let mut parts = Parts(Vec::new());
-    for port in ENGINES {
+    for (number, port) in ENGINES.into_iter().enumerate() {
         parts.start(Command::new(&binary).args([
             "engine",
             "--config",
             config,
             "--listen",
             &format!("127.0.0.1:{port}"),
+            "--instance",
+            &format!("engine-{number}"),
         ]))?;
     }
     for port in APIS {

@@ -38,7 +38,7 @@ pub(super) fn installed(folder: &Folder, program: &Path, port: u16) -> Result<Se
         id: None,
     };
     let way = format!("`{}` {version}", program.display());
-    Ok(Server { url: Service::Prometheus.url(port), way, run })
+    Ok(Server { url: Service::Prometheus.url(port), way, run, more: Default::default() })
 }
 
 /// As [`installed`], with the program of Debian's package, which is unpacked into the cache: installed it would start a

@@ -24,7 +24,7 @@ pub(super) fn installed(folder: &Folder, program: &Path, port: u16) -> Result<Se
         id: None,
     };
     let way = format!("`{}` {version}", program.display());
-    Ok(Server { url: Service::Redis.url(port), way, run })
+    Ok(Server { url: Service::Redis.url(port), way, run, more: Default::default() })
 }
 
 /// As [`installed`], after the package manager has installed it.

@@ -29,6 +29,9 @@ pub(super) struct Server {
     /// How it was come by, in words.
     pub(super) way: String,
     pub(super) run: Run,
+    /// What else tests are told of it, by variable.
+    #[serde(default)]
+    pub(super) more: BTreeMap<String, String>,
 }
 
 /// What is to be done to start and to end it.
@@ -143,7 +146,15 @@ mod tests {
             (Service::Kafka, Run::Given),
             (Service::Clickhouse, Run::Container { engine: "/bin/podman".into(), name: "c".into() }),
         ] {
-            one.state.servers.insert(service, Server { url: service.url(1), way: "a test".into(), run });
+            one.state.servers.insert(
+                service,
+                Server {
+                    url: service.url(1),
+                    way: "a test".into(),
+                    run,
+                    more: [("A".to_owned(), "b".to_owned())].into(),
+                },
+            );
         }
         one.state.owner = Some(id);
         one.save().unwrap();

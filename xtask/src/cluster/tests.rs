@@ -13,7 +13,7 @@ fn process(folder: &Folder, service: Service, script: &str) -> Server {
     data_folder(folder, service).unwrap();
     let args = vec!["-c".to_owned(), format!("exec 1>&2; {script}")];
     let run = Run::Process { program: "/bin/sh".into(), args, log: folder.log(service), id: None };
-    Server { url: service.url(1), way: "a script".into(), run }
+    Server { url: service.url(1), way: "a script".into(), run, more: Default::default() }
 }
 
 fn id(server: &Server) -> Option<ProcessId> {
@@ -83,7 +83,7 @@ fn with_its_data_kept_a_server_stays_on_record_without_a_process() {
 fn a_server_of_somebody_else_is_never_killed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut folder = Folder::open(temporary.path()).unwrap();
-    let server = Server { url: "k:1".into(), way: "named".into(), run: Run::Given };
+    let server = Server { url: "k:1".into(), way: "named".into(), run: Run::Given, more: Default::default() };
     let error = launch::kill(Service::Kafka, &server).unwrap_err().to_string();
     assert!(error.contains("`k:1` was not started by") && error.contains("left alone"), "{error}");
     folder.state.servers.insert(Service::Kafka, server);

@@ -1,6 +1,7 @@
 //! What the client library tells of its membership.
 
 use crate::partition::GroupEvent;
+use netspectra_common::ports::PortError;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -18,10 +19,13 @@ const LET_GO: Duration = Duration::from_secs(10);
 /// Warnings about brokers that are away come at most this often.
 const WARNINGS: Duration = Duration::from_secs(30);
 
+/// What the member is told.
+pub(super) type Event = Result<GroupEvent, PortError>;
+
 /// Hears of rebalances, in the thread that polls.
 pub(super) struct Context {
     /// At most one event for each partition and rebalance.
-    events: UnboundedSender<GroupEvent>,
+    events: UnboundedSender<Event>,
     released: Mutex<Receiver<u32>>,
     /// Revoked since the thread looked last: what is queued of them goes.
     revoked: Mutex<Vec<u32>>,
@@ -29,8 +33,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(events: UnboundedSender<GroupEvent>, released: Receiver<u32>) -> Self {
+    pub(super) fn new(events: UnboundedSender<Event>, released: Receiver<u32>) -> Self {
         Self { events, released: Mutex::new(released), revoked: Mutex::default(), warned: Mutex::default() }
+    }
+
+    /// Says that nothing will come any more, and why.
+    pub(super) fn fail(&self, error: PortError) {
+        let _ = self.events.send(Err(error));
     }
 
     /// Partitions revoked since this was asked last.
@@ -42,7 +51,7 @@ impl Context {
     fn revoke(&self, list: &TopicPartitionList) {
         let mut waiting: HashSet<u32> = partitions(list).collect();
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner).extend(&waiting);
-        waiting.retain(|partition| self.events.send(GroupEvent::Revoked(*partition)).is_ok());
+        waiting.retain(|partition| self.events.send(Ok(GroupEvent::Revoked(*partition))).is_ok());
         let released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + LET_GO;
         while !waiting.is_empty() {
@@ -94,7 +103,7 @@ impl ConsumerContext for Context {
             tracing::warn!(%error, "partitions could not be held back");
         }
         for partition in partitions(list) {
-            let _ = self.events.send(GroupEvent::Assigned(partition));
+            let _ = self.events.send(Ok(GroupEvent::Assigned(partition)));
         }
     }
 }

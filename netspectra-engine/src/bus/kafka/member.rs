@@ -1,14 +1,16 @@
 //! Membership in the group: one thread polls the client library and deals messages out to partitions.
 
-use super::context::Context;
-use super::error::KafkaError;
+use super::context::{Context, Event};
+use super::error::KafkaError as SetupError;
 use super::partition::{Decode, Queued, TopicPartition};
 use crate::partition::{GroupEvent, GroupLog, PartitionLog};
 use netspectra_common::kafka::KafkaConfig;
+use netspectra_common::model::Nanos;
 use netspectra_common::ports::{BoxFuture, PortError};
 use rdkafka::Message;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -49,7 +51,7 @@ pub struct MemberStats {
 
 /// A member of the group.
 pub struct Member {
-    events: UnboundedReceiver<GroupEvent>,
+    events: UnboundedReceiver<Event>,
     commands: Sender<Command>,
     released: Sender<u32>,
     decode: Decode,
@@ -62,10 +64,10 @@ impl Member {
     ///
     /// # Errors
     /// Settings that cannot be used.
-    pub fn join(config: &KafkaConfig, decode: Decode) -> Result<Self, KafkaError> {
+    pub fn join(config: &KafkaConfig, decode: Decode) -> Result<Self, SetupError> {
         let session = config.session_timeout_ms.to_string();
         let beat = (config.session_timeout_ms / 4).max(250).to_string();
-        let client = super::client(
+        let mut client = super::client(
             config,
             &[
                 ("group.id", &config.group),
@@ -85,9 +87,12 @@ impl Member {
         let (events_to, events) = unbounded_channel();
         let (released, released_from) = channel();
         let (commands, commands_from) = channel();
+        if let Some(instance) = &config.instance {
+            client.set("group.instance.id", instance);
+        }
         let context = Context::new(events_to, released_from);
-        let consumer = BaseConsumer::from_config_and_context(&client, context).map_err(KafkaError::Client)?;
-        consumer.subscribe(&[&config.topic]).map_err(KafkaError::Client)?;
+        let consumer = BaseConsumer::from_config_and_context(&client, context).map_err(SetupError::Client)?;
+        consumer.subscribe(&[&config.topic]).map_err(SetupError::Client)?;
         let stats = Arc::<Mutex<MemberStats>>::default();
         let mut poller = Poller {
             consumer,
@@ -101,7 +106,7 @@ impl Member {
         let thread = std::thread::Builder::new()
             .name("kafka-member".into())
             .spawn(move || poller.run())
-            .map_err(KafkaError::Thread)?;
+            .map_err(SetupError::Thread)?;
         Ok(Self { events, commands, released, decode, stats, thread: Some(thread) })
     }
 
@@ -125,7 +130,7 @@ impl Drop for Member {
 
 impl GroupLog for Member {
     fn event(&mut self) -> BoxFuture<'_, Result<Option<GroupEvent>, PortError>> {
-        Box::pin(async { Ok(self.events.recv().await) })
+        Box::pin(async { self.events.recv().await.transpose() })
     }
 
     fn open(&mut self, partition: u32, from: Option<u64>) -> Result<Box<dyn PartitionLog>, PortError> {
@@ -188,11 +193,21 @@ impl Poller {
                 Some(Ok(message)) => {
                     let queued = Queued {
                         offset: u64::try_from(message.offset()).unwrap_or(0),
+                        written: written(&message),
                         bytes: message.payload().unwrap_or_default().to_vec(),
                     };
                     let partition = partition_of(&message);
                     drop(message);
                     self.deal(partition, queued);
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    let why = if code == RDKafkaErrorCode::FencedInstanceId {
+                        "another engine joined with the same `kafka.instance`"
+                    } else {
+                        "Kafka ended the membership"
+                    };
+                    self.consumer.context().fail(PortError::permanent(why).because(code));
+                    break;
                 }
                 // What the brokers say is in the log; the client goes on by itself.
                 Some(Err(error)) => tracing::debug!(%error, "poll"),
@@ -381,4 +396,10 @@ impl Poller {
 
 fn partition_of(message: &BorrowedMessage<'_>) -> u32 {
     u32::try_from(message.partition()).unwrap_or(0)
+}
+
+/// When the brokers took a message.
+fn written(message: &BorrowedMessage<'_>) -> Nanos {
+    let millis = message.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
+    Nanos(millis.unwrap_or(0).saturating_mul(1_000_000))
 }

@@ -5,6 +5,7 @@ mod dead;
 mod error;
 mod member;
 mod partition;
+mod reason;
 mod topics;
 
 pub use dead::KafkaDeadLetters;

@@ -2,7 +2,7 @@
 
 use super::member::Command;
 use crate::partition::{Delivered, PartitionLog, Poison};
-use netspectra_common::model::BusMessage;
+use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::{BoxFuture, PortError};
 use std::sync::mpsc::Sender;
 use tokio::sync::mpsc::Receiver;
@@ -17,6 +17,7 @@ pub type Decode = fn(&[u8]) -> Result<BusMessage, String>;
 /// A message as the brokers have it.
 pub(super) struct Queued {
     pub(super) offset: u64,
+    pub(super) written: Nanos,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -42,8 +43,9 @@ impl PartitionLog for TopicPartition {
                 return Ok(None);
             }
             let decode = self.decode;
-            let read = move |Queued { offset, bytes }: Queued| Delivered {
+            let read = move |Queued { offset, written, bytes }: Queued| Delivered {
                 offset,
+                written,
                 message: decode(&bytes).map_err(|reason| Poison { reason, bytes }),
             };
             spawn_blocking(move || Some(raw.into_iter().map(read).collect()))

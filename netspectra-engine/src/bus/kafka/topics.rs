@@ -1,6 +1,7 @@
 //! The topics: made, and held against what is expected.
 
 use super::error::KafkaError;
+use super::reason::reason;
 use netspectra_common::kafka::{KafkaConfig, MAX_MESSAGE_BYTES};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -46,7 +47,7 @@ pub enum TopicDifference {
         /// How many were planned.
         planned: u32,
     },
-    /// A setting is too small.
+    /// A setting is another one, or too small.
     Setting {
         /// Its name.
         topic: String,
@@ -85,10 +86,19 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
 }
 
-fn refused(what: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
-    let what = what.into();
-    |source| KafkaError::Broker { what, source }
+/// What was asked in vain, and what the brokers say of it.
+fn refused(config: &KafkaConfig, what: &str) -> impl FnOnce(rdkafka::error::KafkaError) -> KafkaError {
+    move |source| {
+        let what = match reason(config) {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what.to_owned(),
+        };
+        KafkaError::Broker { what, source }
+    }
 }
+
+/// Brokers say when a message came, so that nodes' clocks do not matter.
+const TIMES: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
 /// Settings of a topic as planned.
 fn settings(plan: &TopicPlan) -> [(&'static str, u64); 2] {
@@ -110,13 +120,14 @@ pub async fn create_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec
         for (name, value) in &settings {
             topic = topic.set(name, value);
         }
+        topic = topic.set(TIMES.0, TIMES.1);
         let what = format!("topic `{name}` cannot be made on `{}`", config.brokers);
-        let results = admin.create_topics([&topic], &options()).await.map_err(refused(&what))?;
+        let results = admin.create_topics([&topic], &options()).await.map_err(refused(config, &what))?;
         for result in results {
             match result {
                 Ok(name) => made.push(name),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(refused(&what)(rdkafka::error::KafkaError::AdminOp(code))),
+                Err((_, code)) => return Err(refused(config, &what)(rdkafka::error::KafkaError::AdminOp(code))),
             }
         }
     }
@@ -133,7 +144,7 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
     for (topic, partitions) in [(&config.topic, plan.partitions), (&config.dead_letters, 1)] {
         let what = format!("`{}` does not answer for topic `{topic}`", config.brokers);
         // Of all topics: brokers may make one that is asked for by its name.
-        let metadata = admin.inner().fetch_metadata(None, CALL).map_err(refused(&what))?;
+        let metadata = admin.inner().fetch_metadata(None, CALL).map_err(refused(config, &what))?;
         let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let Some(count) = count.map(|t| t.partitions().len()) else {
             found.push(TopicDifference::Missing { topic: topic.clone() });
@@ -143,7 +154,12 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
             found.push(TopicDifference::Partitions { topic: topic.clone(), found: count, planned: partitions });
         }
         let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
-        for resource in described.map_err(refused(&what))?.into_iter().flatten() {
+        for resource in described.map_err(refused(config, &what))?.into_iter().flatten() {
+            let times = resource.get(TIMES.0).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if times != TIMES.1 {
+                let (topic, planned) = (topic.clone(), TIMES.1.to_owned());
+                found.push(TopicDifference::Setting { topic, name: TIMES.0, found: times, planned });
+            }
             for (name, planned) in settings(plan) {
                 let value = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
                 // -1 is without limit.

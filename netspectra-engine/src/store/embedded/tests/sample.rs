@@ -228,6 +228,7 @@ pub(in crate::store) fn batch(number: u64) -> StoreBatch {
     let mut rng = Rng(number);
     let at = T0.plus(Duration::from_secs(number));
     StoreBatch {
+        alerts: Vec::new(),
         block: None,
         closed_by: None,
         flows: (0..5).map(|_| flow(&mut rng, at)).collect(),

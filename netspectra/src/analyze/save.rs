@@ -1,0 +1,53 @@
+//! What a capture gave, kept in the embedded store.
+
+use crate::Failure;
+use anyhow::{Context, anyhow};
+use netspectra_common::ports::{Store as _, StoreBatch};
+use netspectra_engine::store::embedded::{Config, EmbeddedStore};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A store that is being filled.
+pub(super) struct Saving {
+    folder: PathBuf,
+    store: EmbeddedStore,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Saving {
+    /// Begins a store in `folder`, which is made when it does not exist.
+    ///
+    /// # Errors
+    /// There is a store already: a capture that is added twice would count twice.
+    pub(super) fn new(folder: &Path) -> Result<Self, Failure> {
+        let is_empty = match std::fs::read_dir(folder) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
+            Err(e) => {
+                return Err(Failure::misuse(anyhow!(e).context(format!("`{}` cannot be read", folder.display()))));
+            }
+        };
+        if !is_empty {
+            let text = format!("`{}` is not empty: name a new folder with --save", folder.display());
+            return Err(Failure::misuse(anyhow!(text)));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        // Nothing of a capture is too old.
+        let config = Config { retention_age: Duration::MAX, retention_bytes: u64::MAX, ..Config::default() };
+        let opened = runtime.block_on(async { EmbeddedStore::open(folder, config) });
+        let store = opened.with_context(|| format!("no store can be made in `{}`", folder.display()))?;
+        Ok(Self { folder: folder.to_owned(), store, runtime })
+    }
+
+    pub(super) fn append(&self, batch: &StoreBatch) -> anyhow::Result<()> {
+        let written = self.runtime.block_on(self.store.append(batch));
+        written.with_context(|| format!("the store in `{}` cannot be written", self.folder.display()))
+    }
+
+    /// Makes what was appended ready to be opened.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let sealed = self.runtime.block_on(self.store.seal());
+        sealed.with_context(|| format!("the store in `{}` cannot be sealed", self.folder.display()))?;
+        Ok(())
+    }
+}
