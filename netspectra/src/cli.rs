@@ -158,6 +158,7 @@ impl TunnelIdentity {
   netspectra analyze --by src_ip,dst_port --metric packets --top 20 capture.pcap
   netspectra analyze --by proto --time-bucket 10s --format csv capture.pcap
   netspectra analyze --flows --filter 'dst_port = 443 and src_ip in 10.0.0.0/8' capture.pcap
+  netspectra analyze --export parquet --output flows.parquet --filter 'port = 53' capture.pcap
   netspectra analyze --save monday monday.pcap && netspectra serve monday
 
 Exit status: 0 on success, 1 when a file is damaged (what could be read is reported), 2 on misuse.")]
@@ -166,21 +167,27 @@ pub(crate) struct AnalyzeArgs {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// List flow records instead of the report.
-    #[arg(long)]
+    #[arg(long, group = "records")]
     pub(crate) flows: bool,
-    /// With --flows: one record for each direction instead of one for both.
-    #[arg(long, requires = "flows")]
+    /// Write flow records instead of the report, for other programs.
+    #[arg(long, value_enum, value_name = "KIND", group = "records", conflicts_with = "format")]
+    pub(crate) export: Option<Export>,
+    /// With --flows or --export: where records go; `-` is standard output. A file that is there is replaced.
+    #[arg(long, requires = "records", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// With --flows or --export: one record for each direction instead of one for both.
+    #[arg(long, requires = "records")]
     pub(crate) unidirectional: bool,
     /// The largest groups by these dimensions instead of the report, separated by commas (src_ip, dst_port, proto, ...).
-    #[arg(long, value_name = "DIMENSIONS", conflicts_with = "flows")]
+    #[arg(long, value_name = "DIMENSIONS", conflicts_with = "records")]
     pub(crate) by: Option<String>,
     /// With --by: what ranks the groups: bytes, packets or flows [default: bytes].
     #[arg(long, value_name = "METRIC", requires = "by", conflicts_with = "time_bucket")]
     pub(crate) metric: Option<String>,
     /// Totals over time instead of the report, in points of this length; with --by a line for each group.
-    #[arg(long, value_name = "DURATION", conflicts_with = "flows")]
+    #[arg(long, value_name = "DURATION", conflicts_with = "records")]
     pub(crate) time_bucket: Option<String>,
-    /// With --by, --time-bucket or --flows: only what this expression says.
+    /// With --by, --time-bucket, --flows or --export: only what this expression says.
     #[arg(long, value_name = "EXPRESSION")]
     pub(crate) filter: Option<String>,
     /// Keep everything in a store in this new folder, for `netspectra serve`.
@@ -268,6 +275,17 @@ pub(crate) struct ServeArgs {
     /// File with the API's bearer token; made with a fresh token when it does not exist [default: DIR/token].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// How flow records are written to a file.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub(crate) enum Export {
+    /// Parquet with the columns of the store's files.
+    Parquet,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
 }
 
 /// Where a running instance is.

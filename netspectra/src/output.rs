@@ -5,7 +5,12 @@ use std::io::{self, Write};
 
 /// Writes to standard output; a closed pipe (`| head`) ends quietly.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    write(text.as_bytes())
+}
+
+/// As [`print`], of bytes.
+pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
+    match io::stdout().lock().write_all(bytes) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other,
     }

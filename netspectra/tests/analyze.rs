@@ -379,8 +379,10 @@ fn questions_and_folders_that_do_not_fit_are_refused_before_anything_is_read() {
         (&["--time-bucket", "1ms"], "`step`"),
         (&["--by", "proto", "--filter", "port = http"], "(column 8)"),
         (&["--flows", "--filter", "port ="], "`--filter`: "),
-        (&["--filter", "port = 80"], "add --flows, --by or --time-bucket"),
+        (&["--filter", "port = 80"], "add --flows, --export, --by or --time-bucket"),
         (&["--save", there], "is not empty: name a new folder with --save"),
+        (&["--export", "csv", "--output", "/nowhere/at/all"], "cannot write `/nowhere/at/all`"),
+        (&["--export", "csv", "--by", "proto"], "cannot be used with"),
         (&["--by", "proto", "--flows"], "cannot be used with"),
     ] {
         let out = analyze(args, &[&file]);
@@ -390,6 +392,29 @@ fn questions_and_folders_that_do_not_fit_are_refused_before_anything_is_read() {
     let out = Command::new(env!("CARGO_BIN_EXE_netspectra")).args(["serve", "/nowhere/at/all"]).output().unwrap();
     assert_eq!(out.status.code(), Some(2));
     assert!(error(&out).contains("there is no folder `/nowhere/at/all`"), "{}", error(&out));
+}
+
+#[test]
+fn records_are_exported_as_they_are_listed() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &mixed()));
+    let target = folder.0.path().join("out");
+    let export = |kind: &str, args: &[&str]| {
+        let out = analyze(&[&["--export", kind, "--output", target.to_str().unwrap()], args].concat(), &[&file]);
+        assert!(out.status.success() && out.stdout.is_empty(), "{}", error(&out));
+        std::fs::read(&target).unwrap()
+    };
+    for args in [&[][..], &["--unidirectional"], &["--filter", "proto = udp"], &["--filter", "src_ip = 10.0.0.99"]] {
+        for kind in ["csv", "ndjson"] {
+            let listed = analyze(&[&["--flows", "--format", kind], args].concat(), &[&file]);
+            assert_eq!(export(kind, args), listed.stdout, "{kind} {args:?}");
+        }
+    }
+    assert_eq!(export("csv", &["--filter", "src_ip = 10.0.0.99"]).split(|b| *b == b'\n').count(), 2, "only the header");
+    let parquet = export("parquet", &[]);
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    assert_eq!(analyze(&["--export", "parquet", "--output", "-"], &[&file]).stdout, parquet, "the same in a pipe");
+    assert!(export("parquet", &["--filter", "proto = udp"]) != parquet);
 }
 
 /// An Ethernet frame with an IPv4 UDP datagram between 10.0.0.`src` and 10.0.0.`dst`.

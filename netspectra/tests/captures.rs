@@ -2,7 +2,7 @@
 //!
 //! The captures are not part of the repository: `NETSPECTRA_CAPTURES` names their folder (CI sets it). Beside each
 //! capture `truth/NAME.truth.json.gz` holds frames, wire bytes, and the packets and bytes of every five-tuple.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use flate2::read::GzDecoder;
 use serde_json::Value;

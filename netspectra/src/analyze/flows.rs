@@ -1,25 +1,88 @@
-//! Flow records as table, JSON, NDJSON or CSV.
+//! Flow records as table, JSON, NDJSON, CSV or Parquet.
 
+use super::out::Out;
 use crate::cli::Format;
-use crate::output;
 use netspectra_common::model::FlowRecord;
+use netspectra_common::query::Filter;
 use netspectra_common::query::keys::proto_text;
 use netspectra_common::schema::FLOW_FIELDS;
+use netspectra_engine::store::embedded::FlowsFile;
 use serde_json::Value;
+use std::io::Write;
 
 /// Bytes collected before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// Writes records as they come; memory does not grow with their number, except for the aligned table's page.
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text(Format),
+    Parquet,
+}
+
+/// Writes records as they come; memory does not grow with their number.
 pub(super) struct Writer {
-    format: Format,
     unidirectional: bool,
+    sink: Sink,
+}
+
+enum Sink {
+    Text(Text),
+    Parquet(Box<FlowsFile<Out>>),
+}
+
+impl Writer {
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn new(kind: Kind, out: Out, unidirectional: bool) -> anyhow::Result<Self> {
+        let sink = match kind {
+            Kind::Text(format) => Sink::Text(Text::new(format, out)),
+            Kind::Parquet => Sink::Parquet(Box::new(FlowsFile::create(out)?)),
+        };
+        Ok(Self { unidirectional, sink })
+    }
+
+    /// Writes those of `records` for which `filter` holds.
+    pub(super) fn write(&mut self, records: &[FlowRecord], filter: &Filter) -> anyhow::Result<()> {
+        if !self.unidirectional && filter.is_all() {
+            return self.sink.write(records);
+        }
+        let kept = records.iter().filter(|record| filter.matches(*record));
+        let kept: Vec<FlowRecord> = if self.unidirectional {
+            kept.flat_map(FlowRecord::unidirectional).collect()
+        } else {
+            kept.cloned().collect()
+        };
+        self.sink.write(&kept)
+    }
+
+    /// Writes what is collected; without it the output is not whole.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        match self.sink {
+            Sink::Text(text) => text.finish(),
+            Sink::Parquet(file) => Ok(file.finish()?.flush()?),
+        }
+    }
+}
+
+impl Sink {
+    fn write(&mut self, records: &[FlowRecord]) -> anyhow::Result<()> {
+        match self {
+            Self::Text(text) => records.iter().try_for_each(|r| text.record(r)),
+            Self::Parquet(file) => Ok(file.write(records)?),
+        }
+    }
+}
+
+struct Text {
+    format: Format,
+    out: Out,
     text: String,
     written: u64,
 }
 
-impl Writer {
-    pub(super) fn new(format: Format, unidirectional: bool) -> anyhow::Result<Self> {
+impl Text {
+    fn new(format: Format, out: Out) -> Self {
         let mut text = String::new();
         match format {
             Format::Json => text.push_str("[\n"),
@@ -41,30 +104,15 @@ impl Writer {
             )),
             Format::Ndjson => {}
         }
-        Ok(Self { format, unidirectional, text, written: 0 })
+        Self { format, out, text, written: 0 }
     }
 
-    pub(super) fn write(&mut self, record: &FlowRecord) -> anyhow::Result<()> {
-        if self.unidirectional {
-            for one in record.unidirectional() {
-                self.record(&one)?;
-            }
-        } else {
-            self.record(record)?;
-        }
-        if self.text.len() > BUFFER {
-            output::print(&self.text)?;
-            self.text.clear();
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    fn finish(mut self) -> anyhow::Result<()> {
         if self.format == Format::Json {
             self.text.push_str("\n]\n");
         }
-        output::print(&self.text)?;
-        Ok(())
+        self.out.write_all(self.text.as_bytes())?;
+        Ok(self.out.flush()?)
     }
 
     fn record(&mut self, record: &FlowRecord) -> anyhow::Result<()> {
@@ -88,6 +136,10 @@ impl Writer {
             Format::Table => self.text.push_str(&row(record)),
         }
         self.written += 1;
+        if self.text.len() > BUFFER {
+            self.out.write_all(self.text.as_bytes())?;
+            self.text.clear();
+        }
         Ok(())
     }
 }

@@ -3,12 +3,13 @@
 mod alerts;
 mod applications;
 mod flows;
+mod out;
 mod question;
 mod report;
 mod save;
 mod summary;
 
-use crate::cli::{AnalyzeArgs, Format, TunnelIdentity};
+use crate::cli::{AnalyzeArgs, Export, Format, TunnelIdentity};
 use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
@@ -25,9 +26,11 @@ use netspectra_common::query::parse_filter;
 use netspectra_engine::detect::DetectConfig;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::{Engine, EngineConfig};
+use out::Out;
 use question::Question;
 use save::Saving;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +41,8 @@ const CHUNK_FLOWS: usize = 65_536;
 
 pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let question = Question::of(args)?;
-    let is_report = !args.flows && question.is_none();
+    let records = records(args);
+    let is_report = records.is_none() && question.is_none();
     if is_report && matches!(args.format, Format::Ndjson | Format::Csv) {
         return Err(Failure::misuse(anyhow!(
             "`--format {}` is for rows: add --flows or --by, or take `--format json` for the report",
@@ -46,7 +50,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         )));
     }
     if is_report && args.filter.is_some() {
-        return Err(Failure::misuse(anyhow!("`--filter` chooses rows: add --flows, --by or --time-bucket")));
+        return Err(Failure::misuse(anyhow!("`--filter` chooses rows: add --flows, --export, --by or --time-bucket")));
     }
     let filter = args.filter.as_deref().unwrap_or_default();
     let filter = parse_filter(filter).map_err(|e| Failure::misuse(anyhow!("`--filter`: {}", e.render(filter))))?;
@@ -68,11 +72,13 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         let dissectors = Dissectors::new(dissect::builtin());
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
     }
-    if args.flows {
-        let mut writer = flows::Writer::new(args.format, args.unidirectional)?;
-        let read = drive(source, args, saving, detect, |batch| {
-            batch.flows.iter().filter(|record| filter.matches(*record)).try_for_each(|record| writer.write(record))
-        })?;
+    if let Some(kind) = records {
+        let path = args.output.as_deref();
+        let out = Out::open(path)
+            .with_context(|| format!("cannot write `{}`", path.unwrap_or(Path::new("-")).display()))
+            .map_err(Failure::misuse)?;
+        let mut writer = flows::Writer::new(kind, out, args.unidirectional)?;
+        let read = drive(source, args, saving, detect, |batch| writer.write(&batch.flows, &filter))?;
         writer.finish()?;
         return ended(&read);
     }
@@ -90,6 +96,16 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
     output::print(&text)?;
     ended(&read)
+}
+
+/// How flow records are wanted; `None` when they are not.
+fn records(args: &AnalyzeArgs) -> Option<flows::Kind> {
+    match args.export {
+        Some(Export::Parquet) => Some(flows::Kind::Parquet),
+        Some(Export::Csv) => Some(flows::Kind::Text(Format::Csv)),
+        Some(Export::Ndjson) => Some(flows::Kind::Text(Format::Ndjson)),
+        None => args.flows.then_some(flows::Kind::Text(args.format)),
+    }
 }
 
 /// What was read.

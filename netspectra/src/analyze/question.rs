@@ -8,18 +8,12 @@ use crate::client;
 use crate::run::SystemClock;
 use crate::{Failure, output};
 use anyhow::{Context, anyhow};
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
-use netspectra_api::{Auth, Check, Deps, Health, Limits, router};
+use netspectra_api::{Auth, Check, Deps, Health, Limits};
 use netspectra_common::model::TimeRange;
 use netspectra_common::ports::{BoxFuture, PortError, Store, StoreBatch};
 use netspectra_common::query::{Partial, Plan, Source};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tower::ServiceExt as _;
-
-/// Largest answer.
-const MAX_ANSWER: usize = 1 << 30;
 
 /// What the API asked for, and what was folded for it.
 #[derive(Default)]
@@ -108,18 +102,13 @@ impl Question {
             metrics: Default::default(),
             limits: Limits { timeout: Duration::from_secs(3600), ..Limits::default() },
         };
-        let request = Request::get(&self.url).body(Body::empty()).context("the question is no URL")?;
-        let (status, body) = self.runtime.block_on(async {
-            let response = router(deps).oneshot(request).await?;
-            let status = response.status();
-            anyhow::Ok((status, to_bytes(response.into_body(), MAX_ANSWER).await?))
-        })?;
-        let body = String::from_utf8(body.into()).context("the answer is not UTF-8")?;
-        if status == StatusCode::OK {
-            return Ok(body);
+        let answered = self.runtime.block_on(netspectra_api::ask(deps, &self.url))?;
+        if answered.is_ok() {
+            return Ok(answered.body);
         }
-        let problem = anyhow!(client::problem(&body).unwrap_or(body));
-        Err(if status.is_client_error() { Failure::misuse(problem) } else { problem.into() })
+        let is_misuse = answered.is_misuse();
+        let problem = anyhow!(client::problem(&answered.body).unwrap_or(answered.body));
+        Err(if is_misuse { Failure::misuse(problem) } else { problem.into() })
     }
 }
 

@@ -41,6 +41,7 @@ pub use dataset::Dataset;
 pub use error::StoreError;
 pub(crate) use log::framing;
 pub use sealer::Forgotten;
+pub use segment::{ExportError, FlowsFile};
 pub use stats::Stats;
 
 use log::LogFile;

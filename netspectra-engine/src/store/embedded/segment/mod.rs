@@ -1,9 +1,11 @@
 //! Parquet files: written once, never changed, unlinked when nobody needs them any more.
 
+mod export;
 mod merge;
 mod read;
 mod write;
 
+pub use export::{ExportError, FlowsFile};
 pub(super) use merge::merge;
 pub(super) use read::{Keep, RowGroups};
 pub(super) use write::{SegmentWriter, write_rows};

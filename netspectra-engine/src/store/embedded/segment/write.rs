@@ -123,7 +123,11 @@ fn encode_error(dataset: Dataset, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Encode { dataset: dataset.name(), reason: error.to_string() }
 }
 
-fn properties(dataset: Dataset, schema: &SchemaRef, row_group: usize) -> Result<WriterProperties, StoreError> {
+pub(super) fn properties(
+    dataset: Dataset,
+    schema: &SchemaRef,
+    row_group: usize,
+) -> Result<WriterProperties, StoreError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| encode_error(dataset, &e))?;
     let entry = |key: &str, value: &str| KeyValue::new(format!("netspectra.{key}"), value.to_owned());
     let mut properties = WriterProperties::builder()
