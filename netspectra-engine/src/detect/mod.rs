@@ -69,6 +69,23 @@ pub fn builtin(config: &DetectConfig) -> Vec<Arc<dyn DetectorKind>> {
     all
 }
 
+/// Names of the detectors that come with NetSpectra.
+pub const NAMES: [&str; 9] =
+    ["port_scan", "syn_flood", "flood", "reflection", "dns_tunnel", "beacon", "new_talker", "baseline", "threshold"];
+
+/// Puts alerts into the log, one line each.
+pub(crate) fn log(alerts: &[Alert]) {
+    for a in alerts {
+        let Alert { id, node, detector, phase, severity, subject, why, score, .. } = a;
+        let (phase, severity) = (phase.name(), severity.name());
+        if phase == "closed" || *severity == *"low" {
+            tracing::info!(id = %format!("{id:016x}"), %node, detector, phase, severity, subject, score, "alert: {why}");
+        } else {
+            tracing::warn!(id = %format!("{id:016x}"), %node, detector, phase, severity, subject, score, "alert: {why}");
+        }
+    }
+}
+
 /// The detectors of one node. Written with the engine's state; what was read back goes on when it is asked first.
 #[derive(Debug, Default)]
 pub(crate) struct NodeDetectors {

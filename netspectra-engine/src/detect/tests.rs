@@ -513,6 +513,16 @@ fn a_detector_that_is_off_says_nothing_and_configurations_are_checked() {
         names,
         ["port_scan", "syn_flood", "flood", "reflection", "dns_tunnel", "beacon", "new_talker", "baseline"]
     );
+    let rule = ThresholdRule {
+        name: "r".into(),
+        filter: String::new(),
+        by: String::new(),
+        metric: "bytes".into(),
+        above: 1,
+        window_seconds: 60,
+    };
+    let all = builtin(&DetectConfig { threshold: vec![rule], ..DetectConfig::default() });
+    assert_eq!(all.iter().map(|kind| kind.name()).collect::<Vec<_>>(), NAMES);
     let mut config = DetectConfig::default();
     config.beacon.connections = 3;
     assert_eq!(config.validate().unwrap_err().to_string(), "`detect.beacon.connections` is 3: expected 4 to 32");

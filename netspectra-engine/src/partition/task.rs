@@ -5,6 +5,7 @@ use super::delays::Delays;
 use super::live::{Held, PartitionSet, Shared};
 use super::runtime::ended;
 use super::state::{State, StateError};
+use crate::detect;
 use crate::engine::{EngineConfig, EngineStats};
 use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, StoreBatch};
@@ -344,6 +345,7 @@ impl Task {
             let store = self.setting.store.clone();
             let written = counted(&mut retries, || store.append(batch)).await;
             written.map_err(|source| PartitionError::Store { partition, source })?;
+            detect::log(&batch.alerts);
         }
         let mut held = self.shared.lock().map_err(|_| PartitionError::Fault { partition })?;
         held.pending = None;

@@ -15,6 +15,7 @@ mod view;
 pub use bus::{BusReceiver, InProcessBus, in_process_bus};
 pub use view::{ConsistentView, LiveView};
 
+use crate::detect;
 use crate::engine::{Engine, EngineConfig, EngineStats};
 use crate::journal::{Journal, JournalError};
 use netspectra_common::model::BusMessage;
@@ -145,7 +146,10 @@ impl EngineTask {
     async fn write(&self, batch: &Arc<StoreBatch>) -> Result<(), TaskError> {
         let mut wait = FIRST_WAIT;
         loop {
-            let Err(error) = self.hand_over(batch).await? else { return Ok(()) };
+            let Err(error) = self.hand_over(batch).await? else {
+                detect::log(&batch.alerts);
+                return Ok(());
+            };
             if !error.transient {
                 return Err(TaskError::Store(error));
             }

@@ -4,6 +4,7 @@ use crate::run::health::State;
 use crate::run::metrics::{Writer, build_info};
 use netspectra_agent::bus::kafka::PublisherStats;
 use netspectra_engine::bus::kafka::MemberStats;
+use netspectra_engine::detect;
 use netspectra_engine::partition::{Delays, PartitionSet, PartitionStats};
 use netspectra_engine::redis_board::LiveBoard;
 use netspectra_engine::remote_write::RemoteWrite;
@@ -93,6 +94,8 @@ impl Collector for Watched {
         out.gauge("netspectra_engine_active_flows", "Flows being watched", sum(|s| s.engine.active_flows as u64))?;
         out.counter("netspectra_engine_deltas", "Flow deltas counted", sum(|s| s.engine.deltas))?;
         out.counter("netspectra_engine_generations", "Generations counted", sum(|s| s.engine.generations))?;
+        let found = |name: &str| stats.values().map(|s| s.engine.incidents.get(name).copied().unwrap_or(0)).sum();
+        out.incidents(&detect::NAMES.map(|name| (name, found(name))), sum(|s| s.engine.detectors_refused))?;
         let delays = |of: fn(&PartitionStats) -> &Delays| {
             stats.values().map(of).fold(Delays::default(), |mut sum, delays| {
                 sum.merge(delays);

@@ -6,6 +6,7 @@ use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, Direction, EndReason};
 use netspectra_common::sketch::OverflowSummary;
 use netspectra_engine::EngineStats;
+use netspectra_engine::detect;
 #[cfg(feature = "cluster")]
 use netspectra_engine::remote_write::RemoteWriteStats;
 use netspectra_engine::store::embedded::EmbeddedStore;
@@ -145,6 +146,8 @@ impl Writer<'_, '_> {
         ];
         self.counters("netspectra_engine_irregularities", "Things that should not happen", "kind", &irregular)?;
 
+        let incidents = detect::NAMES.map(|name| (name, e.incidents.get(name).copied().unwrap_or(0)));
+        self.incidents(&incidents, e.detectors_refused)?;
         let dns =
             [("query", e.dns_queries), ("answer", e.dns_answers), ("error", e.dns_errors), ("not_dns", e.not_dns)];
         self.counters(
@@ -171,6 +174,13 @@ impl Writer<'_, '_> {
         self.gauge("netspectra_remote_write_queue_bytes", "Memory of these", r.waiting_bytes)?;
         let since = r.since_success.as_secs();
         self.gauge("netspectra_remote_write_since_success_seconds", "Since the receiver took samples", since)
+    }
+
+    /// What detectors found.
+    pub(crate) fn incidents(&mut self, incidents: &[(&'static str, u64)], refused: u64) -> fmt::Result {
+        self.counters("netspectra_engine_incidents", "Anomalies that were found", "detector", incidents)?;
+        let help = "Candidates for which detectors had no room: what became of them is not known";
+        self.counter("netspectra_engine_detectors_refused", help, refused)
     }
 
     pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

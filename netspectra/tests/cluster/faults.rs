@@ -6,16 +6,21 @@ use super::support::proxy::Proxy;
 use super::traffic::{TOKEN, captures, reference};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Cuts on the way to each server.
 const CUTS: u64 = 40;
 
-/// A relay before the Kafka of the cluster: its address for clients.
-fn before_kafka() -> Proxy {
+/// There is one address that leads to the relay.
+static DOOR: Mutex<()> = Mutex::new(());
+
+/// A relay before the Kafka of the cluster: its address for clients. One at a time.
+fn before_kafka() -> (MutexGuard<'static, ()>, Proxy) {
+    let alone = DOOR.lock().unwrap_or_else(PoisonError::into_inner);
     let doors = server("NETSPECTRA_KAFKA_PROXIED");
     let (front, behind) = doors.split_once('=').unwrap();
-    Proxy::new(TcpListener::bind(front).unwrap(), behind.parse().unwrap())
+    (alone, Proxy::new(TcpListener::bind(front).unwrap(), behind.parse().unwrap()))
 }
 
 fn before_clickhouse() -> Proxy {
@@ -41,7 +46,7 @@ fn wait_for_the_same_flows(api: &str, token: &str, reference: SocketAddr) {
 
 #[test]
 fn connections_cut_before_a_request_and_before_its_answer_change_nothing() {
-    let (kafka, clickhouse) = (before_kafka(), before_clickhouse());
+    let ((_alone, kafka), clickhouse) = (before_kafka(), before_clickhouse());
     let url = format!("http://{}", clickhouse.front());
     let cluster = Cluster::over("cut", &kafka.front().to_string(), &url, "");
     let files = captures(cluster.dir.path(), 6, 120, 100);
@@ -73,7 +78,7 @@ fn connections_cut_before_a_request_and_before_its_answer_change_nothing() {
 
 #[test]
 fn an_outage_of_the_brokers_ends_with_everything_there() {
-    let kafka = before_kafka();
+    let (_alone, kafka) = before_kafka();
     let cluster = Cluster::over("away", &kafka.front().to_string(), &server("NETSPECTRA_CLICKHOUSE"), "");
     let files = captures(cluster.dir.path(), 4, 90, 100);
     let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
