@@ -1,6 +1,7 @@
 //! The verb `bench`: figures beside what they are compared with, in one run.
 
 use crate::build::OBJECT_VARIABLE;
+use crate::cluster::ForTests;
 use crate::ebpf;
 use crate::process::{is_root, run, say};
 use crate::workspace::Workspace;
@@ -12,7 +13,7 @@ const BENCH_OBJECT_VARIABLE: &str = "NETSPECTRA_BPF_BENCH_OBJECT";
 /// Builds for release and runs the benchmarks, the hook first.
 ///
 /// # Errors
-/// Not root (loading programs needs it), a build failed, or a benchmark failed.
+/// Not root (loading programs needs it), a build failed, a server of the cluster did not start, or a benchmark failed.
 pub(crate) fn bench(ws: &Workspace) -> Result<()> {
     if !is_root()? {
         bail!("the benchmarks load eBPF programs: run `cargo xtask bench` as root");
@@ -25,5 +26,10 @@ pub(crate) fn bench(ws: &Workspace) -> Result<()> {
         command.args(["bench", "--locked", "--package", package, "--bench", bench]);
         run(command.env(OBJECT_VARIABLE, &object).env(BENCH_OBJECT_VARIABLE, &beside))?;
     }
-    Ok(())
+    say("measuring `cluster`");
+    let servers = ForTests::start(ws)?;
+    let mut command = ws.cargo();
+    command.args(["bench", "--locked", "--package", "netspectra", "--bench", "cluster"]);
+    let measured = servers.run(command.env(OBJECT_VARIABLE, &object));
+    servers.end().and(measured)
 }

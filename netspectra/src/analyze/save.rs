@@ -4,13 +4,20 @@ use crate::Failure;
 use anyhow::{Context, anyhow};
 use netspectra_common::ports::{Store as _, StoreBatch};
 use netspectra_engine::store::embedded::{Config, EmbeddedStore};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Rows, and windows (up to 1 MiB each), that are written at once.
+const ROWS: usize = 65_536;
+const WINDOWS: usize = 256;
 
 /// A store that is being filled.
 pub(super) struct Saving {
     folder: PathBuf,
     store: EmbeddedStore,
+    /// Waits to be written: each write is flushed to the disk.
+    waiting: RefCell<StoreBatch>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -36,16 +43,29 @@ impl Saving {
         let config = Config { retention_age: Duration::MAX, retention_bytes: u64::MAX, ..Config::default() };
         let opened = runtime.block_on(async { EmbeddedStore::open(folder, config) });
         let store = opened.with_context(|| format!("no store can be made in `{}`", folder.display()))?;
-        Ok(Self { folder: folder.to_owned(), store, runtime })
+        Ok(Self { folder: folder.to_owned(), store, waiting: RefCell::default(), runtime })
     }
 
     pub(super) fn append(&self, batch: &StoreBatch) -> anyhow::Result<()> {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.absorb(batch.clone());
+        if waiting.flows.len() + waiting.rollups.len() < ROWS && waiting.windows.len() < WINDOWS {
+            return Ok(());
+        }
+        self.write(&std::mem::take(&mut *waiting))
+    }
+
+    fn write(&self, batch: &StoreBatch) -> anyhow::Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let written = self.runtime.block_on(self.store.append(batch));
         written.with_context(|| format!("the store in `{}` cannot be written", self.folder.display()))
     }
 
     /// Makes what was appended ready to be opened.
     pub(super) fn finish(self) -> anyhow::Result<()> {
+        self.write(&self.waiting.take())?;
         let sealed = self.runtime.block_on(self.store.seal());
         sealed.with_context(|| format!("the store in `{}` cannot be sealed", self.folder.display()))?;
         Ok(())
