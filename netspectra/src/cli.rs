@@ -286,6 +286,8 @@ pub(crate) enum Export {
     Csv,
     /// One JSON object a line.
     Ndjson,
+    /// An IPFIX file (RFC 5655) of biflows (RFC 5103).
+    Ipfix,
 }
 
 /// Where a running instance is.

@@ -465,3 +465,70 @@ fn dns_is_reported_with_its_latency_and_can_be_left_out() {
     let off: Value = serde_json::from_slice(&off.stdout).unwrap();
     assert_eq!((off.get("dns"), &off["packets"]), (None, &5.into()));
 }
+
+/// As another program reads it.
+#[test]
+fn an_ipfix_file_is_what_a_collector_reads_as_the_same_flows() {
+    let folder = Folder::new();
+    let mut frames = conversation();
+    frames.extend(mixed());
+    let mut arp = vec![0xff; 6];
+    arp.extend([2, 0, 0, 0, 0, 1, 8, 6]);
+    arp.extend([0; 46]);
+    frames.push((400, 0, arp));
+    let file = folder.file("a.pcap", &pcap(1, &frames));
+    let exported = folder.0.path().join("a.ipfix");
+    let out = analyze(&["--export", "ipfix", "--output", exported.to_str().unwrap()], &[&file]);
+    assert!(out.status.success(), "{}", error(&out));
+    let bytes = std::fs::read(&exported).unwrap();
+    let parsed = netflow_parser::NetflowParser::default().parse_bytes(&bytes);
+    assert!(parsed.error.is_none(), "{:?}", parsed.error);
+    // Element name to the innermost value, of each record.
+    let mut found = Vec::new();
+    let mut expected_sequence = 0u64;
+    for message in serde_json::to_value(&parsed.packets).unwrap().as_array().unwrap() {
+        let message = &message["IPFix"];
+        assert_eq!(message["header"]["sequence_number"], expected_sequence, "data records before the message");
+        for set in message["flowsets"].as_array().unwrap() {
+            for record in set["body"]["Data"]["fields"].as_array().into_iter().flatten() {
+                expected_sequence += 1;
+                let fields = record.as_array().unwrap().iter().map(|field| (inner(&field[0]), inner(&field[1])));
+                found.push(fields.map(|(name, value)| (name.as_str().unwrap().to_owned(), value)).collect());
+            }
+        }
+    }
+    let found: Vec<std::collections::BTreeMap<String, Value>> = found;
+    let listed = lines(&analyze(&["--flows", "--format", "ndjson"], &[&file]));
+    assert_eq!(found.len(), listed.len());
+    for (ipfix, flow) in found.iter().zip(&listed) {
+        for (element, field) in [
+            ("SourceTransportPort", "src_port"),
+            ("DestinationTransportPort", "dst_port"),
+            ("EthernetType", "ether_type"),
+            ("PacketDeltaCount", "packets"),
+            ("OctetDeltaCount", "l3_bytes"),
+            ("Layer2octetDeltaCount", "bytes"),
+            ("ReversePacketDeltaCount", "reverse_packets"),
+            ("ReverseOctetDeltaCount", "reverse_l3_bytes"),
+            ("ReverseLayer2OctetDeltaCount", "reverse_bytes"),
+        ] {
+            assert_eq!(ipfix[element], flow[field], "{element}: {ipfix:?} {flow}");
+        }
+        assert_eq!(format!("{:016x}", ipfix["FlowId"].as_u64().unwrap()), flow["flow_id"]);
+        assert_eq!(ipfix.get("SourceIpv4address"), Some(&flow["src_ip"]).filter(|ip| !ip.is_null()));
+        assert_eq!(ipfix["InterfaceName"], flow["iface"], "{ipfix:?}");
+    }
+    assert!(found.iter().any(|record| record.len() == 18) && found.iter().any(|record| record.len() == 23));
+    // The same flows are the same file.
+    let again = folder.0.path().join("b.ipfix");
+    assert!(analyze(&["--export", "ipfix", "--output", again.to_str().unwrap()], &[&file]).status.success());
+    assert_eq!(std::fs::read(&again).unwrap(), bytes);
+}
+
+/// What is within objects of one field.
+fn inner(value: &Value) -> Value {
+    match value.as_object() {
+        Some(map) if map.len() == 1 => inner(map.values().next().unwrap()),
+        _ => value.clone(),
+    }
+}

@@ -1,5 +1,6 @@
-//! Flow records as table, JSON, NDJSON, CSV or Parquet.
+//! Flow records as table, JSON, NDJSON, CSV, Parquet or IPFIX.
 
+use super::ipfix::Ipfix;
 use super::out::Out;
 use crate::cli::Format;
 use netspectra_common::model::FlowRecord;
@@ -18,6 +19,7 @@ const BUFFER: usize = 1 << 20;
 pub(super) enum Kind {
     Text(Format),
     Parquet,
+    Ipfix,
 }
 
 /// Writes records as they come; memory does not grow with their number.
@@ -29,6 +31,7 @@ pub(super) struct Writer {
 enum Sink {
     Text(Text),
     Parquet(Box<FlowsFile<Out>>),
+    Ipfix(Ipfix),
 }
 
 impl Writer {
@@ -37,6 +40,7 @@ impl Writer {
     pub(super) fn new(kind: Kind, out: Out, unidirectional: bool) -> anyhow::Result<Self> {
         let sink = match kind {
             Kind::Text(format) => Sink::Text(Text::new(format, out)),
+            Kind::Ipfix => Sink::Ipfix(Ipfix::new(out)),
             Kind::Parquet => Sink::Parquet(Box::new(FlowsFile::create(out)?)),
         };
         Ok(Self { unidirectional, sink })
@@ -61,6 +65,7 @@ impl Writer {
         match self.sink {
             Sink::Text(text) => text.finish(),
             Sink::Parquet(file) => Ok(file.finish()?.flush()?),
+            Sink::Ipfix(messages) => messages.finish(),
         }
     }
 }
@@ -70,6 +75,7 @@ impl Sink {
         match self {
             Self::Text(text) => records.iter().try_for_each(|r| text.record(r)),
             Self::Parquet(file) => Ok(file.write(records)?),
+            Self::Ipfix(messages) => messages.write(records),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod alerts;
 mod applications;
 mod flows;
+mod ipfix;
 mod out;
 mod question;
 mod report;
@@ -101,6 +102,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
 /// How flow records are wanted; `None` when they are not.
 fn records(args: &AnalyzeArgs) -> Option<flows::Kind> {
     match args.export {
+        Some(Export::Ipfix) => Some(flows::Kind::Ipfix),
         Some(Export::Parquet) => Some(flows::Kind::Parquet),
         Some(Export::Csv) => Some(flows::Kind::Text(Format::Csv)),
         Some(Export::Ndjson) => Some(flows::Kind::Text(Format::Ndjson)),
