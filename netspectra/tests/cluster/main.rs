@@ -90,7 +90,7 @@ fn kill_server(name: &str) -> bool {
 
 #[test]
 fn whatever_is_killed_nothing_is_lost_and_nothing_comes_twice() {
-    let cluster = Cluster::new("killed");
+    let cluster = Cluster::alone("killed");
     let files = captures(cluster.dir.path(), rounds().max(4), 90, 200);
     let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
     let mut engines = [Some(cluster.engine(0)), Some(cluster.engine(1))];

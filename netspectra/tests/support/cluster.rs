@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_netspectra");
@@ -105,11 +106,20 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Who kills servers is alone with them.
+static SERVERS: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
 /// Topic, database, and a configuration of a test's own.
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     pub config: String,
     pub engines: [u16; 2],
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -117,8 +127,19 @@ impl Cluster {
         Self::over(name, &server("NETSPECTRA_KAFKA"), &server("NETSPECTRA_CLICKHOUSE"), "")
     }
 
+    /// No other test has servers while this one lasts.
+    pub fn alone(name: &str) -> Self {
+        let turn = Turn::Alone(SERVERS.write().unwrap_or_else(PoisonError::into_inner));
+        Self::in_turn(turn, name, &server("NETSPECTRA_KAFKA"), &server("NETSPECTRA_CLICKHOUSE"), "")
+    }
+
     /// Over servers at these addresses, with more settings of Kafka.
     pub fn over(name: &str, kafka: &str, clickhouse: &str, more: &str) -> Self {
+        let turn = Turn::Shared(SERVERS.read().unwrap_or_else(PoisonError::into_inner));
+        Self::in_turn(turn, name, kafka, clickhouse, more)
+    }
+
+    fn in_turn(turn: Turn, name: &str, kafka: &str, clickhouse: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let unique = format!("{name}_{}", std::process::id());
         let engines = [free_port(), free_port()];
@@ -134,7 +155,7 @@ impl Cluster {
         );
         let config = dir.path().join("netspectra.toml");
         std::fs::write(&config, text).unwrap();
-        let cluster = Self { config: config.to_str().unwrap().to_owned(), dir, engines };
+        let cluster = Self { config: config.to_str().unwrap().to_owned(), dir, engines, _turn: turn };
         let topics =
             ["admin", "topics", "--config", &cluster.config, "--create", "--partitions", "4", "--replication", "1"];
         run(&topics);
@@ -177,8 +198,20 @@ impl Cluster {
     }
 }
 
-/// The body of a question, and its status.
+/// The body of a question, and its status. What cannot be reached at the moment, because another test has just killed it, is asked
+/// again.
 pub fn ask(address: &str, token: &str, question: &str) -> (u16, String) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask_once(address, token, question);
+        if answer.0 != 503 || Instant::now() > until {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn ask_once(address: &str, token: &str, question: &str) -> (u16, String) {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
     let url = format!("http://{address}/api/v1/{question}");
     let request = config.build().new_agent().get(&url).header("Authorization", format!("Bearer {token}"));
