@@ -3,7 +3,7 @@
 use super::config::NewTalkerConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::is_private;
+use super::window::{bytes_of, is_private};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Nanos, Severity};
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ pub(super) struct NewTalker {
 
 impl NewTalker {
     /// Whether `what` was not known until now.
-    fn is_new(&mut self, what: &str) -> bool {
-        let hash = xxh3_64(what.as_bytes());
+    fn is_new(&mut self, what: &[u8]) -> bool {
+        let hash = xxh3_64(what);
         if self.known.contains(&hash) {
             return false;
         }
@@ -79,14 +79,15 @@ impl Judge for NewTalker {
                 .filter(|(ip, packets)| sent(*ip, *packets))
                 .map(|(ip, _)| ip)
             {
-                if self.is_new(&host.to_string()) && !is_learning {
+                if self.is_new(&bytes_of(host)) && !is_learning {
                     let why = format!("{host} was not heard of before");
                     found.push(finding(host.to_string(), why, record));
                 }
             }
             if record.proto == TCP && record.reverse_tcp_flags & SYN_ACK == SYN_ACK && is_private(dst) {
-                let service = SocketAddr::new(dst, record.dst_port).to_string();
-                if self.is_new(&format!("tcp {service}")) && !is_learning {
+                let service = SocketAddr::new(dst, record.dst_port);
+                let key = [&bytes_of(dst)[..], &record.dst_port.to_be_bytes()].concat();
+                if self.is_new(&key) && !is_learning {
                     let why = format!("{service} accepts connections, which it was not seen to do before");
                     found.push(finding(format!("service {service}"), why, record));
                 }

@@ -3,7 +3,7 @@
 use super::config::ReflectionConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Span, Targets, Windowed, is_host};
+use super::window::{Span, Targets, Windowed, bytes_of, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Severity};
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl Judge for Reflection {
             let Some(victim) = self.victims.at((host, port), seen.now, config.window_seconds, MOST) else { continue };
             victim.open.packets += packets;
             victim.open.bytes += bytes;
-            victim.open.servers.insert(server.to_string().as_bytes());
+            victim.open.servers.insert(&bytes_of(server));
             victim.open.span.add(record);
             let (open, before) = (&victim.open, &victim.before);
             let bytes = open.bytes + before.bytes;

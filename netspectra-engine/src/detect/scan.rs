@@ -3,7 +3,7 @@
 use super::config::ScanConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Halves, Span, Targets, Windowed, is_host};
+use super::window::{Halves, Span, Targets, Windowed, bytes_of, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Severity};
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ impl Judge for PortScan {
             let window = config.window_seconds;
             if let Some(pair) = self.vertical.at((src, dst), seen.now, window, MOST) {
                 pair.open.add(&[record.proto, port[0], port[1]], record, refused);
-                let subject = format!("{src} to {dst}");
+                let subject = || format!("{src} to {dst}");
                 found.extend(pair.finding(
                     config.ports,
                     subject,
@@ -77,9 +77,9 @@ impl Judge for PortScan {
             }
             let at_port = (src, record.proto, record.dst_port);
             if let Some(hosts) = self.horizontal.at(at_port, seen.now, window, MOST) {
-                hosts.open.add(dst.to_string().as_bytes(), record, refused);
+                hosts.open.add(&bytes_of(dst), record, refused);
                 let name = if record.proto == TCP { "tcp" } else { "udp" };
-                let subject = format!("{src} at {name}/{}", record.dst_port);
+                let subject = || format!("{src} at {name}/{}", record.dst_port);
                 let why = |n| format!("{src} tried {name} port {} of {n} hosts", record.dst_port);
                 found.extend(hosts.finding(config.hosts, subject, why, "hosts"));
             }
@@ -107,7 +107,7 @@ impl Halves<Probes> {
     fn finding(
         &self,
         threshold: u64,
-        subject: String,
+        subject: impl Fn() -> String,
         why: impl Fn(u64) -> String,
         unit: &'static str,
     ) -> Option<Finding> {
@@ -124,7 +124,7 @@ impl Halves<Probes> {
         let (first_seen, last_seen, flows) = Span::of_both(&open.span, &before.span);
         let (refused, silent) = (open.refused + before.refused, open.silent + before.silent);
         Some(Finding {
-            subject,
+            subject: subject(),
             severity: Severity::Medium,
             why: format!("{}: {refused} attempts were refused, {silent} not answered", why(targets)),
             first_seen,
