@@ -4,7 +4,7 @@ use crate::model::{
     Alert, BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
 };
 use crate::query::wire::{self, WireError};
-use crate::query::{Partial, Plan};
+use crate::query::{Partial, Plan, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -88,6 +88,16 @@ impl StoreBatch {
             && self.ledger.is_empty()
             && self.observed.is_empty()
             && self.alerts.is_empty()
+    }
+
+    /// Folds the rows that `plan` asks for into `partial`; the others are not looked at.
+    pub fn fold(&self, plan: &Plan, partial: &mut Partial) {
+        match plan.source() {
+            Source::Flows => self.flows.iter().for_each(|row| partial.fold_flow(plan, row)),
+            Source::Rollups => self.rollups.iter().for_each(|row| partial.fold_rollup(plan, row)),
+            Source::Windows(_) => self.windows.iter().for_each(|window| partial.fold_window(plan, window)),
+            Source::Ledger => self.ledger.iter().for_each(|entry| partial.fold_ledger(plan, entry)),
+        }
     }
 
     /// Takes over the rows of `other`; both keep their own names.

@@ -45,15 +45,21 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Begins a partition, at its first message that is still there. A block ends at `align`.
     pub(super) fn begin(config: EngineConfig, topic: Arc<str>, partition: u32, align: Option<u64>) -> Self {
-        let (open, spans, waiting) = (StoreBatch::default(), HashMap::new(), BTreeMap::new());
-        let (engine, silence) = (Engine::new(config), Silence::default());
-        Self { engine, topic, partition, cut: None, open, deltas: 0, spans, waiting, silence, align }
+        Self::at(Engine::new(config), Silence::default(), topic, partition, None, align)
     }
 
     /// Goes on behind `cut` with the engine and the nodes heard of that moment.
-    pub(super) fn resume(mut self, engine: Engine, silence: Silence, cut: u64) -> Self {
-        self.align = self.align.filter(|align| *align > cut);
-        Self { engine, silence, cut: Some(cut), ..self }
+    pub(super) fn at(
+        engine: Engine,
+        silence: Silence,
+        topic: Arc<str>,
+        partition: u32,
+        cut: Option<u64>,
+        align: Option<u64>,
+    ) -> Self {
+        let align = align.filter(|align| cut.is_none_or(|last| *align > last));
+        let (open, spans, waiting) = (StoreBatch::default(), HashMap::new(), BTreeMap::new());
+        Self { engine, topic, partition, cut, open, deltas: 0, spans, waiting, silence, align }
     }
 
     /// Applies the message at `offset`, which was written at `written`; the block that it ends. Messages at or before the
@@ -134,7 +140,7 @@ impl Blocks {
     /// Answers from the engine and the open block.
     pub(super) fn live(&self, plan: &Plan) -> Result<Partial, PlanError> {
         let mut partial = self.engine.live(plan)?;
-        fold(&mut partial, plan, &self.open);
+        self.open.fold(plan, &mut partial);
         Ok(partial)
     }
 
@@ -168,12 +174,4 @@ fn node_of(message: &BusMessage) -> Option<&Arc<str>> {
         BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => Some(&of.node),
         BusMessage::Manifest(_) => None,
     }
-}
-
-/// Folds the rows of `batch` that `plan` wants.
-pub(super) fn fold(partial: &mut Partial, plan: &Plan, batch: &StoreBatch) {
-    batch.flows.iter().for_each(|row| partial.fold_flow(plan, row));
-    batch.rollups.iter().for_each(|row| partial.fold_rollup(plan, row));
-    batch.windows.iter().for_each(|window| partial.fold_window(plan, window));
-    batch.ledger.iter().for_each(|entry| partial.fold_ledger(plan, entry));
 }

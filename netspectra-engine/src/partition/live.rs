@@ -1,6 +1,6 @@
 //! What engines know that is not stored.
 
-use super::blocks::{Blocks, fold};
+use super::blocks::Blocks;
 use super::task::PartitionStats;
 use netspectra_common::ports::{BoxFuture, LivePartitions, LiveReport, PortError, StoreBatch, Through};
 use netspectra_common::query::{Partial, Plan, PlanError};
@@ -25,7 +25,7 @@ impl Held {
     fn live(&self, plan: &Plan) -> Result<Partial, PlanError> {
         let mut partial = self.blocks.live(plan)?;
         if let Some(batch) = &self.pending {
-            fold(&mut partial, plan, batch);
+            batch.fold(plan, &mut partial);
         }
         Ok(partial)
     }

@@ -2,7 +2,7 @@
 
 use super::blocks::Blocks;
 use super::silence::Silence;
-use crate::engine::{Engine, EngineConfig, SnapshotError};
+use crate::engine::{Engine, SnapshotError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -67,7 +67,6 @@ impl State {
 
     /// Goes on from here.
     pub(super) fn into_blocks(self, topic: Arc<str>, partition: u32, align: Option<u64>) -> Blocks {
-        let begin = Blocks::begin(EngineConfig::default(), topic, partition, align);
-        begin.resume(self.engine, self.silence, self.cut)
+        Blocks::at(self.engine, self.silence, topic, partition, Some(self.cut), align)
     }
 }

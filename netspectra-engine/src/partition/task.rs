@@ -218,8 +218,8 @@ impl Task {
         });
         let blocks = match state {
             Some(mut state) => {
+                resume = Some(state.resume());
                 waiting = std::mem::take(&mut state.waiting);
-                resume = Some(waiting.first().copied().map_or(state.resume(), |first| first.min(state.resume())));
                 state.into_blocks(topic, partition, stored)
             }
             None => Blocks::begin(setting.config.clone(), topic, partition, stored),

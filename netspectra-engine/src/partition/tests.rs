@@ -51,7 +51,7 @@ impl Blocks {
         let mut partial = Partial::new(plan).unwrap();
         for ((partition, last), batch) in &*self.stored.lock().unwrap() {
             if wanted(*partition, *last) {
-                super::blocks::fold(&mut partial, plan, batch);
+                batch.fold(plan, &mut partial);
             }
         }
         partial
@@ -438,7 +438,7 @@ fn expected(log: &Log, until: usize, plan: &Plan) -> Answer {
     let mut all = StoreBatch::default();
     log[..until].iter().flatten().filter_map(|m| engine.apply(m)).for_each(|batch| all.absorb(batch));
     let mut partial = engine.live(plan).unwrap();
-    super::blocks::fold(&mut partial, plan, &all);
+    all.fold(plan, &mut partial);
     answer(plan, partial).unwrap()
 }
 

@@ -45,10 +45,7 @@ impl Live {
     fn query(&self, plan: &Plan) -> Result<Partial, PlanError> {
         let mut partial = self.engine.live(plan)?;
         if let Some(batch) = &self.pending {
-            batch.flows.iter().for_each(|row| partial.fold_flow(plan, row));
-            batch.rollups.iter().for_each(|row| partial.fold_rollup(plan, row));
-            batch.windows.iter().for_each(|window| partial.fold_window(plan, window));
-            batch.ledger.iter().for_each(|entry| partial.fold_ledger(plan, entry));
+            batch.fold(plan, &mut partial);
         }
         Ok(partial)
     }

@@ -3,7 +3,6 @@
 use super::Read;
 use super::alerts::Alerts;
 use super::applications::Applications;
-use super::question::fold;
 use anyhow::anyhow;
 use netspectra_agent::payload::PayloadStats;
 use netspectra_common::model::{Counter, EndReason, FlowState, Ledger, Nanos, Resolution, TimeRange};
@@ -100,7 +99,7 @@ impl Summary {
 
     pub(super) fn fold(&mut self, batch: &StoreBatch) -> anyhow::Result<()> {
         for q in &mut self.questions {
-            fold(&q.plan, &mut q.partial, batch);
+            batch.fold(&q.plan, &mut q.partial);
         }
         for window in batch.windows.iter().filter(|w| w.resolution == Resolution::S60) {
             self.flows += window.new_flows;
