@@ -1,6 +1,6 @@
 //! What detectors can be told. All numbers are whole, so that configurations can be compared.
 
-use netspectra_common::query::{Filter, parse_filter};
+use netspectra_common::query::parse_filter;
 use serde::{Deserialize, Serialize};
 
 /// A value that is not legal.
@@ -13,49 +13,6 @@ pub struct ConfigError {
     pub found: String,
     /// What is legal.
     pub expected: String,
-}
-
-/// All detectors.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DetectConfig {
-    /// Whether any detector runs. Default true.
-    pub enabled: bool,
-    /// Many ports of one host, or one port of many hosts, that do not answer.
-    pub port_scan: ScanConfig,
-    /// Connections to one port that are begun and never made.
-    pub syn_flood: SynFloodConfig,
-    /// Packets of many senders to one host, without answers.
-    pub flood: FloodConfig,
-    /// Answers of public services that nobody asked for.
-    pub reflection: ReflectionConfig,
-    /// Data in the names of DNS queries.
-    pub dns_tunnel: TunnelConfig,
-    /// Connections at regular intervals.
-    pub beacon: BeaconConfig,
-    /// Hosts and services that were not there before.
-    pub new_talker: NewTalkerConfig,
-    /// Totals that are not as at this time of other days.
-    pub baseline: BaselineConfig,
-    /// Rules of one's own. None by default.
-    pub threshold: Vec<ThresholdRule>,
-}
-
-impl Default for DetectConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            port_scan: ScanConfig::default(),
-            syn_flood: SynFloodConfig::default(),
-            flood: FloodConfig::default(),
-            reflection: ReflectionConfig::default(),
-            dns_tunnel: TunnelConfig::default(),
-            beacon: BeaconConfig::default(),
-            new_talker: NewTalkerConfig::default(),
-            baseline: BaselineConfig::default(),
-            threshold: Vec::new(),
-        }
-    }
 }
 
 macro_rules! config {
@@ -75,6 +32,31 @@ macro_rules! config {
     };
 }
 
+config!(
+    /// All detectors.
+    DetectConfig {
+        /// Whether any detector runs. Default true.
+        enabled: bool = true,
+        /// Many ports of one host, or one port of many hosts, that do not answer.
+        port_scan: ScanConfig = ScanConfig::default(),
+        /// Connections to one port that are begun and never made.
+        syn_flood: SynFloodConfig = SynFloodConfig::default(),
+        /// Packets of many senders to one host, without answers.
+        flood: FloodConfig = FloodConfig::default(),
+        /// Answers of public services that nobody asked for.
+        reflection: ReflectionConfig = ReflectionConfig::default(),
+        /// Data in the names of DNS queries.
+        dns_tunnel: TunnelConfig = TunnelConfig::default(),
+        /// Connections at regular intervals.
+        beacon: BeaconConfig = BeaconConfig::default(),
+        /// Hosts and services that were not there before.
+        new_talker: NewTalkerConfig = NewTalkerConfig::default(),
+        /// Totals that are not as at this time of other days.
+        baseline: BaselineConfig = BaselineConfig::default(),
+        /// Rules of one's own. None by default.
+        threshold: Vec<ThresholdRule> = Vec::new(),
+    }
+);
 config!(
     /// See `port_scan`.
     ScanConfig {
@@ -207,13 +189,6 @@ pub struct ThresholdRule {
 
 const fn a_minute() -> u64 {
     60
-}
-
-impl ThresholdRule {
-    /// The filter, read; every row where it cannot be, which [`DetectConfig::validate`] refuses.
-    pub(super) fn rows(&self) -> Filter {
-        parse_filter(&self.filter).unwrap_or(Filter::ALL)
-    }
 }
 
 impl DetectConfig {

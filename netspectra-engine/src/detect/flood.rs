@@ -3,9 +3,10 @@
 use super::config::FloodConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Span, Targets, Windowed, bytes_of, is_host};
+use super::window::{Span, Targets, Windowed, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Severity};
+use netspectra_common::query::keys::address;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl Judge for Flood {
             let Some(victim) = self.hosts.at(host, seen.now, config.window_seconds, MOST) else { continue };
             victim.open.packets += packets;
             victim.open.bytes += bytes;
-            victim.open.senders.insert(&bytes_of(sender));
+            victim.open.senders.insert(&address(sender));
             victim.open.span.add(record);
             let (open, before) = (&victim.open, &victim.before);
             let packets = open.packets + before.packets;

@@ -26,52 +26,49 @@ pub use config::{
     ScanConfig, SynFloodConfig, ThresholdRule, TunnelConfig,
 };
 
-use judge::Kind;
+use judge::{Judge, Kind};
 use netspectra_common::detect::{Detector, DetectorKind, Seen};
 use netspectra_common::model::{Alert, Nanos};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The detectors that come with NetSpectra and are on by `config`, in the order in which they are asked.
+/// The detectors that come with NetSpectra and are on by `config`, in the order of [`NAMES`].
 pub fn builtin(config: &DetectConfig) -> Vec<Arc<dyn DetectorKind>> {
-    let mut all: Vec<Arc<dyn DetectorKind>> = Vec::new();
     if !config.enabled {
-        return all;
+        return Vec::new();
     }
-    if config.port_scan.enabled {
-        all.push(Arc::new(Kind::<scan::PortScan>::new(config.port_scan.clone())));
-    }
-    if config.syn_flood.enabled {
-        all.push(Arc::new(Kind::<syn_flood::SynFlood>::new(config.syn_flood.clone())));
-    }
-    if config.flood.enabled {
-        all.push(Arc::new(Kind::<flood::Flood>::new(config.flood.clone())));
-    }
-    if config.reflection.enabled {
-        all.push(Arc::new(Kind::<reflection::Reflection>::new(config.reflection.clone())));
-    }
-    if config.dns_tunnel.enabled {
-        all.push(Arc::new(Kind::<tunnel::DnsTunnel>::new(config.dns_tunnel.clone())));
-    }
-    if config.beacon.enabled {
-        all.push(Arc::new(Kind::<beacon::Beacon>::new(config.beacon.clone())));
-    }
-    if config.new_talker.enabled {
-        all.push(Arc::new(Kind::<newcomer::NewTalker>::new(config.new_talker.clone())));
-    }
-    if config.baseline.enabled {
-        all.push(Arc::new(Kind::<baseline::Baseline>::new(config.baseline.clone())));
-    }
-    if !config.threshold.is_empty() {
-        all.push(Arc::new(Kind::<threshold::Threshold>::new(config.threshold.clone())));
-    }
-    all
+    let c = config;
+    let all = [
+        (c.port_scan.enabled, kind::<scan::PortScan>(&c.port_scan)),
+        (c.syn_flood.enabled, kind::<syn_flood::SynFlood>(&c.syn_flood)),
+        (c.flood.enabled, kind::<flood::Flood>(&c.flood)),
+        (c.reflection.enabled, kind::<reflection::Reflection>(&c.reflection)),
+        (c.dns_tunnel.enabled, kind::<tunnel::DnsTunnel>(&c.dns_tunnel)),
+        (c.beacon.enabled, kind::<beacon::Beacon>(&c.beacon)),
+        (c.new_talker.enabled, kind::<newcomer::NewTalker>(&c.new_talker)),
+        (c.baseline.enabled, kind::<baseline::Baseline>(&c.baseline)),
+        (!c.threshold.is_empty(), kind::<threshold::Threshold>(&threshold::rules(&c.threshold))),
+    ];
+    all.into_iter().filter_map(|(enabled, kind)| enabled.then_some(kind)).collect()
+}
+
+fn kind<J: Judge>(config: &J::Config) -> Arc<dyn DetectorKind> {
+    Arc::new(Kind::<J>::new(config.clone()))
 }
 
 /// Names of the detectors that come with NetSpectra.
-pub const NAMES: [&str; 9] =
-    ["port_scan", "syn_flood", "flood", "reflection", "dns_tunnel", "beacon", "new_talker", "baseline", "threshold"];
+pub const NAMES: [&str; 9] = [
+    scan::PortScan::NAME,
+    syn_flood::SynFlood::NAME,
+    flood::Flood::NAME,
+    reflection::Reflection::NAME,
+    tunnel::DnsTunnel::NAME,
+    beacon::Beacon::NAME,
+    newcomer::NewTalker::NAME,
+    baseline::Baseline::NAME,
+    threshold::Threshold::NAME,
+];
 
 /// Puts alerts into the log, one line each.
 pub(crate) fn log(alerts: &[Alert]) {

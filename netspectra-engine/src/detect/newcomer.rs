@@ -3,9 +3,10 @@
 use super::config::NewTalkerConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{bytes_of, is_private};
+use super::window::is_private;
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Nanos, Severity};
+use netspectra_common::query::keys::address;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -79,14 +80,14 @@ impl Judge for NewTalker {
                 .filter(|(ip, packets)| sent(*ip, *packets))
                 .map(|(ip, _)| ip)
             {
-                if self.is_new(&bytes_of(host)) && !is_learning {
+                if self.is_new(&address(host)) && !is_learning {
                     let why = format!("{host} was not heard of before");
                     found.push(finding(host.to_string(), why, record));
                 }
             }
             if record.proto == TCP && record.reverse_tcp_flags & SYN_ACK == SYN_ACK && is_private(dst) {
                 let service = SocketAddr::new(dst, record.dst_port);
-                let key = [&bytes_of(dst)[..], &record.dst_port.to_be_bytes()].concat();
+                let key = [&address(dst)[..], &record.dst_port.to_be_bytes()].concat();
                 if self.is_new(&key) && !is_learning {
                     let why = format!("{service} accepts connections, which it was not seen to do before");
                     found.push(finding(format!("service {service}"), why, record));

@@ -3,9 +3,10 @@
 use super::config::ReflectionConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Span, Targets, Windowed, bytes_of, is_host};
+use super::window::{Span, Targets, Windowed, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Severity};
+use netspectra_common::query::keys::address;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Judge for Reflection {
             let Some(victim) = self.victims.at((host, port), seen.now, config.window_seconds, MOST) else { continue };
             victim.open.packets += packets;
             victim.open.bytes += bytes;
-            victim.open.servers.insert(&bytes_of(server));
+            victim.open.servers.insert(&address(server));
             victim.open.span.add(record);
             let (open, before) = (&victim.open, &victim.before);
             let bytes = open.bytes + before.bytes;

@@ -3,9 +3,10 @@
 use super::config::ScanConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Halves, Span, Targets, Windowed, bytes_of, is_host};
+use super::window::{Halves, Span, Targets, Windowed, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::{FlowRecord, Severity};
+use netspectra_common::query::keys::address;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -77,7 +78,7 @@ impl Judge for PortScan {
             }
             let at_port = (src, record.proto, record.dst_port);
             if let Some(hosts) = self.horizontal.at(at_port, seen.now, window, MOST) {
-                hosts.open.add(&bytes_of(dst), record, refused);
+                hosts.open.add(&address(dst), record, refused);
                 let name = if record.proto == TCP { "tcp" } else { "udp" };
                 let subject = || format!("{src} at {name}/{}", record.dst_port);
                 let why = |n| format!("{src} tried {name} port {} of {n} hosts", record.dst_port);

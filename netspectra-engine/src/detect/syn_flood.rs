@@ -3,9 +3,10 @@
 use super::config::SynFloodConfig;
 use super::incident::Finding;
 use super::judge::Judge;
-use super::window::{Span, Targets, Windowed, bytes_of, is_host};
+use super::window::{Span, Targets, Windowed, is_host};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::Severity;
+use netspectra_common::query::keys::address;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl Judge for SynFlood {
                 continue;
             }
             port.open.half_open += 1;
-            port.open.senders.insert(&bytes_of(src));
+            port.open.senders.insert(&address(src));
             port.open.span.add(record);
             let (open, before) = (&port.open, &port.before);
             let (half_open, all) = (open.half_open + before.half_open, open.all + before.all);

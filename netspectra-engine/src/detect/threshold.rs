@@ -6,12 +6,19 @@ use super::judge::Judge;
 use super::window::{Span, Windowed};
 use netspectra_common::detect::Seen;
 use netspectra_common::model::Severity;
+use netspectra_common::query::{Filter, parse_filter};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Groups of all rules that are watched at once.
 const MOST: usize = 16_384;
+
+/// Rules with their filters read; every row where one cannot be, which [`super::DetectConfig::validate`] refuses.
+pub(super) fn rules(rules: &[ThresholdRule]) -> Vec<(ThresholdRule, Filter)> {
+    let filter = |rule: &ThresholdRule| parse_filter(&rule.filter).unwrap_or(Filter::ALL);
+    rules.iter().map(|rule| (rule.clone(), filter(rule))).collect()
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Threshold {
@@ -26,11 +33,10 @@ struct Sum {
 
 impl Judge for Threshold {
     const NAME: &'static str = "threshold";
-    type Config = Vec<ThresholdRule>;
+    type Config = Vec<(ThresholdRule, Filter)>;
 
-    fn judge(&mut self, config: &Vec<ThresholdRule>, seen: &Seen<'_>, found: &mut Vec<Finding>) {
-        for rule in config {
-            let rows = rule.rows();
+    fn judge(&mut self, config: &Self::Config, seen: &Seen<'_>, found: &mut Vec<Finding>) {
+        for (rule, rows) in config {
             for record in seen.flows.iter().filter(|record| rows.matches(*record)) {
                 let who = match rule.by.as_str() {
                     "src_ip" => record.src_ip,
@@ -73,8 +79,8 @@ impl Judge for Threshold {
         }
     }
 
-    fn quiet(config: &Vec<ThresholdRule>) -> Duration {
-        Duration::from_secs(config.iter().map(|rule| rule.window_seconds).max().unwrap_or(60))
+    fn quiet(config: &Self::Config) -> Duration {
+        Duration::from_secs(config.iter().map(|(rule, _)| rule.window_seconds).max().unwrap_or(60))
     }
 
     fn refused(&self) -> u64 {

@@ -4,9 +4,9 @@ use super::config::TunnelConfig;
 use super::incident::Finding;
 use super::judge::Judge;
 use super::window::{Span, Targets, Windowed};
-use netspectra_common::abi::FlowKey;
+use crate::lifecycle::address;
 use netspectra_common::detect::Seen;
-use netspectra_common::model::{DnsKind, Family, Observation, Severity};
+use netspectra_common::model::{DnsKind, Observation, Severity};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -51,14 +51,6 @@ fn split(name: &str) -> Option<(&str, &str)> {
     (domain.len() <= DOMAIN && !before.is_empty()).then_some((domain, before))
 }
 
-fn sender(key: &FlowKey) -> Option<IpAddr> {
-    match key.family {
-        f if f == Family::V4 as u8 => Some(IpAddr::from([key.src[0], key.src[1], key.src[2], key.src[3]])),
-        f if f == Family::V6 as u8 => Some(IpAddr::from(key.src)),
-        _ => None,
-    }
-}
-
 impl Judge for DnsTunnel {
     const NAME: &'static str = "dns_tunnel";
     type Config = TunnelConfig;
@@ -69,7 +61,10 @@ impl Judge for DnsTunnel {
             if message.response || message.kind != DnsKind::Dns {
                 continue;
             }
-            let (Some(question), Some(client)) = (&message.question, sender(&observed.key)) else { continue };
+            let (Some(question), Some(client)) = (&message.question, address(observed.key.family, &observed.key.src))
+            else {
+                continue;
+            };
             let name = question.name.to_ascii_lowercase();
             let Some((domain, before)) = split(&name) else { continue };
             let key = (client, domain.to_owned());

@@ -117,14 +117,6 @@ impl Span {
     }
 }
 
-/// An address as bytes, IPv4 mapped.
-pub(super) fn bytes_of(ip: std::net::IpAddr) -> [u8; 16] {
-    match ip {
-        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        std::net::IpAddr::V6(ip) => ip.octets(),
-    }
-}
-
 /// Whether an address is one host that could answer.
 pub(super) fn is_host(ip: std::net::IpAddr) -> bool {
     let is_broadcast = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast() || ip.octets()[3] == 255);
