@@ -6,12 +6,13 @@
 use crate::cli::{AnalyzeArgs, Format};
 use crate::client;
 use crate::run::SystemClock;
+use crate::run::health::Alive;
 use crate::{Failure, output};
 use anyhow::{Context, anyhow};
-use netspectra_api::{Auth, Check, Deps, Health, Limits};
+use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::TimeRange;
 use netspectra_common::ports::{BoxFuture, PortError, Store, StoreBatch};
-use netspectra_common::query::{Partial, Plan, Source};
+use netspectra_common::query::{Partial, Plan};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Question {
     pub(super) fn fold(&self, batch: &StoreBatch) {
         let mut asked = self.asked.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (plan, partial) in asked.iter_mut() {
-            fold(plan, partial, batch);
+            batch.fold(plan, partial);
         }
     }
 
@@ -98,7 +99,7 @@ impl Question {
             live: None,
             clock: Arc::new(SystemClock),
             auth: Auth::open(),
-            health: Arc::new(Alive),
+            health: Arc::new(Alive { name: "capture", detail: "read" }),
             metrics: Default::default(),
             limits: Limits { timeout: Duration::from_secs(3600), ..Limits::default() },
         };
@@ -109,18 +110,6 @@ impl Question {
         let is_misuse = answered.is_misuse();
         let problem = anyhow!(client::problem(&answered.body).unwrap_or(answered.body));
         Err(if is_misuse { Failure::misuse(problem) } else { problem.into() })
-    }
-}
-
-/// Folds the rows of `batch` that `plan` wants.
-pub(super) fn fold(plan: &Plan, partial: &mut Partial, batch: &StoreBatch) {
-    match plan.source() {
-        Source::Flows => batch.flows.iter().for_each(|r| partial.fold_flow(plan, r)),
-        Source::Rollups => batch.rollups.iter().for_each(|r| partial.fold_rollup(plan, r)),
-        Source::Windows(resolution) => {
-            batch.windows.iter().filter(|w| w.resolution == resolution).for_each(|w| partial.fold_window(plan, w));
-        }
-        Source::Ledger => batch.ledger.iter().for_each(|e| partial.fold_ledger(plan, e)),
     }
 }
 
@@ -148,17 +137,5 @@ impl Store for Asked {
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeRange>, PortError>> {
         Box::pin(async { Ok(None) })
-    }
-}
-
-struct Alive;
-
-impl Health for Alive {
-    fn live(&self) -> bool {
-        true
-    }
-
-    fn ready(&self) -> Vec<Check> {
-        Vec::new()
     }
 }

@@ -6,7 +6,6 @@ use netspectra_common::ports::{Store as _, StoreBatch};
 use netspectra_engine::store::embedded::{Config, EmbeddedStore};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Rows, and windows (up to 1 MiB each), that are written at once.
 const ROWS: usize = 65_536;
@@ -39,8 +38,7 @@ impl Saving {
             return Err(Failure::misuse(anyhow!(text)));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-        // Nothing of a capture is too old.
-        let config = Config { retention_age: Duration::MAX, retention_bytes: u64::MAX, ..Config::default() };
+        let config = Config::keeping_everything();
         let opened = runtime.block_on(async { EmbeddedStore::open(folder, config) });
         let store = opened.with_context(|| format!("no store can be made in `{}`", folder.display()))?;
         Ok(Self { folder: folder.to_owned(), store, waiting: RefCell::default(), runtime })

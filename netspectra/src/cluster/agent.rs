@@ -7,7 +7,9 @@ use crate::cli::{Mode, TunnelIdentity};
 use crate::config::Config;
 use crate::run::capture::{CaptureThread, CapturedSource};
 use crate::run::health::State;
-use crate::run::{CHUNK_FLOWS, GENERATION, closed, default_interface, end_signal, instance, node_name, part};
+use crate::run::{
+    CHUNK_FLOWS, GENERATION, closed, default_interface, end_signal, instance, node_name, on_runtime, part,
+};
 use crate::{Failure, Outcome};
 use anyhow::{Context, anyhow};
 use netspectra_agent::bus::kafka::KafkaPublisher;
@@ -63,10 +65,7 @@ pub(crate) fn main(args: AgentArgs) -> Outcome {
     privilege::gain_nothing_more().context("privileges cannot be fixed")?;
     let capture = CaptureThread::start()?;
     privilege::keep_only(0).context("privileges cannot be given up")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(watch_host(config, listener, capture));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    result
+    on_runtime(watch_host(config, listener, capture))
 }
 
 fn publisher(config: &Config) -> Result<Arc<KafkaPublisher>, Failure> {

@@ -5,18 +5,16 @@ use super::settings::{Needs, cluster_token, load, set};
 use crate::cli::cluster::ApiArgs;
 use crate::config::Config;
 use crate::run::metrics::build_info;
-use crate::run::{SystemClock, closed, end_signal, part, token};
+use crate::run::{SystemClock, listen, serve_api, token};
 use crate::{Failure, Outcome};
 use anyhow::Context;
 use netspectra_api::{Auth, Check, Deps, Health, Limits};
 use netspectra_common::ports::Store;
 use netspectra_engine::partition::Federation;
 use netspectra_engine::store::clickhouse::ClickHouseStore;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How often ClickHouse is looked after.
 const LOOK: Duration = Duration::from_secs(2);
@@ -44,7 +42,7 @@ pub(crate) fn main(args: ApiArgs) -> Outcome {
 }
 
 async fn serve(config: Config) -> Outcome {
-    let listener = super::listen(config.api.listen).await?;
+    let listener = listen(config.api.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let engines = Engines::new(&config.cluster.engines, &cluster_token(&config)?).map_err(Failure::misuse)?;
     let token_file = config.token_file();
@@ -62,24 +60,14 @@ async fn serve(config: Config) -> Outcome {
         metrics: build_info(),
         limits: Limits::default(),
     };
-    let (close, closing) = watch::channel(false);
-    let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(closing)));
     let look = tokio::spawn(look_after(store, health));
     if config.cluster.engines.is_empty() {
         tracing::warn!("no engines are named (--engines): answers are from what is stored, which is some seconds old");
     }
     tracing::info!(token_file = %token_file.display(), clickhouse = config.clickhouse.url, "listening on http://{address}");
-    let ended_early = tokio::select! {
-        signal = end_signal() => { signal?; None }
-        r = &mut api => Some(part("api", r.map(|r| r.map_err(anyhow::Error::new)))),
-    };
+    let outcome = serve_api(listener, deps).await;
     look.abort();
-    if let Some(error) = ended_early {
-        return Err(error.into());
-    }
-    let _ = close.send(true);
-    api.await.context("the API task was lost")?.context("the API did not end well")?;
-    Ok(ExitCode::SUCCESS)
+    outcome
 }
 
 /// Whether ClickHouse answered when it was asked last.

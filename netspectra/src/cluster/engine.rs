@@ -4,10 +4,11 @@ use super::metrics::{Watched, engine_registry};
 use super::settings::{Needs, cluster_token, load, set};
 use crate::cli::cluster::EngineArgs;
 use crate::config::Config;
-use crate::run::{closed, end_signal, engine_config, part};
+use crate::run::health::Alive;
+use crate::run::{closed, end_signal, engine_config, listen, part};
 use crate::{Failure, Outcome, output};
 use anyhow::Context;
-use netspectra_api::{Auth, Check, Health, Limits, ServiceDeps, serve_service};
+use netspectra_api::{Auth, Limits, ServiceDeps, serve_service};
 use netspectra_common::model::BusMessage;
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::proto;
@@ -54,7 +55,7 @@ fn decode(bytes: &[u8]) -> Result<BusMessage, String> {
 }
 
 async fn serve(config: Config) -> Outcome {
-    let listener = super::listen(config.cluster.listen).await?;
+    let listener = listen(config.cluster.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let auth = Auth::bearer([cluster_token(&config)?]).map_err(Failure::misuse)?;
     let store = ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?;
@@ -76,7 +77,8 @@ async fn serve(config: Config) -> Outcome {
     let set = PartitionSet::new(config.kafka.topic.as_str().into());
     let watched = Watched { set: set.clone(), member: member.stats(), board: board.clone(), remote: remote.clone() };
     let deps = ServiceDeps {
-        health: Arc::new(Alive),
+        // An engine that does not live ends its process.
+        health: Arc::new(Alive { name: "engine", detail: "a member of the group" }),
         metrics: engine_registry(watched),
         partitions: Some(Arc::new(set.clone())),
         auth,
@@ -124,19 +126,6 @@ async fn wait_for_schema(store: &ClickHouseStore) -> anyhow::Result<()> {
             }
             Err(error) => return Err(error).context("ClickHouse cannot be used"),
         }
-    }
-}
-
-/// An engine that does not live ends its process.
-struct Alive;
-
-impl Health for Alive {
-    fn live(&self) -> bool {
-        true
-    }
-
-    fn ready(&self) -> Vec<Check> {
-        vec![Check { name: "engine".into(), ok: true, detail: "a member of the group".into() }]
     }
 }
 

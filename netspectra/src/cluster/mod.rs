@@ -15,25 +15,11 @@ pub(crate) use agent::main as agent;
 pub(crate) use api::main as api;
 pub(crate) use engine::main as engine;
 
-use crate::run::init_log;
-use crate::{Failure, Outcome};
-use anyhow::Context;
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::Outcome;
+use crate::run::{init_log, on_runtime};
 
 /// Runs `serve` on a runtime of its own, with the log on standard error.
 fn run(serve: impl Future<Output = Outcome>) -> Outcome {
     init_log(false);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(serve);
-    // What still blocks must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    result
-}
-
-async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
-    tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on `{address}`: name a free address with --listen"))
-        .map_err(Failure::misuse)
+    on_runtime(serve)
 }

@@ -12,6 +12,25 @@ const STALE: Duration = Duration::from_secs(10);
 /// Silence after which a restart is asked for.
 const DEAD: Duration = Duration::from_secs(120);
 
+/// A process that is well for as long as it lives: what it needs is there from its start on.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    /// What is there.
+    pub(crate) name: &'static str,
+    /// In which state.
+    pub(crate) detail: &'static str,
+}
+
+impl Health for Alive {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Vec<Check> {
+        vec![Check { name: self.name.into(), ok: true, detail: self.detail.into() }]
+    }
+}
+
 /// When the last generation was stored.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -32,6 +32,7 @@ use netspectra_engine::task::{EngineTask, in_process_bus};
 use netspectra_engine::{EngineConfig, EngineStats};
 use series::Series;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -77,11 +78,36 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     privilege::gain_nothing_more().context("privileges cannot be fixed")?;
     let capture = CaptureThread::start()?;
     least::give_up(&config.store.data_dir).context("privileges cannot be given up")?;
+    on_runtime(serve(config, args, live_view, listener, capture))
+}
+
+/// Runs `part` on a runtime of its own.
+pub(crate) fn on_runtime(part: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    let result = runtime.block_on(serve(config, args, live_view, listener, capture));
+    let result = runtime.block_on(part);
     // What still blocks (a query that was cut off) must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
+}
+
+pub(crate) async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
+    tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on `{address}`: name a free address with --listen"))
+        .map_err(Failure::misuse)
+}
+
+/// The API alone, until somebody asks for the end.
+pub(crate) async fn serve_api(listener: tokio::net::TcpListener, deps: Deps) -> Outcome {
+    let (close, closing) = watch::channel(false);
+    let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(closing)));
+    tokio::select! {
+        signal = end_signal() => signal?,
+        r = &mut api => return Err(part("api", r.map(|r| r.map_err(anyhow::Error::new))).into()),
+    }
+    let _ = close.send(true);
+    api.await.context("the API task was lost")?.context("the API did not end well")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn default_interface() -> anyhow::Result<String> {

@@ -43,6 +43,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The defaults, but nothing is forgotten: for what was saved to be kept.
+    pub fn keeping_everything() -> Self {
+        Self { retention_age: Duration::ZERO, retention_bytes: 0, ..Self::default() }
+    }
+
     /// Threads for one query.
     pub(super) fn threads(&self) -> usize {
         if self.query_threads > 0 {
