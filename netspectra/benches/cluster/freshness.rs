@@ -6,6 +6,7 @@ use super::support::kill::Cleanup;
 use super::support::net::{MON, Pair, enter};
 use super::support::proxy::Proxy;
 use super::support::traffic::{MON_V4, PEER_V4};
+use super::throughput::metric;
 use netspectra_common::model::Nanos;
 use netspectra_common::ports::Publisher as _;
 use serde_json::Value;
@@ -20,6 +21,8 @@ const NODES: u8 = 4;
 const DELTAS: u64 = 25_000;
 const PROBES: u16 = 300;
 const PACE: Duration = Duration::from_millis(100);
+/// When, after the first probe, something dies.
+const DEATH: Duration = Duration::from_secs(8);
 const FIRST_PORT: u16 = 30_000;
 /// A probe that is not there by then is lost.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,8 +86,11 @@ pub(crate) fn measure() {
             late
         })
     };
-    // Until the load has reached the store, and the probe's node is known.
-    std::thread::sleep(Duration::from_secs(10));
+    let until = Instant::now() + LIMIT;
+    while metric(cluster.engines[0], "netspectra_engine_rows_total") == 0.0 {
+        assert!(Instant::now() < until, "the load has not reached the store");
+        std::thread::sleep(PACE);
+    }
     println!(
         "\n# From the wire to an answer: a probe every {} ms through a live agent, Kafka, an engine and an API, beside {} k flow deltas a second",
         PACE.as_millis(),
@@ -98,21 +104,21 @@ pub(crate) fn measure() {
     );
     let second = FIRST_PORT + PROBES;
     let latencies = probe(&pair, &api, &token, &name, second, || {
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(DEATH);
         engine.kill();
         engine = cluster.named_engine(0);
     });
     report("the engine is killed and starts again", &latencies);
     let third = second + PROBES;
     let latencies = probe(&pair, &api, &token, &name, third, || {
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(DEATH);
         engine.kill();
         engine = cluster.named_engine(1);
     });
     report("the engine is killed for good and another one starts", &latencies);
     let fourth = third + PROBES;
     let latencies = probe(&pair, &api, &token, &name, fourth, || {
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(DEATH);
         agent.kill();
         agent = Part::by("nsenter", &arguments);
         agent.wait_for("writing to Kafka");

@@ -1,16 +1,18 @@
 //! What happens between the parts: connections that are cut, and an engine that sleeps.
 
-use super::assert_same_answers;
-use super::support::cluster::{Cluster, PATIENCE, Part, ask, server, wait_for_all};
+use super::support::cluster::{Cluster, PATIENCE, ask, server, wait_for_all};
 use super::support::proxy::Proxy;
-use super::traffic::{TOKEN, captures, reference};
+use super::traffic::{captures, reference};
+use super::{agents, assert_whole, wait_for_agents};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Cuts on the way to each server.
 const CUTS: u64 = 40;
+
+/// Longer than a session (6 s): nobody owns anything when the brokers are back.
+const OUTAGE: Duration = Duration::from_secs(8);
 
 /// There is one address that leads to the relay.
 static DOOR: Mutex<()> = Mutex::new(());
@@ -28,22 +30,6 @@ fn before_clickhouse() -> Proxy {
     Proxy::new(TcpListener::bind("127.0.0.1:0").unwrap(), behind)
 }
 
-fn agents(cluster: &Cluster, files: &[PathBuf]) -> Vec<Part> {
-    let agent = |(n, file)| cluster.agent(&format!("node{n}"), std::slice::from_ref(file));
-    files.iter().enumerate().map(agent).collect()
-}
-
-/// Waits until the API has the flows that one process has.
-fn wait_for_the_same_flows(api: &str, token: &str, reference: SocketAddr) {
-    let question = "flows?limit=10000&from=2020-09-13T12:00:00Z&to=2020-09-13T13:00:00Z";
-    let expected = ask(&reference.to_string(), TOKEN, question);
-    let until = Instant::now() + PATIENCE;
-    while ask(api, token, question) != expected {
-        assert!(Instant::now() < until, "flows differ from those of one process");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 #[test]
 fn connections_cut_before_a_request_and_before_its_answer_change_nothing() {
     let ((_alone, kafka), clickhouse) = (before_kafka(), before_clickhouse());
@@ -54,8 +40,8 @@ fn connections_cut_before_a_request_and_before_its_answer_change_nothing() {
     kafka.cut(CUTS);
     clickhouse.cut(CUTS);
     let _engines = [cluster.engine(0), cluster.engine(1)];
-    let agents = agents(&cluster, &files);
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    let agents = agents(&cluster, 0, &files);
+    wait_for_agents(&agents);
     // Questions go the same way, and may fail for now: 503.
     let (_api, api) = cluster.api();
     let token = cluster.token();
@@ -72,8 +58,7 @@ fn connections_cut_before_a_request_and_before_its_answer_change_nothing() {
         assert!(before > 0 && after > 0, "{name}");
         proxy.cut(0);
     }
-    wait_for_the_same_flows(&api, &token, reference);
-    assert_same_answers(&[&api], &token, reference);
+    assert_whole(&[&api], &token, reference, packets);
 }
 
 #[test]
@@ -83,17 +68,13 @@ fn an_outage_of_the_brokers_ends_with_everything_there() {
     let files = captures(cluster.dir.path(), 4, 90, 100);
     let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
     let _engines = [cluster.engine(0), cluster.engine(1)];
-    let agents = agents(&cluster, &files);
+    let agents = agents(&cluster, 0, &files);
     kafka.set_away(true);
-    // Longer than a session: nobody owns anything when the brokers are back.
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(OUTAGE);
     kafka.set_away(false);
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents);
     let (_api, api) = cluster.api();
-    let token = cluster.token();
-    wait_for_all(&api, &token, packets);
-    wait_for_the_same_flows(&api, &token, reference);
-    assert_same_answers(&[&api], &token, reference);
+    assert_whole(&[&api], &cluster.token(), reference, packets);
 }
 
 #[test]
@@ -103,7 +84,7 @@ fn an_engine_that_starts_again_has_its_partitions_back_and_its_former_self_ends(
     let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
     let mut first = cluster.named_engine(0);
     first.wait_for("took the partition over");
-    let agents = agents(&cluster, &files);
+    let agents = agents(&cluster, 0, &files);
     first.kill();
     let second = cluster.named_engine(0);
     // Long before the brokers give up the one that was killed: nobody was told that it went.
@@ -115,12 +96,9 @@ fn an_engine_that_starts_again_has_its_partitions_back_and_its_former_self_ends(
     let other = cluster.engine_as(1, "engine-0");
     second.wait_for("another engine joined with the same `kafka.instance`");
     other.wait_for("took the partition over");
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents);
     let (_api, api) = cluster.api();
-    let token = cluster.token();
-    wait_for_all(&api, &token, packets);
-    wait_for_the_same_flows(&api, &token, reference);
-    assert_same_answers(&[&api], &token, reference);
+    assert_whole(&[&api], &cluster.token(), reference, packets);
 }
 
 #[test]
@@ -133,19 +111,14 @@ fn an_engine_that_slept_through_its_session_writes_nothing_twice() {
         engine.wait_for("took the partition over");
     }
     let (first, second) = files.split_at(3);
-    let agents_before = agents(&cluster, first);
+    let agents_before = agents(&cluster, 0, first);
     engines[0].signal(libc::SIGSTOP);
-    agents_before.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents_before);
     engines[1].wait_for("took the partition over");
     // It wakes in the middle of a block, as the owner of partitions that are somebody else's.
-    let named = second.iter().enumerate();
-    let agents_after: Vec<Part> =
-        named.map(|(n, file)| cluster.agent(&format!("node{}", n + 3), std::slice::from_ref(file))).collect();
+    let agents_after = agents(&cluster, first.len(), second);
     engines[0].signal(libc::SIGCONT);
-    agents_after.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents_after);
     let (_api, api) = cluster.api();
-    let token = cluster.token();
-    wait_for_all(&api, &token, packets);
-    wait_for_the_same_flows(&api, &token, reference);
-    assert_same_answers(&[&api], &token, reference);
+    assert_whole(&[&api], &cluster.token(), reference, packets);
 }

@@ -23,10 +23,43 @@ use netspectra_agent::source::pcap::{PcapConfig, PcapSource};
 use netspectra_common::model::BusMessage;
 use netspectra_common::ports::{BoxFuture, PortError, Publisher};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::cluster::{Cluster, PATIENCE, Part, ask, ledger, wait_for_all};
 use traffic::{QUESTIONS, TOKEN, captures, reference};
+
+/// An agent for each of `files`, by names from `node{first}` on.
+fn agents(cluster: &Cluster, first: usize, files: &[PathBuf]) -> Vec<Part> {
+    let agent = |(n, file)| cluster.agent(&format!("node{}", first + n), std::slice::from_ref(file));
+    files.iter().enumerate().map(agent).collect()
+}
+
+/// Waits until Kafka has all of what `agents` read.
+fn wait_for_agents(agents: &[Part]) {
+    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+}
+
+/// Waits until the API has the flows that one process has: whoever took a partition over says nothing of it before it has read
+/// again what is not stored.
+fn wait_for_the_same_flows(api: &str, token: &str, reference: SocketAddr) {
+    let question = "flows?limit=10000&from=2020-09-13T12:00:00Z&to=2020-09-13T13:00:00Z";
+    let expected = ask(&reference.to_string(), TOKEN, question);
+    let until = Instant::now() + PATIENCE;
+    while ask(api, token, question) != expected {
+        assert!(Instant::now() < until, "flows differ from those of one process");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// In the end the APIs have everything, and answer as one process.
+fn assert_whole(apis: &[&str], token: &str, reference: SocketAddr, packets: u64) {
+    for api in apis {
+        wait_for_all(api, token, packets);
+        wait_for_the_same_flows(api, token, reference);
+    }
+    assert_same_answers(apis, token, reference);
+}
 
 /// Every API answers as the one process does, byte for byte.
 pub(crate) fn assert_same_answers(apis: &[&str], token: &str, reference: SocketAddr) {
@@ -49,12 +82,7 @@ fn several_agents_engines_and_apis_answer_as_one_process() {
     let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
     let engines = [cluster.engine(0), cluster.engine(1)];
     let ((_api, one), (_other_api, other)) = (cluster.api(), cluster.api());
-    let agents: Vec<Part> = files
-        .iter()
-        .enumerate()
-        .map(|(n, file)| cluster.agent(&format!("node{n}"), std::slice::from_ref(file)))
-        .collect();
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents(&cluster, 0, &files));
     let token = cluster.token();
     wait_for_all(&one, &token, packets);
     assert_same_answers(&[&one, &other], &token, reference);
@@ -62,15 +90,7 @@ fn several_agents_engines_and_apis_answer_as_one_process() {
     let [first, second] = engines;
     first.stop();
     second.wait_for("took the partition over");
-    wait_for_all(&other, &token, packets);
-    let until = Instant::now() + PATIENCE;
-    // Until it has read again what is not stored.
-    while ask(&one, &token, "flows?limit=10000&from=2020-09-13T12:00:00Z&to=2020-09-13T13:00:00Z")
-        != ask(&other, &token, "flows?limit=10000&from=2020-09-13T12:00:00Z&to=2020-09-13T13:00:00Z")
-    {
-        assert!(Instant::now() < until);
-    }
-    assert_same_answers(&[&one, &other], &token, reference);
+    assert_whole(&[&one, &other], &token, reference, packets);
 }
 
 /// Rounds in which something is killed under load.
@@ -121,17 +141,8 @@ fn whatever_is_killed_nothing_is_lost_and_nothing_comes_twice() {
         assert!(found["residual"]["packets"].as_i64().unwrap_or(0) == 0, "{found}");
         assert!(found["seen"]["packets"].as_u64().unwrap_or(0) <= packets, "more than there were: {found}");
     }
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
-    wait_for_all(&address, &token, packets);
-    // What was read again may not have reached the store's end yet: the live side is silent until then.
-    let question = "flows?limit=10000&from=2020-09-13T12:00:00Z&to=2020-09-13T13:00:00Z";
-    let expected = ask(&reference.to_string(), TOKEN, question);
-    let until = Instant::now() + PATIENCE;
-    while ask(&address, &token, question) != expected {
-        assert!(Instant::now() < until, "flows differ from those of one process");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    assert_same_answers(&[&address], &token, reference);
+    wait_for_agents(&agents);
+    assert_whole(&[&address], &token, reference, packets);
     drop(api);
 }
 

@@ -2,6 +2,7 @@
 
 use super::support::cluster::{Cluster, PATIENCE, Part, free_port, server};
 use super::traffic::captures_from;
+use super::wait_for_agents;
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source as _;
 use netspectra_agent::source::pcap::{PcapConfig, PcapSource};
@@ -70,7 +71,7 @@ fn time_series_are_those_of_one_engine_whichever_engine_is_killed() {
         engines[number].kill();
         engines[number] = cluster.engine(number);
     }
-    agents.iter().for_each(|agent| drop(agent.wait_for("Kafka has all of it")));
+    wait_for_agents(&agents);
     // Both die once more, when they have sent something: what they stored since their last state is sent again.
     let until = Instant::now() + PATIENCE;
     while samples(&prometheus, &name).is_empty() {

@@ -13,7 +13,6 @@ use netspectra_engine::{Engine, EngineConfig};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `count` capture files with traffic of `seconds`, each of other hosts. Times are of long ago, on a minute.
 pub(crate) fn captures(dir: &Path, count: usize, seconds: u32, per_second: u32) -> Vec<PathBuf> {
@@ -94,9 +93,7 @@ impl Health for Fixed {
 /// One process: an engine that sees everything, and the embedded store behind the same API. Returns its address and packets.
 pub(crate) fn reference(dir: &Path, files: &[PathBuf]) -> (tokio::runtime::Runtime, SocketAddr, u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let store = Arc::new(
-        EmbeddedStore::open(dir, StoreConfig { retention_age: Duration::MAX, ..StoreConfig::default() }).unwrap(),
-    );
+    let store = Arc::new(EmbeddedStore::open(dir, StoreConfig::keeping_everything()).unwrap());
     let mut packets = 0;
     let mut engine = Engine::new(EngineConfig::default());
     for (n, file) in files.iter().enumerate() {
