@@ -19,6 +19,28 @@ pub(crate) struct Common {
     pub(crate) dump: bool,
 }
 
+/// Where the log is.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Log {
+    /// Brokers, `host:port`, separated by commas.
+    #[arg(long, value_name = "BROKERS")]
+    pub(crate) kafka: Option<String>,
+    /// Topic [default: netspectra.flows].
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+}
+
+/// Where the tables are.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Tables {
+    /// ClickHouse, `http://host:8123` or `https://host:8443`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) clickhouse: Option<String>,
+    /// Database [default: netspectra].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sudo netspectra agent --kafka broker:9092                       # the interface of the default route
@@ -31,12 +53,8 @@ is not fit.")]
 pub(crate) struct AgentArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Brokers, `host:port`, separated by commas.
-    #[arg(long, value_name = "BROKERS")]
-    pub(crate) kafka: Option<String>,
-    /// Topic [default: netspectra.flows].
-    #[arg(long, value_name = "TOPIC")]
-    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: Log,
     /// Interfaces, names or globs, separated by commas [default: the interface of the default route].
     #[arg(long, value_delimiter = ',', value_name = "NAME", conflicts_with = "read")]
     pub(crate) iface: Vec<String>,
@@ -66,21 +84,13 @@ Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when an argum
 pub(crate) struct EngineArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Brokers, `host:port`, separated by commas.
-    #[arg(long, value_name = "BROKERS")]
-    pub(crate) kafka: Option<String>,
-    /// Topic [default: netspectra.flows].
-    #[arg(long, value_name = "TOPIC")]
-    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: Log,
     /// Name in the group that this engine has again after a restart, and with it its partitions at once.
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
-    /// ClickHouse, `http://host:8123` or `https://host:8443`.
-    #[arg(long, value_name = "URL")]
-    pub(crate) clickhouse: Option<String>,
-    /// Database [default: netspectra].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
     /// Redis for the live board, `redis://host:6379`.
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
@@ -101,12 +111,8 @@ Exit status: 0 after Ctrl-C or SIGTERM, 1 when something failed, 2 when an argum
 pub(crate) struct ApiArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// ClickHouse, `http://host:8123` or `https://host:8443`.
-    #[arg(long, value_name = "URL")]
-    pub(crate) clickhouse: Option<String>,
-    /// Database [default: netspectra].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
     /// Topic whose blocks are asked for [default: netspectra.flows].
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
@@ -153,12 +159,8 @@ Exit status: 0 when the schema is this release's, 1 when not, 2 on misuse.")]
 pub(crate) struct TopicsArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// Brokers, `host:port`, separated by commas.
-    #[arg(long, value_name = "BROKERS")]
-    pub(crate) kafka: Option<String>,
-    /// Topic [default: netspectra.flows].
-    #[arg(long, value_name = "TOPIC")]
-    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: Log,
     /// Make those that are not there.
     #[arg(long)]
     pub(crate) create: bool,
@@ -177,12 +179,8 @@ pub(crate) struct TopicsArgs {
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// ClickHouse, `http://host:8123` or `https://host:8443`.
-    #[arg(long, value_name = "URL")]
-    pub(crate) clickhouse: Option<String>,
-    /// Database [default: netspectra].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
     /// Change nothing: end with 1 when the schema is not this release's.
     #[arg(long)]
     pub(crate) only_check: bool,

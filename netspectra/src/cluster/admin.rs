@@ -1,6 +1,6 @@
 //! `netspectra admin`: topics and tables.
 
-use super::settings::{Needs, load, set};
+use super::settings::{Needs, load};
 use crate::cli::cluster::{Admin, AdminArgs, MigrateArgs, TopicsArgs};
 use crate::config::Config;
 use crate::{FAILED, Outcome, output};
@@ -17,10 +17,7 @@ pub(crate) fn main(args: AdminArgs) -> Outcome {
 }
 
 fn topics(args: &TopicsArgs) -> Outcome {
-    let change = |config: &mut Config| {
-        set(&mut config.kafka.brokers, &args.kafka);
-        set(&mut config.kafka.topic, &args.topic);
-    };
+    let change = |config: &mut Config| args.log.apply(config);
     let config = match load(&args.common, Needs { kafka: true, clickhouse: false }, change)? {
         Ok(config) => config,
         Err(status) => return Ok(status),
@@ -49,10 +46,7 @@ fn topics(args: &TopicsArgs) -> Outcome {
 }
 
 fn migrate(args: &MigrateArgs) -> Outcome {
-    let change = |config: &mut Config| {
-        set(&mut config.clickhouse.url, &args.clickhouse);
-        set(&mut config.clickhouse.database, &args.database);
-    };
+    let change = |config: &mut Config| args.tables.apply(config);
     let config = match load(&args.common, Needs { kafka: false, clickhouse: true }, change)? {
         Ok(config) => config,
         Err(status) => return Ok(status),

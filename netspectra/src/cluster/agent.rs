@@ -30,8 +30,7 @@ use tokio::sync::watch;
 
 pub(crate) fn main(args: AgentArgs) -> Outcome {
     let change = |config: &mut Config| {
-        set(&mut config.kafka.brokers, &args.kafka);
-        set(&mut config.kafka.topic, &args.topic);
+        args.log.apply(config);
         set(&mut config.cluster.listen, &args.listen);
         if args.node.is_some() {
             config.node.clone_from(&args.node);

@@ -21,8 +21,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) fn main(args: ApiArgs) -> Outcome {
     let change = |config: &mut Config| {
-        set(&mut config.clickhouse.url, &args.clickhouse);
-        set(&mut config.clickhouse.database, &args.database);
+        args.tables.apply(config);
         set(&mut config.kafka.topic, &args.topic);
         set(&mut config.api.listen, &args.listen);
         if !args.engines.is_empty() {

@@ -29,13 +29,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn main(args: EngineArgs) -> Outcome {
     let change = |config: &mut Config| {
-        set(&mut config.kafka.brokers, &args.kafka);
-        set(&mut config.kafka.topic, &args.topic);
+        args.log.apply(config);
         if args.instance.is_some() {
             config.kafka.instance.clone_from(&args.instance);
         }
-        set(&mut config.clickhouse.url, &args.clickhouse);
-        set(&mut config.clickhouse.database, &args.database);
+        args.tables.apply(config);
         set(&mut config.cluster.listen, &args.listen);
         if args.redis.is_some() {
             config.cluster.redis.clone_from(&args.redis);

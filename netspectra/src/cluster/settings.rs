@@ -1,6 +1,6 @@
 //! What the parts are told: defaults, then the file, then the command line.
 
-use crate::cli::cluster::Common;
+use crate::cli::cluster::{Common, Log, Tables};
 use crate::config::Config;
 use crate::run::token;
 use crate::{Failure, output};
@@ -70,6 +70,22 @@ pub(super) fn cluster_token(config: &Config) -> Result<String, Failure> {
             .map_err(Failure::misuse)?;
     }
     token::load_or_make(&file).map_err(Failure::misuse)
+}
+
+impl Log {
+    /// What was said wins.
+    pub(super) fn apply(&self, config: &mut Config) {
+        set(&mut config.kafka.brokers, &self.kafka);
+        set(&mut config.kafka.topic, &self.topic);
+    }
+}
+
+impl Tables {
+    /// What was said wins.
+    pub(super) fn apply(&self, config: &mut Config) {
+        set(&mut config.clickhouse.url, &self.clickhouse);
+        set(&mut config.clickhouse.database, &self.database);
+    }
 }
 
 /// Takes over what was said on the command line.
