@@ -27,6 +27,8 @@ pub mod query;
 #[cfg(feature = "std")]
 pub mod registry;
 #[cfg(feature = "std")]
+pub mod report;
+#[cfg(feature = "std")]
 pub mod schema;
 #[cfg(feature = "std")]
 pub mod sketch;

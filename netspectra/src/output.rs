@@ -23,17 +23,7 @@ pub(crate) fn error(line: &str) {
 
 /// The error and its causes in one line, none of them twice.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&more);
-        }
-    }
-    text
+    netspectra_common::report::chain(error.as_ref())
 }
 
 /// `1234567` as `1,234,567`.

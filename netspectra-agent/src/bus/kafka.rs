@@ -8,6 +8,7 @@
 use netspectra_common::kafka::{Compression, KafkaConfig, KafkaConfigError, MAX_MESSAGE_BYTES};
 use netspectra_common::model::BusMessage;
 use netspectra_common::ports::{BoxFuture, PortError, Publisher};
+use netspectra_common::report::Sparing;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -22,8 +23,6 @@ const QUEUED_MESSAGES: usize = 10_000;
 const QUEUED_KIB: usize = 256 * 1024;
 /// Wait before a generation is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Warnings about brokers that are away come at most this often.
-const WARNINGS: Duration = Duration::from_secs(30);
 
 /// Why there is no producer.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +124,7 @@ impl KafkaPublisher {
 
     async fn publish_all(&self, messages: Vec<BusMessage>) -> Result<(), PortError> {
         let encoded: Vec<(String, Vec<u8>)> =
-            messages.iter().map(|m| (node_of(m).to_owned(), (self.encode)(m))).collect();
+            messages.iter().map(|m| (m.node().to_string(), (self.encode)(m))).collect();
         drop(messages);
         if let Some((_, large)) = encoded.iter().find(|(_, bytes)| bytes.len() > MAX_MESSAGE_BYTES) {
             let found = large.len();
@@ -192,21 +191,13 @@ async fn enqueue(
 }
 
 fn connect(config: &ClientConfig, stats: &Arc<PublisherStats>) -> Result<Connected, KafkaError> {
-    FutureProducer::from_config_and_context(config, Context { stats: stats.clone(), warned: Mutex::new(None) })
-}
-
-fn node_of(message: &BusMessage) -> &str {
-    match message {
-        BusMessage::Chunk(chunk) => &chunk.id.generation.node,
-        BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => &of.node,
-        BusMessage::Manifest(manifest) => &manifest.id.node,
-    }
+    FutureProducer::from_config_and_context(config, Context { stats: stats.clone(), warnings: Sparing::default() })
 }
 
 /// Hears what the client says of brokers.
 struct Context {
     stats: Arc<PublisherStats>,
-    warned: Mutex<Option<Instant>>,
+    warnings: Sparing,
 }
 
 impl ClientContext for Context {
@@ -216,9 +207,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.stats.errors.fetch_add(1, Ordering::Relaxed);
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARNINGS) {
-            *warned = Some(Instant::now());
+        if self.warnings.is_due(Instant::now()) {
             tracing::warn!(%error, reason, "Kafka is not reached: waiting, and counting on");
         }
     }

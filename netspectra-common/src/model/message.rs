@@ -146,3 +146,14 @@ pub enum BusMessage {
     /// End of a generation.
     Manifest(Arc<Manifest>),
 }
+
+impl BusMessage {
+    /// The node that it is of.
+    pub fn node(&self) -> &Arc<str> {
+        match self {
+            Self::Chunk(chunk) => &chunk.id.generation.node,
+            Self::Payload { of, .. } | Self::Observed { of, .. } => &of.node,
+            Self::Manifest(manifest) => &manifest.id.node,
+        }
+    }
+}

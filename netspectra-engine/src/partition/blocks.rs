@@ -69,14 +69,10 @@ impl Blocks {
             return None;
         }
         self.begin_block(offset);
-        let node = match message {
-            BusMessage::Chunk(chunk) => {
-                self.deltas += chunk.deltas.len() as u64;
-                &chunk.id.generation.node
-            }
-            BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => &of.node,
-            BusMessage::Manifest(manifest) => &manifest.id.node,
-        };
+        if let BusMessage::Chunk(chunk) = message {
+            self.deltas += chunk.deltas.len() as u64;
+        }
+        let node = message.node();
         self.silence.hear(node, written);
         let batch = self.engine.apply(message);
         let BusMessage::Manifest(manifest) = message else {
@@ -95,11 +91,10 @@ impl Blocks {
 
     /// Applies a message again that waited for its manifest when the state was made.
     pub(super) fn wait_again(&mut self, offset: u64, message: &BusMessage) {
-        if let BusMessage::Chunk(_) | BusMessage::Payload { .. } | BusMessage::Observed { .. } = message {
+        // A manifest waits for nothing.
+        if !matches!(message, BusMessage::Manifest(_)) {
             self.engine.apply(message);
-        }
-        if let Some(node) = node_of(message) {
-            self.waiting.insert(offset, node.clone());
+            self.waiting.insert(offset, message.node().clone());
         }
     }
 
@@ -165,13 +160,5 @@ impl Blocks {
     /// Offsets of messages before the cut that a state made now does not hold. Only between two blocks.
     pub(super) fn waiting(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         self.waiting.keys().copied()
-    }
-}
-
-fn node_of(message: &BusMessage) -> Option<&Arc<str>> {
-    match message {
-        BusMessage::Chunk(chunk) => Some(&chunk.id.generation.node),
-        BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => Some(&of.node),
-        BusMessage::Manifest(_) => None,
     }
 }

@@ -5,13 +5,11 @@ use netspectra_common::ports::{
     BlockStore, BoxFuture, LivePartitions, LiveReport, PortError, Store, StoreBatch, Through,
 };
 use netspectra_common::query::{Partial, Plan};
+use netspectra_common::report::Sparing;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::task::JoinSet;
-
-/// Warnings about engines that do not answer come at most this often.
-const WARNINGS: Duration = Duration::from_secs(30);
 
 /// Answers from stored blocks and from those who own the partitions, every row once.
 ///
@@ -22,7 +20,7 @@ pub struct Federation {
     topic: Arc<str>,
     store: Arc<dyn BlockStore>,
     owners: Arc<dyn Owners>,
-    warned: Mutex<Option<Instant>>,
+    warnings: Sparing,
 }
 
 /// Who is to be asked.
@@ -41,7 +39,7 @@ impl Owners for Vec<Arc<dyn LivePartitions>> {
 impl Federation {
     /// Of `topic`, in `store`, owned by some of `owners`.
     pub fn new(topic: Arc<str>, store: Arc<dyn BlockStore>, owners: Arc<dyn Owners>) -> Self {
-        Self { topic, store, owners, warned: Mutex::default() }
+        Self { topic, store, owners, warnings: Sparing::default() }
     }
 
     /// What the owners say, one report for each partition at most. Reports of those that fail are left out.
@@ -65,9 +63,7 @@ impl Federation {
 
     /// Every question would say it again.
     fn warn(&self, error: &dyn std::error::Error) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARNINGS) {
-            *warned = Some(Instant::now());
+        if self.warnings.is_due(Instant::now()) {
             tracing::warn!(%error, "an engine did not answer: its partitions are answered from the store");
         }
     }

@@ -9,6 +9,7 @@ use crate::detect;
 use crate::engine::{EngineConfig, EngineStats};
 use netspectra_common::model::{BusMessage, Nanos};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, StoreBatch};
+use netspectra_common::report::chain;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -443,15 +444,4 @@ async fn counted<'a, T>(
             answer => return answer,
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -200,11 +200,7 @@ fn written(offset: usize) -> Nanos {
 
 /// `log` without what node `c` wrote from `offset` on.
 fn dying(log: &Log, offset: usize) -> Log {
-    let of_dead = |message: &BusMessage| match message {
-        BusMessage::Chunk(chunk) => &*chunk.id.generation.node == "c",
-        BusMessage::Manifest(manifest) => &*manifest.id.node == "c",
-        BusMessage::Payload { of, .. } | BusMessage::Observed { of, .. } => &*of.node == "c",
-    };
+    let of_dead = |message: &BusMessage| &**message.node() == "c";
     let kept = |(at, message): &(usize, &Option<BusMessage>)| *at < offset || !message.as_ref().is_some_and(of_dead);
     Arc::new(log.iter().enumerate().filter(kept).map(|(_, message)| message.clone()).collect())
 }

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 6] = [
     &["flow"],
     &["model", "sketch", "schema"],
     &["query"],
-    &["ports", "registry", "dissect", "kafka", "proto", "detect"],
+    &["ports", "registry", "dissect", "kafka", "proto", "detect", "report"],
 ];
 
 /// Layers that the eBPF programs compile: no `std` in them.

@@ -12,6 +12,7 @@ use aya::programs::links::Link as _;
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, Xdp};
+use netspectra_common::report::chain;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -401,17 +402,4 @@ fn errno(e: &ProgramError) -> Option<i32> {
         cause = c.source();
     }
     None
-}
-
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(c) = cause {
-        let more = c.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = c.source();
-    }
-    text
 }

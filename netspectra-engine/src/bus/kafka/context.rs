@@ -2,6 +2,7 @@
 
 use crate::partition::GroupEvent;
 use netspectra_common::ports::PortError;
+use netspectra_common::report::Sparing;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -16,8 +17,6 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Time that the owner of a revoked partition has to let go of it. Less than the group waits; whoever takes longer writes
 /// what the next owner writes too.
 const LET_GO: Duration = Duration::from_secs(10);
-/// Warnings about brokers that are away come at most this often.
-const WARNINGS: Duration = Duration::from_secs(30);
 
 /// What the member is told.
 pub(super) type Event = Result<GroupEvent, PortError>;
@@ -29,12 +28,12 @@ pub(super) struct Context {
     released: Mutex<Receiver<u32>>,
     /// Revoked since the thread looked last: what is queued of them goes.
     revoked: Mutex<Vec<u32>>,
-    warned: Mutex<Option<Instant>>,
+    warnings: Sparing,
 }
 
 impl Context {
     pub(super) fn new(events: UnboundedSender<Event>, released: Receiver<u32>) -> Self {
-        Self { events, released: Mutex::new(released), revoked: Mutex::default(), warned: Mutex::default() }
+        Self { events, released: Mutex::new(released), revoked: Mutex::default(), warnings: Sparing::default() }
     }
 
     /// Says that nothing will come any more, and why.
@@ -79,9 +78,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARNINGS) {
-            *warned = Some(Instant::now());
+        if self.warnings.is_due(Instant::now()) {
             tracing::warn!(%error, reason, "Kafka is not reached: waiting");
         }
     }
