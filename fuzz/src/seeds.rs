@@ -4,9 +4,18 @@ use crate::frames::{self, Frames};
 use crate::targets::new_store;
 use anyhow::{Context as _, Result};
 use netspectra_agent::source::capture_file::{LinkType, PcapWriter};
-use netspectra_common::model::Nanos;
+use netspectra_agent::table::{FlowTable, Identity};
+use netspectra_common::model::{
+    BusMessage, Chunk, ChunkId, GenerationId, Interface, Ledger, Manifest, Nanos, PayloadSeen, SizeHistogram, TimeRange,
+};
+use netspectra_common::ports::{LiveReport, Through};
+use netspectra_common::proto;
+use netspectra_common::query::{Metric, Partial, Plan, Query, encode_partial, encode_plan, parse_filter};
+use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};
+use netspectra_common::wire::link;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Frames made for the targets.
 const FRAMES: usize = 200;
@@ -28,6 +37,7 @@ pub fn generated(name: &str) -> Result<Vec<Vec<u8>>> {
         "filter" => FILTERS.iter().map(|f| f.as_bytes().to_vec()).collect(),
         "sketch" => sketches(),
         "log" => vec![log()?],
+        "message" => messages(frames)?,
         _ => Vec::new(),
     })
 }
@@ -125,6 +135,49 @@ fn sketches() -> Vec<Vec<u8>> {
         }
     }
     all
+}
+
+/// A chunk, prefixes and a manifest of an agent; plans, and what nothing says to them.
+fn messages(frames: impl Iterator<Item = Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    let mut table = FlowTable::new(64, Identity::Outer);
+    for (n, frame) in frames.take(20).enumerate() {
+        table.count(link::ETHERNET, &frame, frame.len() as u32, 0, n as u64);
+    }
+    let of = GenerationId { node: "n".into(), epoch: 1, generation: 2 };
+    let deltas = table.drain().0;
+    let key = deltas.first().map(|d| d.key).unwrap_or_default();
+    let chunk = Chunk { id: ChunkId { generation: of.clone(), chunk: 0 }, deltas };
+    let seen = vec![PayloadSeen { at: Nanos(1), key, prefix: DNS.to_vec(), len: 60 }];
+    let manifest = Manifest {
+        id: of.clone(),
+        chunks: 1,
+        start: Nanos(1),
+        end: Nanos(2),
+        ledger: Ledger::default(),
+        sizes: SizeHistogram(vec![(60, 1)]),
+        interfaces: vec![Interface { slot: 0, ifindex: 1, name: "eth0".into() }],
+        nics: Vec::new(),
+        previous: None,
+        last: false,
+    };
+    let of_log = [
+        BusMessage::Chunk(Arc::new(chunk)),
+        BusMessage::Payload { of, seen: Arc::new(seen) },
+        BusMessage::Manifest(Arc::new(manifest)),
+    ];
+    let mut all: Vec<Vec<u8>> = of_log.iter().map(|message| [vec![0], proto::encode(message)].concat()).collect();
+    let top = Query::Top { by: vec![Dimension::SrcIp], metric: Metric::Bytes, limit: 10, exact: true };
+    let lists = [Query::Flows { limit: 9, after: None }, Query::Messages { limit: 1, after: None }, Query::Ledger];
+    for query in lists.into_iter().chain([top, Query::Cardinality { of: vec![Dimension::DstIp] }]) {
+        let filter = if query == Query::Ledger { "" } else { "src_ip in 10.0.0.0/8" };
+        let plan = Plan { range: TimeRange::ALL, filter: parse_filter(filter)?, query };
+        let partial = Partial::new(&plan)?;
+        all.push([vec![1], encode_plan(&plan)?].concat());
+        all.push([vec![2], encode_partial(&partial)?].concat());
+        let through = Through::from([(0, None), (7, Some(9))]);
+        all.push([vec![3], LiveReport { topic: "flows".into(), through, partial }.encode()?].concat());
+    }
+    Ok(all)
 }
 
 /// The log of a store that was only just made: its schemas.

@@ -42,9 +42,16 @@ impl Drain {
         self.next += 1;
         let ledger = ledger(&generation);
         let mut messages = Vec::with_capacity(generation.flows.len() / self.chunk_flows + 2);
-        for (n, deltas) in generation.flows.chunks(self.chunk_flows).enumerate() {
+        let mut chunk = |n: usize, deltas| {
             let id = ChunkId { generation: id.clone(), chunk: n as u32 };
-            messages.push(BusMessage::Chunk(Arc::new(Chunk { id, deltas: deltas.to_vec() })));
+            messages.push(BusMessage::Chunk(Arc::new(Chunk { id, deltas })));
+        };
+        match generation.flows.len() {
+            0 => {}
+            one if one <= self.chunk_flows => chunk(0, generation.flows),
+            _ => {
+                generation.flows.chunks(self.chunk_flows).enumerate().for_each(|(n, deltas)| chunk(n, deltas.to_vec()))
+            }
         }
         let chunks = messages.len() as u32;
         if !generation.payloads.is_empty() {

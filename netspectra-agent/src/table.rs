@@ -5,12 +5,18 @@ use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
 use crate::prefix::Prefixes;
 use crate::rules::UserRules;
-use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, size_bin};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
+
+/// Flows that memory is reserved for at once; more make it grow.
+const MOST_RESERVED: usize = 65_536;
 
 /// Whose five-tuple a tunnelled packet is booked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +31,13 @@ pub enum Identity {
 /// Counts packets until it is drained. Capacity is bounded: beyond it packets are counted under
 /// [`LossReason::TableFull`].
 pub struct FlowTable {
-    index: HashMap<FlowKey, u32, foldhash::fast::RandomState>,
+    /// Places in `flows`, 4 bytes a flow: the keys are there.
+    index: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
+    /// Place of the flow of the packet before: often that of the next one as well.
+    last: usize,
     totals: Box<GenTotals>,
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
@@ -45,8 +55,10 @@ impl FlowTable {
     /// A table for at most `capacity` keys a generation (about 150 bytes each).
     pub fn new(capacity: usize, identity: Identity) -> Self {
         Self {
-            index: HashMap::default(),
+            index: HashTable::new(),
+            hasher: foldhash::fast::RandomState::default(),
             flows: Vec::new(),
+            last: 0,
             totals: empty_totals(),
             overflow: None,
             payloads: None,
@@ -70,7 +82,7 @@ impl FlowTable {
     }
 
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
-    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, and one insertion for a new key.
+    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, none for the flow of the packet before.
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
         self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
     }
@@ -133,17 +145,29 @@ impl FlowTable {
         {
             self.totals.events_lost += 1;
         }
-        if let Some(&i) = self.index.get(&packet.key) {
-            flow::fold(&mut self.flows[i as usize].stats, &packet, weight, &At(at));
+        if let Some(flow) = self.flows.get_mut(self.last).filter(|flow| flow.key == packet.key) {
+            flow::fold(&mut flow.stats, &packet, weight, &At(at));
             return Ok(());
         }
-        if self.flows.len() >= self.capacity {
-            let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
-            flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
-            return Err(LossReason::TableFull);
+        let (flows, hasher) = (&mut self.flows, &self.hasher);
+        let same = |at: &u32| flows[*at as usize].key == packet.key;
+        let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
+        match self.index.entry(hasher.hash_one(packet.key), same, hash_of) {
+            Entry::Occupied(known) => {
+                self.last = *known.get() as usize;
+                flow::fold(&mut flows[self.last].stats, &packet, weight, &At(at));
+            }
+            Entry::Vacant(_) if flows.len() >= self.capacity => {
+                let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
+                flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
+                return Err(LossReason::TableFull);
+            }
+            Entry::Vacant(free) => {
+                self.last = flows.len();
+                free.insert(self.last as u32);
+                flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at) });
+            }
         }
-        self.index.insert(packet.key, self.flows.len() as u32);
-        self.flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at) });
         Ok(())
     }
 
@@ -198,7 +222,9 @@ impl FlowTable {
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.
     pub fn drain(&mut self) -> (Vec<FlowDelta>, Box<GenTotals>) {
         self.index.clear();
-        (std::mem::take(&mut self.flows), std::mem::replace(&mut self.totals, empty_totals()))
+        // The next generation is likely to be as large.
+        let next = Vec::with_capacity(self.flows.len().min(MOST_RESERVED));
+        (std::mem::replace(&mut self.flows, next), std::mem::replace(&mut self.totals, empty_totals()))
     }
 }
 

@@ -127,6 +127,8 @@ async fn answer(endpoint: Endpoint, ask: Ask) -> Result<Response, Problem> {
         Endpoint::OpenApi => endpoint::openapi(),
         Endpoint::Schema => endpoint::schema(),
         Endpoint::Flows => endpoint::flows(ask).await,
+        Endpoint::Alerts => endpoint::alerts(ask).await,
+        Endpoint::Messages => endpoint::messages(ask).await,
         Endpoint::Top => endpoint::top(ask).await,
         Endpoint::Series => endpoint::series(ask).await,
         Endpoint::Cardinality => endpoint::cardinality(ask).await,

@@ -5,7 +5,7 @@
 
 use crate::problem::Problem;
 use netspectra_common::model::{Nanos, TimeRange};
-use netspectra_common::query::FlowCursor;
+use netspectra_common::query::RowCursor;
 use xxhash_rust::xxh3::xxh3_64;
 
 const VERSION: u8 = 1;
@@ -18,7 +18,7 @@ pub(crate) struct PageCursor {
     /// Range of the first page.
     pub(crate) range: TimeRange,
     /// The last row delivered.
-    pub(crate) after: FlowCursor,
+    pub(crate) after: RowCursor,
     /// [`request_hash`] of the request.
     pub(crate) request: u64,
 }
@@ -39,7 +39,7 @@ impl PageCursor {
     pub(crate) fn to_text(self) -> String {
         let mut bytes = vec![VERSION];
         let Self { range, after, request } = self;
-        for word in [range.from.0, range.to.0, after.last_seen.0, after.flow_id, after.first_seen.0, request] {
+        for word in [range.from.0, range.to.0, after.at.0, after.id, after.since.0, request] {
             bytes.extend(word.to_be_bytes());
         }
         let sum = checksum(&bytes);
@@ -62,7 +62,7 @@ impl PageCursor {
                 .hint("begin again without `cursor`"));
         }
         let (words, _) = content[1..].as_chunks::<8>();
-        let &[from, to, last_seen, flow_id, first_seen, made_for] = words else { return Err(malformed()) };
+        let &[from, to, at, id, since, made_for] = words else { return Err(malformed()) };
         let nanos = |w| Nanos(u64::from_be_bytes(w));
         if u64::from_be_bytes(made_for) != request {
             return Err(Problem::param("cursor", "`cursor` belongs to another request")
@@ -70,11 +70,7 @@ impl PageCursor {
         }
         Ok(Self {
             range: TimeRange { from: nanos(from), to: nanos(to) },
-            after: FlowCursor {
-                last_seen: nanos(last_seen),
-                flow_id: u64::from_be_bytes(flow_id),
-                first_seen: nanos(first_seen),
-            },
+            after: RowCursor { at: nanos(at), id: u64::from_be_bytes(id), since: nanos(since) },
             request,
         })
     }
@@ -110,8 +106,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn cursor(words: [u64; 6]) -> PageCursor {
-        let [from, to, last_seen, flow_id, first_seen, request] = words;
-        let after = FlowCursor { last_seen: Nanos(last_seen), flow_id, first_seen: Nanos(first_seen) };
+        let [from, to, at, id, since, request] = words;
+        let after = RowCursor { at: Nanos(at), id, since: Nanos(since) };
         PageCursor { range: TimeRange { from: Nanos(from), to: Nanos(to) }, after, request }
     }
 

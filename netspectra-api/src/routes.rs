@@ -29,6 +29,8 @@ pub(crate) enum Endpoint {
     OpenApi,
     Schema,
     Flows,
+    Alerts,
+    Messages,
     Top,
     Series,
     Cardinality,
@@ -45,7 +47,17 @@ impl Endpoint {
     /// Whether it asks the store: then rate and concurrency are limited. Probes and metrics are not, so that an
     /// overloaded process can still be observed.
     pub(crate) const fn asks(self) -> bool {
-        matches!(self, Self::Flows | Self::Top | Self::Series | Self::Cardinality | Self::Quantiles | Self::Ledger)
+        matches!(
+            self,
+            Self::Flows
+                | Self::Alerts
+                | Self::Messages
+                | Self::Top
+                | Self::Series
+                | Self::Cardinality
+                | Self::Quantiles
+                | Self::Ledger
+        )
     }
 }
 
@@ -64,8 +76,8 @@ pub(crate) struct Param {
 pub(crate) enum Kind {
     /// A time, or `all`.
     Time,
-    /// A filter expression.
-    Filter,
+    /// A filter expression, such as this one.
+    Filter(&'static str),
     /// Comma list of roll-up dimensions.
     Dimensions,
     /// One of these words.
@@ -97,13 +109,17 @@ pub(crate) const FROM: Param = param(
 );
 pub(crate) const TO: Param = param("to", Kind::Time, Some("now"), "end of the range, not included; written as `from`");
 pub(crate) const FILTER: Param =
-    param("filter", Kind::Filter, None, "which traffic, such as `src_ip in 10.0.0.0/8 and dst_port = 443`");
+    param("filter", Kind::Filter("src_ip in 10.0.0.0/8 and dst_port = 443"), None, "which traffic");
+pub(crate) const ALERT_FILTER: Param =
+    param("filter", Kind::Filter("severity = high and detector = port_scan"), None, "which alerts");
+pub(crate) const MESSAGE_FILTER: Param =
+    param("filter", Kind::Filter("app = dns and code = 3 and src_ip in 10.0.0.0/8"), None, "which messages");
 pub(crate) const BY: Param = param("by", Kind::Dimensions, Some("src_ip"), "comma list of the dimensions of a group");
 pub(crate) const SERIES_BY: Param =
     param("by", Kind::Dimensions, None, "comma list of the dimensions of a line; one line of everything without it");
 pub(crate) const METRIC: Param =
     param("metric", Kind::Word(&["bytes", "packets", "flows"]), Some("bytes"), "what ranks the groups");
-pub(crate) const FLOWS_LIMIT: Param = param("limit", Kind::Integer(1, MAX_ROWS), Some("100"), "rows of a page");
+pub(crate) const PAGE_LIMIT: Param = param("limit", Kind::Integer(1, MAX_ROWS), Some("100"), "rows of a page");
 pub(crate) const TOP_LIMIT: Param = param("limit", Kind::Integer(1, MAX_ROWS), Some("10"), "number of groups");
 pub(crate) const CURSOR: Param = param(
     "cursor",
@@ -156,13 +172,25 @@ pub(crate) const FORMAT: Param = param(
 );
 
 /// Every route.
-pub(crate) static ROUTES: [Route; 12] = [
+pub(crate) static ROUTES: [Route; 14] = [
     Route { path: "/", endpoint: Endpoint::Index, summary: "what is here", params: &[] },
     Route {
         path: "/api/v1/flows",
         endpoint: Endpoint::Flows,
         summary: "flow records that overlap the range, newest first, in pages",
-        params: &[&FROM, &TO, &FILTER, &FLOWS_LIMIT, &CURSOR, &FORMAT],
+        params: &[&FROM, &TO, &FILTER, &PAGE_LIMIT, &CURSOR, &FORMAT],
+    },
+    Route {
+        path: "/api/v1/alerts",
+        endpoint: Endpoint::Alerts,
+        summary: "what detectors said in the range, newest first, in pages; an incident may be spoken of several times",
+        params: &[&FROM, &TO, &ALERT_FILTER, &PAGE_LIMIT, &CURSOR, &FORMAT],
+    },
+    Route {
+        path: "/api/v1/messages",
+        endpoint: Endpoint::Messages,
+        summary: "DNS, HTTP, TLS and other messages of the range, newest first, in pages",
+        params: &[&FROM, &TO, &MESSAGE_FILTER, &PAGE_LIMIT, &CURSOR, &FORMAT],
     },
     Route {
         path: "/api/v1/top",

@@ -1,7 +1,7 @@
 //! Answers as JSON.
 
 use netspectra_common::abi::LossReason;
-use netspectra_common::model::{Counter, FlowRecord, TimeRange};
+use netspectra_common::model::{Counter, TimeRange};
 use netspectra_common::query::{self, Completeness, LedgerAnswer, NicSum};
 use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::Estimate;
@@ -22,10 +22,10 @@ impl From<TimeRange> for Range {
     }
 }
 
-/// A page of flows.
+/// A page of rows.
 #[derive(Serialize)]
-pub(crate) struct Flows<'a> {
-    pub(crate) items: &'a [FlowRecord],
+pub(crate) struct Rows<'a, R> {
+    pub(crate) items: &'a [R],
     pub(crate) next_cursor: Option<&'a str>,
     pub(crate) range: Range,
     pub(crate) completeness: &'a Completeness,

@@ -1,7 +1,8 @@
 //! The seams: traits that single-host and cluster mode hand different implementations to.
 
 use crate::model::{
-    Alert, BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Observed, Rollup, TimeRange, WindowState,
+    Alert, AppMessage, BlockId, BusMessage, FlowRecord, GenerationId, LedgerEntry, Nanos, Rollup, TimeRange,
+    WindowState,
 };
 use crate::query::wire::{self, WireError};
 use crate::query::{Partial, Plan, Source};
@@ -74,7 +75,7 @@ pub struct StoreBatch {
     /// Ledgers of the generations.
     pub ledger: Vec<LedgerEntry>,
     /// Messages of application protocols. Hints: flows and ledger do not depend on them.
-    pub observed: Vec<Observed>,
+    pub messages: Vec<AppMessage>,
     /// What detectors said.
     pub alerts: Vec<Alert>,
 }
@@ -86,7 +87,7 @@ impl StoreBatch {
             && self.rollups.is_empty()
             && self.windows.is_empty()
             && self.ledger.is_empty()
-            && self.observed.is_empty()
+            && self.messages.is_empty()
             && self.alerts.is_empty()
     }
 
@@ -97,17 +98,19 @@ impl StoreBatch {
             Source::Rollups => self.rollups.iter().for_each(|row| partial.fold_rollup(plan, row)),
             Source::Windows(_) => self.windows.iter().for_each(|window| partial.fold_window(plan, window)),
             Source::Ledger => self.ledger.iter().for_each(|entry| partial.fold_ledger(plan, entry)),
+            Source::Alerts => self.alerts.iter().for_each(|alert| partial.fold_alert(plan, alert)),
+            Source::Messages => self.messages.iter().for_each(|message| partial.fold_message(plan, message)),
         }
     }
 
     /// Takes over the rows of `other`; both keep their own names.
     pub fn absorb(&mut self, other: Self) {
-        let Self { block: _, closed_by: _, flows, rollups, windows, ledger, observed, alerts } = other;
+        let Self { block: _, closed_by: _, flows, rollups, windows, ledger, messages, alerts } = other;
         self.flows.extend(flows);
         self.rollups.extend(rollups);
         self.windows.extend(windows);
         self.ledger.extend(ledger);
-        self.observed.extend(observed);
+        self.messages.extend(messages);
         self.alerts.extend(alerts);
     }
 }

@@ -37,6 +37,22 @@ pub enum Dimension {
     State,
     /// End reason; flow records only.
     EndReason,
+    /// Application protocol; messages only.
+    App,
+    /// Kind of message; messages only.
+    Message,
+    /// What a message is about; messages only.
+    Name,
+    /// Response code or status; messages only.
+    Code,
+    /// Detector; alerts only.
+    Detector,
+    /// Severity; alerts only.
+    Severity,
+    /// Where an incident is; alerts only.
+    Phase,
+    /// Who an incident is about; alerts only.
+    Subject,
 }
 
 /// The kind of values of a dimension.
@@ -58,7 +74,7 @@ pub enum ValueKind {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::SrcIp,
         Self::DstIp,
         Self::SrcPort,
@@ -73,6 +89,14 @@ impl Dimension {
         Self::Direction,
         Self::State,
         Self::EndReason,
+        Self::App,
+        Self::Message,
+        Self::Name,
+        Self::Code,
+        Self::Detector,
+        Self::Severity,
+        Self::Phase,
+        Self::Subject,
     ];
 
     /// The name in filters, group-by and answers.
@@ -92,6 +116,14 @@ impl Dimension {
             Self::Direction => "direction",
             Self::State => "state",
             Self::EndReason => "end_reason",
+            Self::App => "app",
+            Self::Message => "message",
+            Self::Name => "name",
+            Self::Code => "code",
+            Self::Detector => "detector",
+            Self::Severity => "severity",
+            Self::Phase => "phase",
+            Self::Subject => "subject",
         }
     }
 
@@ -117,6 +149,16 @@ impl Dimension {
             Self::Direction => "ingress or egress at the observation point (not in flows)",
             Self::State => "active, closed or timed_out (flows only)",
             Self::EndReason => "why the record was written (flows only)",
+            Self::App => {
+                "application protocol: dns, mdns, llmnr, http, tls, quic, or that of a plug-in (messages only)"
+            }
+            Self::Message => "which message of its protocol (messages only)",
+            Self::Name => "in lower case: name asked for (DNS), host (HTTP), server name (TLS) (messages only)",
+            Self::Code => "response code (DNS) or status (HTTP) of a response (messages only)",
+            Self::Detector => "name of the detector (alerts only)",
+            Self::Severity => "low, medium or high (alerts only)",
+            Self::Phase => "open, updated or closed (alerts only)",
+            Self::Subject => "whom the incident is about, as in its alerts (alerts only)",
         }
     }
 
@@ -124,11 +166,11 @@ impl Dimension {
     pub const fn kind(self) -> ValueKind {
         match self {
             Self::SrcIp | Self::DstIp => ValueKind::Address,
-            Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan => ValueKind::U16,
+            Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan | Self::Code => ValueKind::U16,
             Self::Proto => ValueKind::Proto,
             Self::TunnelId => ValueKind::U32,
             Self::Tunnel => ValueKind::Word(&TUNNELS),
-            Self::Iface | Self::Node => ValueKind::Text,
+            Self::Iface | Self::Node | Self::App | Self::Name | Self::Detector | Self::Subject => ValueKind::Text,
             Self::Direction => ValueKind::Word(&["ingress", "egress"]),
             Self::State => ValueKind::Word(&["active", "closed", "timed_out"]),
             Self::EndReason => ValueKind::Word(&[
@@ -140,6 +182,11 @@ impl Dimension {
                 "end_of_input",
                 "lack_of_resources",
             ]),
+            Self::Message => {
+                ValueKind::Word(&["query", "request", "response", "client_hello", "server_hello", "recognised"])
+            }
+            Self::Severity => ValueKind::Word(&["low", "medium", "high"]),
+            Self::Phase => ValueKind::Word(&["open", "updated", "closed"]),
         }
     }
 
@@ -159,19 +206,79 @@ impl Dimension {
             values,
             flows: self.in_flows(),
             rollups: self.in_rollups(),
+            messages: self.in_messages(),
+            alerts: self.in_alerts(),
         }
     }
 
     /// Whether roll-ups have it (top, series, cardinality).
     pub const fn in_rollups(self) -> bool {
-        !matches!(self, Self::State | Self::EndReason)
+        !matches!(self, Self::State | Self::EndReason) && !self.is_told()
     }
 
     /// Whether flow records have it.
     pub const fn in_flows(self) -> bool {
-        !matches!(self, Self::Direction)
+        !matches!(self, Self::Direction) && !self.is_told()
+    }
+
+    /// Whether messages of application protocols have it.
+    pub const fn in_messages(self) -> bool {
+        matches!(
+            self,
+            Self::SrcIp
+                | Self::DstIp
+                | Self::SrcPort
+                | Self::DstPort
+                | Self::Proto
+                | Self::Vlan
+                | Self::Node
+                | Self::App
+                | Self::Message
+                | Self::Name
+                | Self::Code
+        )
+    }
+
+    /// Whether alerts have it.
+    pub const fn in_alerts(self) -> bool {
+        matches!(self, Self::Node | Self::Detector | Self::Severity | Self::Phase | Self::Subject)
+    }
+
+    /// Whether only messages or alerts have it, nothing that counts packets.
+    const fn is_told(self) -> bool {
+        matches!(
+            self,
+            Self::App
+                | Self::Message
+                | Self::Name
+                | Self::Code
+                | Self::Detector
+                | Self::Severity
+                | Self::Phase
+                | Self::Subject
+        )
     }
 }
+
+/// The sketches of a window, as fields of its stored form are called.
+pub const SKETCHES: [&str; 16] = [
+    "src_ips",
+    "dst_ips",
+    "ips",
+    "dst_ports",
+    "pairs",
+    "flows",
+    "top_src_bytes",
+    "top_dst_bytes",
+    "top_src_packets",
+    "top_dst_packets",
+    "top_dst_port_bytes",
+    "packet_size",
+    "flow_duration",
+    "server_rtt",
+    "client_rtt",
+    "dns_latency",
+];
 
 /// Names of the tunnels.
 pub const TUNNELS: [&str; Tunnel::ALL.len()] = {
@@ -200,6 +307,10 @@ pub struct DimensionInfo {
     pub flows: bool,
     /// Whether top, series and cardinality have it.
     pub rollups: bool,
+    /// Whether messages have it.
+    pub messages: bool,
+    /// Whether alerts have it.
+    pub alerts: bool,
 }
 
 /// Every dimension, for documentation: serializes to a JSON array.
@@ -247,9 +358,15 @@ pub enum FieldKind {
     TextOrNull,
     /// RFC 3339.
     Time,
+    /// Number.
+    Number,
+    /// Object whose fields depend on the row.
+    Object,
+    /// List of texts.
+    Texts,
 }
 
-/// A field of a flow record as JSON, NDJSON and CSV show it.
+/// A field of a row as JSON, NDJSON and CSV show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Name.
@@ -317,10 +434,47 @@ pub const FLOW_FIELDS: [Field; 37] = [
     field("flow_id", FieldKind::Text, "identity of the flow, the same in all its records; 16 hexadecimal digits"),
 ];
 
+/// The fields of an alert, in the order in which they are written.
+pub const ALERT_FIELDS: [Field; 14] = [
+    field("at", FieldKind::Time, "when it was said, by the log's time, RFC 3339"),
+    field("phase", FieldKind::Text, "open, updated or closed: where the incident is"),
+    field("severity", FieldKind::Text, "low, medium or high"),
+    field("detector", FieldKind::Text, "name of the detector"),
+    field("subject", FieldKind::Text, "whom it is about: an address, an address and a port, a name"),
+    field("why", FieldKind::Text, "why it was raised, in a sentence"),
+    field("first_seen", FieldKind::Time, "first packet of the incident that was counted, RFC 3339"),
+    field("last_seen", FieldKind::Time, "last packet of it that was counted, RFC 3339"),
+    field("score", FieldKind::Number, "its highest score so far, in the unit of threshold"),
+    field("threshold", FieldKind::Number, "score from which on it is an alert"),
+    field("evidence", FieldKind::Object, "the numbers that it rests on, by name"),
+    field("flows", FieldKind::Texts, "flow_id of some of its flows"),
+    field("node", FieldKind::Text, "node that saw it"),
+    field("id", FieldKind::Text, "identity of the incident, the same in all that is said of it; 16 hexadecimal digits"),
+];
+
+/// The fields of a message of an application protocol, in the order in which they are written.
+pub const MESSAGE_FIELDS: [Field; 15] = [
+    field("at", FieldKind::Time, "time of the packet with the last byte of it that was needed, RFC 3339"),
+    field("app", FieldKind::Text, "dns, mdns, llmnr, http, tls, quic, or the protocol of a plug-in"),
+    field("message", FieldKind::Text, "query, request, response, client_hello, server_hello or recognised"),
+    field("name", FieldKind::TextOrNull, "in lower case: name asked for (DNS), host (HTTP), server name (TLS)"),
+    field("code", FieldKind::IntegerOrNull, "response code (DNS) or status (HTTP) of a response"),
+    field("latency_us", FieldKind::IntegerOrNull, "microseconds since the query or request, where that was seen"),
+    field("src_ip", FieldKind::TextOrNull, "sender; inside tunnels the innermost address"),
+    field("dst_ip", FieldKind::TextOrNull, "receiver"),
+    field("src_port", FieldKind::Integer, "sender's port"),
+    field("dst_port", FieldKind::Integer, "receiver's port"),
+    field("proto", FieldKind::IntegerOrNull, "IANA protocol number"),
+    field("vlan", FieldKind::IntegerOrNull, "outer VLAN identifier"),
+    field("detail", FieldKind::Object, "everything that was read of it; its fields depend on the protocol"),
+    field("node", FieldKind::Text, "node that saw it"),
+    field("id", FieldKind::Text, "its identity; 16 hexadecimal digits"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EndReason, FlowState};
+    use crate::model::{AlertPhase, EndReason, FlowState, MessageKind, Severity};
 
     #[test]
     fn every_name_leads_back_to_its_dimension() {
@@ -335,6 +489,9 @@ mod tests {
     fn words_of_the_catalogue_are_the_names_in_records() {
         assert_eq!(Dimension::State.info().values, Some(&FlowState::ALL.map(FlowState::name)[..]));
         assert_eq!(Dimension::EndReason.info().values, Some(&EndReason::ALL.map(EndReason::name)[..]));
+        assert_eq!(Dimension::Message.info().values, Some(&MessageKind::ALL.map(MessageKind::name)[..]));
+        assert_eq!(Dimension::Severity.info().values, Some(&Severity::ALL.map(Severity::name)[..]));
+        assert_eq!(Dimension::Phase.info().values, Some(&AlertPhase::ALL.map(AlertPhase::name)[..]));
     }
 
     #[test]
@@ -348,6 +505,8 @@ mod tests {
                 "values": ["ingress", "egress"],
                 "flows": false,
                 "rollups": true,
+                "messages": false,
+                "alerts": false,
             })
         );
         assert_eq!(catalogue().len(), Dimension::ALL.len());

@@ -20,6 +20,8 @@ pub mod store;
 pub mod task;
 #[cfg(test)]
 mod testing;
+#[cfg(any(feature = "clickhouse", feature = "remote-write"))]
+mod tls;
 mod window;
 
 pub use engine::{Engine, EngineConfig, EngineStats, SnapshotError};

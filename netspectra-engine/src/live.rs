@@ -8,7 +8,7 @@ impl Engine {
     /// Runs `plan` over unwritten parts of flows, roll-ups of open windows, and open windows.
     ///
     /// Disjoint from every batch returned so far, and together with them complete. There is no live ledger: a
-    /// generation's entry is in the batch of its manifest. Cost: a pass over the flows (for flows) or over the open
+    /// generation's entry is in the batch of its manifest; so are alerts and messages. Cost: a pass over the flows (for flows) or over the open
     /// rows, about 1 µs each where sketches must be made of them.
     ///
     /// # Errors
@@ -17,7 +17,8 @@ impl Engine {
         let mut partial = Partial::new(plan)?;
         match &plan.query {
             Query::Flows { .. } => self.live_flows(plan.range, |row| partial.fold_flow(plan, &row)),
-            Query::Ledger => {}
+            // What was said is in the batch of its manifest, as a generation's ledger is.
+            Query::Ledger | Query::Alerts { .. } | Query::Messages { .. } => {}
             Query::Top { .. } | Query::Cardinality { .. } | Query::Quantiles { .. } | Query::Series { .. } => {
                 let with_sketches = !matches!(plan.query, Query::Series { .. } | Query::Top { exact: true, .. });
                 self.live_rollups(plan.range, |row| partial.fold_rollup(plan, &row));

@@ -70,6 +70,7 @@ fn analyze(path: &Path, args: &[&str]) -> f64 {
     let status = Command::new(env!("CARGO_BIN_EXE_netspectra"))
         .arg("analyze")
         .args(args)
+        .args(["--threads", "1"])
         .arg(path)
         .stdout(Stdio::null())
         .status()

@@ -220,6 +220,9 @@ pub(crate) struct AnalyzeArgs {
     /// Do not look for anomalies.
     #[arg(long)]
     pub(crate) no_detect: bool,
+    /// Threads that share the work, of which three have something to do; the output is the same [default: 2, or 1 on one core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
     /// No progress bar.
     #[arg(long)]
     pub(crate) no_progress: bool,
@@ -308,6 +311,10 @@ pub(crate) struct Instance {
 pub(crate) enum Question {
     /// Flow records, newest first.
     Flows,
+    /// What detectors said, newest first.
+    Alerts,
+    /// DNS, HTTP, TLS and other messages, newest first.
+    Messages,
     /// Largest groups.
     Top,
     /// Totals over time.
@@ -324,6 +331,8 @@ pub(crate) enum Question {
 #[command(after_help = "Examples:
   netspectra query top --by src_ip --metric bytes --limit 5
   netspectra query flows --filter 'src_ip in 10.0.0.0/8 and dst_port = 443' --from -15m
+  netspectra query alerts --filter 'severity = high' --from -1d
+  netspectra query messages --filter 'app = dns and code = 3' --format ndjson
   netspectra query series --step 10s --by proto --format csv
   netspectra query cardinality --of src_ip --from now-1h
   netspectra query quantiles --of packet_size --q 0.5,0.99

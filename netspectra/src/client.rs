@@ -18,6 +18,8 @@ const MAX_ANSWER: u64 = 256 << 20;
 pub(crate) fn query(args: &QueryArgs) -> Outcome {
     let name = match args.question {
         Question::Flows => "flows",
+        Question::Alerts => "alerts",
+        Question::Messages => "messages",
         Question::Top => "top",
         Question::Series => "series",
         Question::Cardinality => "cardinality",
@@ -51,7 +53,19 @@ pub(crate) fn query(args: &QueryArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let answer: Value = serde_json::from_str(&body).context("the answer is not JSON")?;
-    output::print(&if args.question == Question::Flows { flow_table(&answer) } else { table(&answer) })?;
+    output::print(&match args.question {
+        Question::Flows => flow_table(&answer),
+        Question::Alerts => {
+            chosen(&answer, &["at", "phase", "severity", "detector", "subject", "why", "first_seen", "node"])
+        }
+        Question::Messages => {
+            let columns = ["at", "app", "message", "name", "code", "latency_us", "src_ip", "dst_ip", "node"];
+            chosen(&answer, &columns)
+        }
+        Question::Top | Question::Series | Question::Cardinality | Question::Quantiles | Question::Ledger => {
+            table(&answer)
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,6 +174,16 @@ fn flow_table(answer: &Value) -> String {
             text("state"),
             text("end_reason"),
         ]);
+    }
+    lines(&table)
+}
+
+/// The columns that fit a screen; `--format json` has all of them.
+fn chosen(answer: &Value, columns: &[&str]) -> String {
+    let mut table = new_table();
+    table.set_header(columns);
+    for item in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
+        table.add_row(columns.iter().map(|name| item.get(name).map(plain).unwrap_or_default()));
     }
     lines(&table)
 }

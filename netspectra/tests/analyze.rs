@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -206,6 +207,47 @@ fn a_truncated_file_is_reported_as_far_as_it_goes_with_exit_1() {
         e.contains("cut.pcap` ends inside a pcap record") && e.contains("after 7 frames; these are reported"),
         "{e}"
     );
+}
+
+/// What `args` print, say and exit with, and every file of the store in the new `folder`, by name.
+fn saving(folder: &Path, args: &[&str], files: &[&Path]) -> (Output, BTreeMap<String, Vec<u8>>) {
+    let out = analyze(&[args, &["--save", folder.to_str().unwrap()]].concat(), files);
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
+    let named = entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()));
+    // The lock has the process's number.
+    (out, named.filter(|(name, _)| name != "LOCK").collect())
+}
+
+#[test]
+fn output_errors_and_saved_data_do_not_depend_on_the_number_of_threads() {
+    let folder = Folder::new();
+    let whole = folder.file("whole.pcap", &pcap(1, &mixed()));
+    let other = folder.file("other.pcap", &pcap(1, &conversation()));
+    let mut cut = pcap(1, &mixed());
+    cut.truncate(cut.len() - 10);
+    let cut = folder.file("cut.pcap", &cut);
+    let unsupported = folder.file("odd.pcap", &pcap(147, &[(1, 0, vec![0; 60])]));
+    let inputs: [&[&Path]; 4] = [&[&whole], &[&cut], &[&whole, &other, &cut], &[&unsupported]];
+    for (input, files) in inputs.iter().enumerate() {
+        for args in [
+            &["--format", "json"][..],
+            &["--flows", "--format", "ndjson"],
+            &["--export", "ipfix", "--unidirectional"],
+            &["--by", "src_ip,dst_port", "--format", "csv"],
+            &["--time-bucket", "10s", "--by", "proto", "--format", "json"],
+        ] {
+            let of = |threads: &str| {
+                let saved = folder.0.path().join(format!("{input}-{}-{threads}", args[0..2].concat()));
+                saving(&saved, &[args, &["--threads", threads]].concat(), files)
+            };
+            let (one, saved) = of("1");
+            assert!(!saved.is_empty() && (!one.stdout.is_empty() || *files == [&*unsupported]), "{args:?}");
+            for threads in ["2", "3", "16"] {
+                assert_eq!(of(threads), (one.clone(), saved.clone()), "{threads} threads, {args:?}, {files:?}");
+            }
+        }
+    }
+    assert_eq!(analyze(&["--threads", "0"], &[&whole]).status.code(), Some(2));
 }
 
 #[test]
@@ -428,12 +470,53 @@ fn udp(src: (u8, u16), dst: (u8, u16), payload: &[u8]) -> Vec<u8> {
     f
 }
 
+/// A DNS message about `example.org`.
+fn message(id: u8, flags: [u8; 2]) -> Vec<u8> {
+    [&[0, id][..], &flags, &[0, 1, 0, 0, 0, 0, 0, 0], b"\x07Example\x03org\0", &[0, 1, 0, 1]].concat()
+}
+
+#[test]
+fn what_was_said_and_found_is_in_the_saved_capture_as_in_the_report() {
+    let folder = Folder::new();
+    let mut frames = vec![
+        (100, 0, udp((1, 5000), (2, 53), &message(1, [1, 0]))),
+        (100, 20_000, udp((2, 53), (1, 5000), &message(1, [0x81, 0x83]))),
+        (101, 0, udp((1, 5000), (2, 53), &message(2, [1, 0]))),
+    ];
+    frames.extend((0..900).map(|n| (102 + u32::from(n) / 300, 0, tcp((7, 40_000), (8, 1 + n), 2, 0))));
+    let file = folder.file("scan.pcap", &pcap(1, &frames));
+    let saved = folder.0.path().join("saved");
+    let out = analyze(&["--format", "json", "--save", saved.to_str().unwrap()], &[&file]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let served = Served::of(&saved);
+    let all = ["--from", "all", "--to", "all", "--format", "json"];
+    let ask =
+        |question: &[&str]| -> Value { serde_json::from_str(&served.query(&[question, &all[..]].concat())).unwrap() };
+    // Newest first, and each incident of the report is what was said of it last.
+    let said = ask(&["alerts"]);
+    let said = said["items"].as_array().unwrap();
+    let incidents = report["alerts"].as_array().unwrap();
+    assert!(!incidents.is_empty() && said.len() > incidents.len(), "{report}");
+    for incident in incidents {
+        assert_eq!(said.iter().find(|s| s["id"] == incident["id"]), Some(incident));
+    }
+    let scans = ask(&["alerts", "--filter", "detector = port_scan and phase = closed"]);
+    assert_eq!(scans["items"][0]["subject"], "10.0.0.7 to 10.0.0.8");
+    assert_eq!(ask(&["alerts", "--filter", "subject = 10.0.0.8"])["items"], Value::Array(Vec::new()));
+    let messages = ask(&["messages"]);
+    let told: Vec<_> = messages["items"].as_array().unwrap().iter().map(|m| (&m["message"], &m["code"])).collect();
+    let (query, response) = (Value::from("query"), Value::from("response"));
+    assert_eq!(told, [(&query, &Value::Null), (&response, &Value::from(3)), (&query, &Value::Null)]);
+    let answer = &messages["items"][1];
+    assert_eq!((&answer["latency_us"], &answer["name"]), (&20_000.into(), &"example.org".into()));
+    assert_eq!((&answer["src_ip"], &answer["detail"]["question"]["name"]), (&"10.0.0.2".into(), &"Example.org".into()));
+    let table = served.query(&["messages", "--filter", "code = 3", "--from", "all", "--to", "all"]);
+    assert!(table.lines().count() == 2 && table.contains("example.org"), "{table}");
+}
+
 #[test]
 fn dns_is_reported_with_its_latency_and_can_be_left_out() {
     let folder = Folder::new();
-    let message = |id: u8, flags: [u8; 2]| {
-        [&[0, id][..], &flags, &[0, 1, 0, 0, 0, 0, 0, 0], b"\x07example\x03org\0", &[0, 1, 0, 1]].concat()
-    };
     let (client, server) = ((1, 5000), (2, 53));
     let frames = vec![
         (100, 0, udp(client, server, &message(1, [1, 0]))),
@@ -456,11 +539,11 @@ fn dns_is_reported_with_its_latency_and_can_be_left_out() {
     ] {
         assert_eq!(dns[field], value, "{field}");
     }
-    assert_eq!((&dns["rcodes"]["3"], &dns["names"]["example.org"]), (&1.into(), &3.into()));
+    assert_eq!((&dns["rcodes"]["3"], &dns["names"]["Example.org"]), (&1.into(), &3.into()));
     assert_eq!((&r["mdns"]["queries"], &dns["latency_seconds"]["count"]), (&1.into(), &1.into()));
     let slowest = &dns["latency_seconds"]["items"][3]["value"];
     assert!(slowest["low"].as_f64().unwrap() <= 0.02 && slowest["high"].as_f64().unwrap() >= 0.02, "{slowest}");
-    assert!(String::from_utf8(analyze(&[], &[&file]).stdout).unwrap().contains("example.org"));
+    assert!(String::from_utf8(analyze(&[], &[&file]).stdout).unwrap().contains("Example.org"));
     let off = analyze(&["--format", "json", "--no-l7"], &[&file]);
     let off: Value = serde_json::from_slice(&off.stdout).unwrap();
     assert_eq!((off.get("dns"), &off["packets"]), (None, &5.into()));

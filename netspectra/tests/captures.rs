@@ -145,6 +145,23 @@ fn pcapng_captures_equal_an_independent_dissector() {
 }
 
 #[test]
+fn captures_give_the_same_bytes_with_any_number_of_threads() {
+    for name in ["basic", "pcapng", "malformed"] {
+        let Some(folder) = folder(name) else { return };
+        let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file());
+        for file in files {
+            for args in [&["--format", "json"][..], &["--flows", "--format", "ndjson"]] {
+                let of = |threads: &str| analyze(&[args, &["--threads", threads]].concat(), &file);
+                let one = of("1");
+                for threads in ["2", "3"] {
+                    assert_eq!(of(threads), one, "{threads} threads, {args:?}, {}", file.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn malformed_captures_give_the_frames_that_could_be_read() {
     let Some(folder) = folder("malformed") else { return };
     for (file, truth) in with_truth(&folder) {

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The targets; each is a program `fuzz-NAME` of the package.
-const TARGETS: [&str; 7] = ["frame", "capture", "event", "payload", "filter", "sketch", "log"];
+const TARGETS: [&str; 8] = ["frame", "capture", "event", "payload", "filter", "sketch", "log", "message"];
 /// Not one of libFuzzer's.
 const DIFFERENTIAL: &str = "differential";
 const PACKAGE: &str = "netspectra-fuzz";

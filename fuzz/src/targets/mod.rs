@@ -5,6 +5,7 @@ mod event;
 mod filter;
 mod frame;
 mod log;
+mod message;
 mod payload;
 mod sketch;
 
@@ -13,6 +14,7 @@ pub use event::event;
 pub use filter::filter;
 pub use frame::frame;
 pub use log::{log, new_store};
+pub use message::message;
 pub use payload::payload;
 pub use sketch::sketch;
 
@@ -26,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: [Target; 7] = [
+pub const ALL: [Target; 8] = [
     Target { name: "frame", feed: frame },
     Target { name: "capture", feed: capture },
     Target { name: "event", feed: event },
@@ -34,4 +36,5 @@ pub const ALL: [Target; 7] = [
     Target { name: "filter", feed: filter },
     Target { name: "sketch", feed: sketch },
     Target { name: "log", feed: log },
+    Target { name: "message", feed: message },
 ];

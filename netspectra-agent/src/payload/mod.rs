@@ -55,30 +55,50 @@ pub struct PayloadStats {
 /// Puts payloads in order and feeds them to sessions.
 pub struct Payloads {
     opener: Arc<dyn Opener>,
-    limits: PayloadLimits,
     flows: Recent<FlowKey, Connection>,
     defrag: Defrag,
-    /// Bytes that wait in all streams.
-    held: usize,
     sink: Sink,
-    stats: PayloadStats,
 }
 
-/// Where messages are collected.
+/// Where messages are collected, and what is counted of all flows together.
 struct Sink {
     observed: Vec<Observed>,
-    most: usize,
-    dropped: u64,
+    limits: PayloadLimits,
+    /// Bytes that wait in all streams.
+    held: usize,
+    stats: PayloadStats,
 }
 
 impl Sink {
     /// Keeps what was said at `at` by the sender of `key`.
     fn say(&mut self, at: Nanos, key: &FlowKey, what: Observation) {
-        if self.observed.len() >= self.most {
-            self.dropped += 1;
+        if self.observed.len() >= self.limits.observed {
+            self.stats.dropped_messages += 1;
         } else {
             self.observed.push(Observed { at, key: *key, what });
         }
+    }
+
+    /// Gives a datagram of `len` bytes to `connection`.
+    fn datagram(&mut self, connection: &mut Connection, own: bool, bytes: &[u8], len: u32, at: Nanos) {
+        connection.datagram(own, bytes, len, at, &mut |key, at, what| self.say(at, key, what));
+    }
+
+    /// Gives a TCP segment to `connection`.
+    fn segment(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>) {
+        let room = self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction);
+        let before = connection.held_bytes();
+        let pushed = connection.segment(own, segment, room, &mut |key, at, what| self.say(at, key, what));
+        self.held = (self.held + connection.held_bytes()).saturating_sub(before);
+        self.stats.repeated_bytes += pushed.repeated;
+        self.stats.missing_bytes += pushed.missing;
+    }
+
+    /// Gives out what waits in a connection that is over, and ends its session.
+    fn close(&mut self, mut connection: Connection) {
+        self.held = self.held.saturating_sub(connection.held_bytes());
+        let pushed = connection.flush(&mut |key, at, what| self.say(at, key, what));
+        self.stats.missing_bytes += pushed.missing;
     }
 }
 
@@ -87,18 +107,15 @@ impl Payloads {
     pub fn new(opener: Arc<dyn Opener>, limits: PayloadLimits) -> Self {
         Self {
             opener,
-            limits,
             flows: Recent::new(limits.flows),
             defrag: Defrag::new(),
-            held: 0,
-            sink: Sink { observed: Vec::new(), most: limits.observed, dropped: 0 },
-            stats: PayloadStats::default(),
+            sink: Sink { observed: Vec::new(), limits, held: 0, stats: PayloadStats::default() },
         }
     }
 
     /// What happened so far.
     pub fn stats(&self) -> PayloadStats {
-        PayloadStats { dropped_messages: self.sink.dropped, ..self.stats }
+        self.sink.stats
     }
 
     /// Takes what was said since the last call.
@@ -109,7 +126,7 @@ impl Payloads {
     /// Ends all sessions: nothing follows.
     pub fn finish(&mut self) {
         while let Some((_, connection)) = self.flows.evict() {
-            self.close(connection);
+            self.sink.close(connection);
         }
     }
 
@@ -166,58 +183,47 @@ impl Payloads {
         let there = data.get(from..).unwrap_or_default();
         let bytes = there.get(..len).unwrap_or(there);
         let (flow, own) = flow_of(&packet.key);
-        if self.flows.use_mut(&flow).is_none() {
-            let session = self.opener.open(&packet.key);
-            self.insert(flow, Connection::udp(session, packet.key, own));
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            return self.sink.datagram(connection, own, bytes, len as u32, at);
         }
-        let Some(connection) = self.flows.use_mut(&flow) else { return };
-        let sink = &mut self.sink;
-        connection.datagram(own, bytes, len as u32, at, &mut |key, at, what| sink.say(at, key, what));
+        let session = self.opener.open(&packet.key);
+        self.insert(flow, Connection::udp(session, packet.key, own));
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            self.sink.datagram(connection, own, bytes, len as u32, at);
+        }
     }
 
     fn tcp(&mut self, packet: &Packet, data: &[u8], at: Nanos) {
         let Some(segment) = Tcp::parse(packet, data, at) else { return };
-        if !segment.changes_anything() && self.held == 0 {
+        if !segment.changes_anything() && self.sink.held == 0 {
             return;
         }
         let (flow, own) = flow_of(&packet.key);
-        if self.flows.use_mut(&flow).is_some_and(|c| c.is_replaced_by(own, &segment))
-            && let Some(before) = self.flows.remove(&flow)
-        {
-            self.close(before);
-        }
-        if self.flows.use_mut(&flow).is_none() {
-            if !segment.changes_anything() || segment.is_reset() {
-                return;
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            if !connection.is_replaced_by(own, &segment) {
+                return self.sink.segment(connection, own, &segment);
             }
-            // The answer to a SYN that was not seen still says who asked.
-            let from_responder = segment.is_syn_ack();
-            let asker = if from_responder { reversed(&packet.key) } else { packet.key };
-            let session = self.opener.open(&asker);
-            self.insert(flow, Connection::tcp(session, asker, own != from_responder));
+            if let Some(before) = self.flows.remove(&flow) {
+                self.sink.close(before);
+            }
         }
-        let Some(connection) = self.flows.use_mut(&flow) else { return };
-        let room = self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction);
-        let before = connection.held_bytes();
-        let sink = &mut self.sink;
-        let pushed = connection.segment(own, &segment, room, &mut |key, at, what| sink.say(at, key, what));
-        self.held = (self.held + connection.held_bytes()).saturating_sub(before);
-        self.stats.repeated_bytes += pushed.repeated;
-        self.stats.missing_bytes += pushed.missing;
+        if !segment.changes_anything() || segment.is_reset() {
+            return;
+        }
+        // The answer to a SYN that was not seen still says who asked.
+        let from_responder = segment.is_syn_ack();
+        let asker = if from_responder { reversed(&packet.key) } else { packet.key };
+        let session = self.opener.open(&asker);
+        self.insert(flow, Connection::tcp(session, asker, own != from_responder));
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            self.sink.segment(connection, own, &segment);
+        }
     }
 
     fn insert(&mut self, flow: FlowKey, connection: Connection) {
         if let Some((_, old)) = self.flows.insert(flow, connection) {
-            self.stats.evicted_flows += u64::from(old.session.is_some());
-            self.close(old);
+            self.sink.stats.evicted_flows += u64::from(old.session.is_some());
+            self.sink.close(old);
         }
-    }
-
-    /// Gives out what waits in a connection that is over, and ends its session.
-    fn close(&mut self, mut connection: Connection) {
-        self.held = self.held.saturating_sub(connection.held_bytes());
-        let sink = &mut self.sink;
-        let pushed = connection.flush(&mut |key, at, what| sink.say(at, key, what));
-        self.stats.missing_bytes += pushed.missing;
     }
 }

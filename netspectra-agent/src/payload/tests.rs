@@ -155,13 +155,13 @@ fn what_waits_is_bounded_over_all_flows_and_given_out_at_the_end() {
         b.tcp((1, port), SERVER, SYN, (0, 0), "");
         b.tcp((1, port), SERVER, ACK, (3, 0), "4444");
     }
-    assert_eq!(b.payloads.held, 8);
+    assert_eq!(b.payloads.sink.held, 8);
     b.tcp((1, 1001), SERVER, ACK, (20, 0), "x");
     assert_eq!(b.notes(), ["open 1000", "open 1001", ">gap 2", ">4444", ">gap 13", ">x"]);
     b.tcp((1, 1002), SERVER, SYN, (0, 0), "");
     assert_eq!(b.payloads.stats().evicted_flows, 1);
     b.payloads.finish();
-    assert_eq!(b.payloads.held, 0);
+    assert_eq!(b.payloads.sink.held, 0);
     assert_eq!(b.payloads.stats().missing_bytes, 2 + 13 + 2);
     assert_eq!(b.notes().iter().filter(|n| n.as_str() == ">4444").count(), 1);
 }
@@ -174,7 +174,7 @@ fn a_session_that_is_done_is_not_fed_any_more() {
     b.tcp(CLIENT, SERVER, ACK, (1, 0), "quit");
     b.tcp(CLIENT, SERVER, ACK, (5, 0), "more");
     b.payloads.finish();
-    assert_eq!((b.notes(), b.payloads.held), (vec!["open 40000".to_owned(), ">quit".to_owned()], 0));
+    assert_eq!((b.notes(), b.payloads.sink.held), (vec!["open 40000".to_owned(), ">quit".to_owned()], 0));
 }
 
 #[test]

@@ -8,8 +8,7 @@ use crate::rules::{Rule, RuleError, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, Obs};
 use netspectra_common::model::{Interface, Nanos};
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +52,8 @@ struct Input {
     head: Option<Head>,
     data: Vec<u8>,
     error: Option<CaptureError>,
-    /// Observation points by the file's interface number.
-    slots: HashMap<u32, u8>,
+    /// Observation points by the file's interface number, once it had a frame.
+    slots: Vec<Option<u8>>,
 }
 
 struct Head {
@@ -92,7 +91,7 @@ impl PcapSource {
                 head: None,
                 data: Vec::new(),
                 error: None,
-                slots: HashMap::new(),
+                slots: Vec::new(),
             });
         }
         Ok(Self {
@@ -283,23 +282,34 @@ fn count_head(input: &mut Input, table: &mut FlowTable, interfaces: &mut Vec<Int
 /// they are used up the rest share the last one.
 fn observation_point(
     table: &mut FlowTable,
-    slots: &mut HashMap<u32, u8>,
+    slots: &mut Vec<Option<u8>>,
     interfaces: &mut Vec<Interface>,
-    path: &std::path::Path,
+    path: &Path,
     iface: u32,
     direction: Option<Direction>,
 ) -> u8 {
-    let slot = *slots.entry(iface).or_insert_with(|| {
-        let slot = interfaces.len().min(usize::from(Obs::MAX_IFACE)) as u8;
-        if usize::from(slot) == interfaces.len() {
-            let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-            let name = if iface == 0 { file.into_owned() } else { format!("{file}#{iface}") };
-            interfaces.push(Interface { slot, ifindex: 0, name: Arc::from(name) });
-            if let Some(rules) = table.rules_mut() {
-                rules.set_interfaces(interfaces);
-            }
+    let known = slots.get(iface as usize).copied().flatten();
+    let slot = known.unwrap_or_else(|| {
+        let slot = first_frame(table, interfaces, path, iface);
+        if slots.len() <= iface as usize {
+            slots.resize(iface as usize + 1, None);
         }
+        slots[iface as usize] = Some(slot);
         slot
     });
     Obs::new(slot, direction.unwrap_or(Direction::Ingress)).0
+}
+
+/// Gives interface `iface` of the file at `path` a slot.
+fn first_frame(table: &mut FlowTable, interfaces: &mut Vec<Interface>, path: &Path, iface: u32) -> u8 {
+    let slot = interfaces.len().min(usize::from(Obs::MAX_IFACE)) as u8;
+    if usize::from(slot) == interfaces.len() {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = if iface == 0 { file.into_owned() } else { format!("{file}#{iface}") };
+        interfaces.push(Interface { slot, ifindex: 0, name: Arc::from(name) });
+        if let Some(rules) = table.rules_mut() {
+            rules.set_interfaces(interfaces);
+        }
+    }
+    slot
 }

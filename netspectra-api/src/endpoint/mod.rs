@@ -1,13 +1,13 @@
 //! What each path answers.
 
-mod flows;
 mod numbers;
+mod rows;
 mod series;
 mod service;
 mod top;
 
-pub(crate) use flows::flows;
 pub(crate) use numbers::{cardinality, ledger, quantiles};
+pub(crate) use rows::{alerts, flows, messages};
 pub(crate) use series::series;
 pub(crate) use service::{index, live, metrics, openapi, ready, schema};
 pub(crate) use top::top;

@@ -71,6 +71,7 @@ pub(crate) fn schema() -> Result<Response, Problem> {
             json!({
                 "name": d.name(), "doc": d.doc(), "kind": kind, "values": values,
                 "in_flows": d.in_flows(), "in_groups": d.in_rollups(),
+                "in_messages": d.in_messages(), "in_alerts": d.in_alerts(),
             })
         })
         .collect();

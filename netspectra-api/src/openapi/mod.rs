@@ -43,6 +43,8 @@ pub(crate) const fn answer_schema(endpoint: Endpoint) -> Option<&'static str> {
         Endpoint::OpenApi => Some("OpenApi"),
         Endpoint::Schema => Some("Catalogue"),
         Endpoint::Flows => Some("Flows"),
+        Endpoint::Alerts => Some("Alerts"),
+        Endpoint::Messages => Some("Messages"),
         Endpoint::Top => Some("Top"),
         Endpoint::Series => Some("Series"),
         Endpoint::Cardinality => Some("Cardinality"),
@@ -74,7 +76,7 @@ fn parameter(p: &Param) -> Value {
                 let words = default.split(',').map(|w| serde_json::from_str(w).unwrap_or_else(|_| json!(w)));
                 words.collect::<Vec<Value>>().into()
             }
-            Kind::Time | Kind::Filter | Kind::Word(_) | Kind::Step | Kind::Cursor => json!(default),
+            Kind::Time | Kind::Filter(_) | Kind::Word(_) | Kind::Step | Kind::Cursor => json!(default),
         };
     }
     let mut parameter =
@@ -91,9 +93,7 @@ fn parameter_schema(kind: Kind) -> Value {
         Kind::Time => {
             json!({ "type": "string", "examples": ["2026-01-31T12:00:00Z", "1769860800", "-15m", "now-1h", "all"] })
         }
-        Kind::Filter => {
-            json!({ "type": "string", "maxLength": 8192, "examples": ["src_ip in 10.0.0.0/8 and dst_port = 443"] })
-        }
+        Kind::Filter(example) => json!({ "type": "string", "maxLength": 8192, "examples": [example] }),
         Kind::Dimensions => json!({
             "type": "array", "uniqueItems": true, "minItems": 1,
             "items": { "type": "string", "enum": rollup_dimensions().collect::<Vec<_>>() },

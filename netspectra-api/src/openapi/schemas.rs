@@ -1,8 +1,8 @@
 use crate::problem::KINDS;
 use crate::routes::{Kind, METRIC, QUANTILES_OF};
 use netspectra_common::abi::LossReason;
-use netspectra_common::model::{EndReason, FlowState, InitiatorBy};
-use netspectra_common::schema::{Dimension, FLOW_FIELDS, FieldKind, ValueKind};
+use netspectra_common::model::{AlertPhase, EndReason, FlowState, InitiatorBy, MessageKind, Severity};
+use netspectra_common::schema::{ALERT_FIELDS, Dimension, FLOW_FIELDS, Field, FieldKind, MESSAGE_FIELDS, ValueKind};
 use serde_json::{Map, Value, json};
 
 /// The word for a dimension's kind of values, and the list of them where it is closed.
@@ -23,20 +23,13 @@ pub(crate) fn all() -> Map<String, Value> {
         ("Counter", object(&[("packets", count("packets on the wire")), ("bytes", count("L2 bytes without FCS"))])),
         ("Range", object(&[("from", time("included")), ("to", time("not included"))])),
         ("Completeness", completeness()),
-        ("Flow", flow()),
+        ("Flow", row(&FLOW_FIELDS)),
+        ("Flows", page("Flow")),
+        ("Alert", row(&ALERT_FIELDS)),
+        ("Alerts", page("Alert")),
+        ("Message", row(&MESSAGE_FIELDS)),
+        ("Messages", page("Message")),
         ("Key", key()),
-        (
-            "Flows",
-            object(&[
-                ("items", list("Flow")),
-                (
-                    "next_cursor",
-                    json!({ "type": ["string", "null"], "description": "for `cursor`; null on the last page" }),
-                ),
-                ("range", reference("Range")),
-                ("completeness", reference("Completeness")),
-            ]),
-        ),
         ("TopItem", object(&[("key", reference("Key")), ("value", reference("Estimate"))])),
         (
             "Top",
@@ -140,7 +133,7 @@ fn words(kind: Kind) -> Value {
     match kind {
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
         Kind::Time
-        | Kind::Filter
+        | Kind::Filter(_)
         | Kind::Dimensions
         | Kind::Integer(..)
         | Kind::Fractions
@@ -176,14 +169,31 @@ fn completeness() -> Value {
     ])
 }
 
-fn flow() -> Value {
-    let fields: Vec<(&str, Value)> = FLOW_FIELDS
+/// A page of rows.
+fn page(of: &str) -> Value {
+    object(&[
+        ("items", list(of)),
+        ("next_cursor", json!({ "type": ["string", "null"], "description": "for `cursor`; null on the last page" })),
+        ("range", reference("Range")),
+        ("completeness", reference("Completeness")),
+    ])
+}
+
+/// A row with fields of the catalogue.
+fn row(fields: &[Field]) -> Value {
+    let fields: Vec<(&str, Value)> = fields
         .iter()
         .map(|f| {
             let mut schema = match (f.name, f.kind) {
                 ("state", _) => json!({ "type": "string", "enum": FlowState::ALL.map(FlowState::name) }),
                 ("end_reason", _) => json!({ "type": "string", "enum": EndReason::ALL.map(EndReason::name) }),
                 ("initiator_by", _) => json!({ "type": "string", "enum": InitiatorBy::ALL.map(InitiatorBy::name) }),
+                ("phase", _) => json!({ "type": "string", "enum": AlertPhase::ALL.map(AlertPhase::name) }),
+                ("severity", _) => json!({ "type": "string", "enum": Severity::ALL.map(Severity::name) }),
+                ("message", _) => json!({ "type": "string", "enum": MessageKind::ALL.map(MessageKind::name) }),
+                (_, FieldKind::Number) => json!({ "type": "number" }),
+                (_, FieldKind::Object) => json!({ "type": "object" }),
+                (_, FieldKind::Texts) => json!({ "type": "array", "items": { "type": "string" } }),
                 (_, FieldKind::Integer) => json!({ "type": "integer", "minimum": 0 }),
                 (_, FieldKind::IntegerOrNull) => json!({ "type": ["integer", "null"], "minimum": 0 }),
                 (_, FieldKind::Text) => json!({ "type": "string" }),
@@ -284,7 +294,9 @@ fn dimension() -> Value {
         ("kind", json!({ "type": "string", "enum": ["address", "number", "protocol", "word", "text"] })),
         ("values", json!({ "type": ["array", "null"], "items": text })),
         ("in_flows", flag.clone()),
-        ("in_groups", flag),
+        ("in_groups", flag.clone()),
+        ("in_messages", flag.clone()),
+        ("in_alerts", flag),
     ])
 }
 

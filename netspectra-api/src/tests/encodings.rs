@@ -3,7 +3,7 @@
 use super::fake::*;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use netspectra_common::query::FlowCursor;
+use netspectra_common::query::RowCursor;
 use serde_json::json;
 use std::io::Read;
 
@@ -45,7 +45,7 @@ async fn flows_as_json() {
 #[tokio::test]
 async fn flows_as_csv() {
     let bench = bench();
-    bench.answers.flows.lock().unwrap().next = Some(FlowCursor::of(&record()));
+    bench.answers.flows.lock().unwrap().next = Some(RowCursor::of_flow(&record()));
     let reply = get(&bench.router, "/api/v1/flows?format=csv").await;
     assert_eq!(reply.header("content-type"), Some("text/csv"));
     assert_eq!(reply.header("netspectra-complete"), Some("false"));
@@ -172,4 +172,59 @@ async fn head_says_what_get_would_send() {
     assert_eq!(head.header("content-length"), Some(got.body.len().to_string().as_str()));
     assert_eq!(head.header("content-type"), got.header("content-type"));
     assert!(head.body.is_empty());
+}
+
+#[tokio::test]
+async fn alerts_as_json_and_csv() {
+    let bench = bench();
+    let reply = get(&bench.router, "/api/v1/alerts").await.json();
+    let item = json!({
+        "at": "2026-01-31T11:59:55.000000000Z", "phase": "updated", "severity": "high", "detector": "port_scan",
+        "subject": "10.0.0.9", "why": "10.0.0.9 tried 4,000 ports of 10.0.0.1",
+        "first_seen": "2026-01-31T11:58:55.000000000Z", "last_seen": "2026-01-31T11:59:54.000000000Z",
+        "score": 4000.0, "threshold": 100.0, "evidence": { "ports": 4000.0 },
+        "flows": ["0000000000000001", "0000000000000def"], "node": "edge,1", "id": "0000000000000abc",
+    });
+    assert_eq!(reply["items"], json!([item]));
+    assert_eq!(reply["next_cursor"].as_str().map(str::len), Some(106));
+    let reply = get(&bench.router, "/api/v1/alerts?format=csv").await;
+    let line = "2026-01-31T11:59:55.000000000Z,updated,high,port_scan,10.0.0.9,\"10.0.0.9 tried 4,000 ports of 10.0.0.1\",\
+        2026-01-31T11:58:55.000000000Z,2026-01-31T11:59:54.000000000Z,4000.0,100.0,\"{\"\"ports\"\":4000.0}\",\
+        \"[\"\"0000000000000001\"\",\"\"0000000000000def\"\"]\",\"edge,1\",0000000000000abc";
+    assert_eq!(reply.text().lines().nth(1), Some(line));
+}
+
+#[tokio::test]
+async fn messages_as_json() {
+    let reply = get(&bench().router, "/api/v1/messages").await.json();
+    let item = json!({
+        "at": "2026-01-31T11:59:51.000000000Z", "app": "http", "message": "response", "name": "example.com",
+        "code": 503, "latency_us": 1234, "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "src_port": 80,
+        "dst_port": 40_000, "proto": 6, "vlan": null,
+        "detail": {
+            "status": 503, "minor_version": 1, "content_type": null, "content_length": null, "method": null,
+            "host": "Example.com", "latency_ns": 1_234_567,
+        },
+        "node": "edge,1", "id": "0000000000000123",
+    });
+    let whole = json!({ "items": [item], "next_cursor": null, "range": last_hour(), "completeness": completeness() });
+    assert_eq!(reply, whole);
+}
+
+#[tokio::test]
+async fn a_filter_on_what_rows_do_not_have_names_what_they_have() {
+    let bench = bench();
+    for (uri, named) in [
+        ("/api/v1/alerts?filter=src_ip=10.0.0.1", "dimensions of alerts: node, detector, severity, phase, subject"),
+        (
+            "/api/v1/messages?filter=state=closed",
+            "dimensions of messages: src_ip, dst_ip, src_port, dst_port, proto, vlan, node, app",
+        ),
+        ("/api/v1/flows?filter=app=dns", "dimensions of flow records: src_ip"),
+    ] {
+        let reply = get(&bench.router, uri).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{uri}");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(named), "{uri}: {detail}");
+    }
 }

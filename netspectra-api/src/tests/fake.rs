@@ -48,7 +48,7 @@ impl Health for FakeHealth {
 /// Fixed answers; keeps the plans.
 pub(crate) struct FakeAnswers {
     pub(crate) plans: Mutex<Vec<Plan>>,
-    pub(crate) flows: Mutex<FlowsAnswer>,
+    pub(crate) flows: Mutex<RowsAnswer<FlowRecord>>,
     /// Each question takes a permit for good; unbounded unless a test makes it scarce.
     pub(crate) gate: Semaphore,
     /// Begun questions, also those that wait at the gate.
@@ -78,12 +78,16 @@ impl Answers for FakeAnswers {
 }
 
 /// The answer to `plan`: every group has one row, all numbers are fixed.
-fn given(plan: &Plan, flows: &FlowsAnswer) -> Answer {
+fn given(plan: &Plan, flows: &RowsAnswer<FlowRecord>) -> Answer {
     let range = TimeRange { from: plan.range.from.floor(std::time::Duration::from_secs(10)), to: plan.range.to };
     let value = Estimate { estimate: 1500.0, low: 1490.0, high: 1510.0, confidence: 0.99 };
     let key = |n: usize| (0..n).map(|i| if i == 0 { "10.0.0.1".to_owned() } else { String::new() }).collect();
     match &plan.query {
         Query::Flows { .. } => Answer::Flows(flows.clone()),
+        Query::Alerts { .. } => {
+            Answer::Alerts(RowsAnswer { items: vec![alert()], next: Some(RowCursor::of_alert(&alert())) })
+        }
+        Query::Messages { .. } => Answer::Messages(RowsAnswer { items: vec![message()], next: None }),
         Query::Top { by, .. } => {
             Answer::Top(TopAnswer { range, items: vec![TopRow { key: key(by.len()), value }], total: 3000 })
         }
@@ -254,7 +258,7 @@ pub(crate) fn bench() -> Bench {
 pub(crate) fn bench_with(limits: Limits) -> Bench {
     let answers = Arc::new(FakeAnswers {
         plans: Mutex::default(),
-        flows: Mutex::new(FlowsAnswer { items: vec![record()], next: None }),
+        flows: Mutex::new(RowsAnswer { items: vec![record()], next: None }),
         gate: Semaphore::new(Semaphore::MAX_PERMITS),
         begun: Semaphore::new(0),
     });
@@ -304,4 +308,46 @@ pub(crate) fn request(method: Method, uri: &str) -> axum::http::request::Builder
 
 pub(crate) async fn get(router: &Router, uri: &str) -> Reply {
     send(router, request(Method::GET, uri).body(Body::empty()).unwrap()).await
+}
+
+pub(super) fn alert() -> Alert {
+    Alert {
+        id: 0xabc,
+        node: "edge,1".into(),
+        detector: "port_scan".into(),
+        phase: AlertPhase::Updated,
+        severity: Severity::High,
+        subject: "10.0.0.9".into(),
+        why: "10.0.0.9 tried 4,000 ports of 10.0.0.1".into(),
+        at: NOW.minus(std::time::Duration::from_secs(5)),
+        first_seen: NOW.minus(std::time::Duration::from_secs(65)),
+        last_seen: NOW.minus(std::time::Duration::from_secs(6)),
+        score: 4000.0,
+        threshold: 100.0,
+        evidence: vec![Evidence { name: "ports".into(), value: 4000.0 }],
+        flows: vec![1, 0xdef],
+    }
+}
+
+pub(super) fn message() -> AppMessage {
+    let what = Observation::HttpResponse(Box::new(HttpResponse {
+        status: 503,
+        minor_version: 1,
+        host: Some("Example.com".into()),
+        latency: Some(std::time::Duration::from_nanos(1_234_567)),
+        ..HttpResponse::default()
+    }));
+    AppMessage {
+        id: 0x123,
+        node: "edge,1".into(),
+        at: NOW.minus(std::time::Duration::from_secs(9)),
+        src_ip: Some([10, 0, 0, 1].into()),
+        dst_ip: Some([10, 0, 0, 2].into()),
+        src_port: 80,
+        dst_port: 40_000,
+        proto: 6,
+        vlan: None,
+        name: what.subject(),
+        what,
+    }
 }

@@ -3,7 +3,7 @@
 use super::fake::*;
 use axum::http::StatusCode;
 use netspectra_common::model::{Nanos, TimeRange};
-use netspectra_common::query::{Filter, FlowCursor, Metric, Plan, Quantity, Query};
+use netspectra_common::query::{Filter, Metric, Plan, Quantity, Query, RowCursor};
 use netspectra_common::schema::Dimension;
 use proptest::prelude::*;
 use std::sync::atomic::Ordering;
@@ -170,7 +170,7 @@ async fn a_series_of_too_many_points_is_refused_with_a_remedy() {
 #[tokio::test]
 async fn a_cursor_continues_where_the_page_ended_in_the_range_of_the_first() {
     let bench = bench();
-    let after = FlowCursor::of(&record());
+    let after = RowCursor::of_flow(&record());
     bench.answers.flows.lock().unwrap().next = Some(after);
     let uri = "/api/v1/flows?from=-1h&limit=1";
     let cursor = get(&bench.router, uri).await.json()["next_cursor"].as_str().unwrap().to_owned();

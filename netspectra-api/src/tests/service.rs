@@ -100,7 +100,7 @@ async fn the_schema_lists_the_catalogue() {
     assert_eq!(names, Dimension::ALL.map(Dimension::name));
     let direction = json!({
         "name": "direction", "doc": Dimension::Direction.doc(), "kind": "word", "values": ["ingress", "egress"],
-        "in_flows": false, "in_groups": true,
+        "in_flows": false, "in_groups": true, "in_messages": false, "in_alerts": false,
     });
     assert!(dimensions.as_array().unwrap().contains(&direction));
 }

@@ -7,7 +7,7 @@ use std::hash::Hash;
 /// was last looked at stays. Cost: one hash look-up; an insertion into a full map looks at two entries on average.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    entries: HashMap<K, Entry<V>>,
+    entries: HashMap<K, Entry<V>, foldhash::fast::RandomState>,
     order: VecDeque<(K, u64)>,
     capacity: usize,
     inserted: u64,
@@ -24,7 +24,7 @@ struct Entry<V> {
 impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     /// An empty map for `capacity` entries (at least one).
     pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), capacity: capacity.max(1), inserted: 0 }
+        Self { entries: HashMap::default(), order: VecDeque::new(), capacity: capacity.max(1), inserted: 0 }
     }
 
     /// The entry of `key`.

@@ -41,6 +41,9 @@ pub enum AlertPhase {
 }
 
 impl AlertPhase {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Updated, Self::Closed];
+
     /// Stable name.
     pub const fn name(self) -> &'static str {
         match self {

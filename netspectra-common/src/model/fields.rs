@@ -1,23 +1,13 @@
 //! Flow records field by field, for bytes between processes. What people read is [`FlowRecord`]'s own serialization.
 
 use super::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A record as the plain sequence of its fields. No names are written: both ends must be of the same build.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowFields(#[serde(with = "Fields")] pub FlowRecord);
-
-/// [`FlowFields`], borrowed.
-#[derive(Clone, Copy)]
-pub struct FlowFieldsRef<'a>(pub &'a FlowRecord);
-
-impl Serialize for FlowFieldsRef<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Fields::serialize(self.0, serializer)
-    }
-}
 
 /// The fields of [`FlowRecord`], in their order.
 #[derive(Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What travels between the parts of NetSpectra in user space.
 
 mod alert;
+mod app_message;
 mod chain;
 mod fields;
 mod ledger;
@@ -9,13 +10,15 @@ mod nic;
 mod observation;
 mod record;
 mod rollup;
+mod shown;
 mod time;
 mod window;
 
 pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
 pub use alert::{Alert, AlertPhase, Evidence, Severity};
+pub use app_message::{AppMessage, MessageKind};
 pub use chain::ManifestHash;
-pub use fields::{FlowFields, FlowFieldsRef};
+pub use fields::FlowFields;
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
     BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
@@ -27,5 +30,6 @@ pub use observation::{
 };
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
+pub use shown::Shown;
 pub use time::{Nanos, TimeParseError, TimeRange, parse_duration};
 pub use window::{Resolution, WindowSketches, WindowState};

@@ -1,7 +1,7 @@
 //! What payloads say: messages of application protocols, as dissectors read them.
 
 use super::{FlowKey, Nanos};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Observed {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Observation {
     /// A DNS query or response.
@@ -40,7 +40,7 @@ pub enum Observation {
 }
 
 /// Which of the protocols with DNS's message format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DnsKind {
     /// RFC 1035.
@@ -52,7 +52,7 @@ pub enum DnsKind {
 }
 
 /// A DNS message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsMessage {
     /// Protocol.
     pub kind: DnsKind,
@@ -81,6 +81,7 @@ pub struct DnsMessage {
     /// A query that equals one which is still without a response.
     pub repeated: bool,
     /// In a response whose query was seen: the time since the first such query.
+    #[serde(rename = "latency_ns", with = "nanoseconds")]
     pub latency: Option<Duration>,
 }
 
@@ -90,7 +91,7 @@ impl DnsMessage {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsQuestion {
     /// In presentation format, without the final dot; `.` for the root.
     pub name: String,
@@ -101,7 +102,7 @@ pub struct DnsQuestion {
 }
 
 /// A record of the answer section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsRecord {
     /// Owner, in presentation format.
     pub name: String,
@@ -114,7 +115,7 @@ pub struct DnsRecord {
 }
 
 /// The head of an HTTP request. Texts are cut at 1,024 bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// Method.
     pub method: String,
@@ -133,7 +134,7 @@ pub struct HttpRequest {
 }
 
 /// The head of an HTTP response. Texts are cut at 1,024 bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpResponse {
     /// Status code.
     pub status: u16,
@@ -148,11 +149,12 @@ pub struct HttpResponse {
     /// Host of that request.
     pub host: Option<String>,
     /// From the end of that request's head to the end of this head; `None` for an interim response (1xx).
+    #[serde(rename = "latency_ns", with = "nanoseconds")]
     pub latency: Option<Duration>,
 }
 
 /// A ClientHello.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsClient {
     /// Server name (RFC 6066 section 3).
     pub sni: Option<String>,
@@ -167,7 +169,7 @@ pub struct TlsClient {
 }
 
 /// A ServerHello.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsServer {
     /// Version that the server chose, as on the wire.
     pub version: u16,
@@ -187,5 +189,19 @@ pub fn tls_version_name(version: u16) -> Cow<'static, str> {
         0x0303 => "TLS 1.2".into(),
         0x0304 => "TLS 1.3".into(),
         other => format!("0x{other:04x}").into(),
+    }
+}
+
+/// A length of time as nanoseconds.
+mod nanoseconds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
     }
 }

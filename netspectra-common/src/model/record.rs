@@ -255,15 +255,15 @@ impl Serialize for FlowRecord {
         s.serialize_field("reverse_zero_windows", &self.reverse_zero_windows)?;
         s.serialize_field("server_rtt_us", &self.server_rtt_us)?;
         s.serialize_field("client_rtt_us", &self.client_rtt_us)?;
-        s.serialize_field("first_seen", &self.first_seen.to_string())?;
-        s.serialize_field("last_seen", &self.last_seen.to_string())?;
-        s.serialize_field("flow_start", &self.flow_start.to_string())?;
+        s.serialize_field("first_seen", &format_args!("{}", self.first_seen))?;
+        s.serialize_field("last_seen", &format_args!("{}", self.last_seen))?;
+        s.serialize_field("flow_start", &format_args!("{}", self.flow_start))?;
         s.serialize_field("state", self.state.name())?;
         s.serialize_field("end_reason", self.end_reason.name())?;
         s.serialize_field("initiator_by", self.initiator_by.name())?;
         s.serialize_field("node", &self.node)?;
         s.serialize_field("iface", &self.iface)?;
-        s.serialize_field("flow_id", &format!("{:016x}", self.flow_id))?;
+        s.serialize_field("flow_id", &format_args!("{:016x}", self.flow_id))?;
         s.end()
     }
 }

@@ -81,7 +81,18 @@ impl std::fmt::Display for Nanos {
         let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
         let year = era * 400 + year + carry;
         let (h, m, s) = (day_secs / 3600, day_secs / 60 % 60, day_secs % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{nanos:09}Z")
+        // The years are 1970 to 2554, so every number has its width.
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        for (number, place) in
+            [(year, 0..4), (month, 5..7), (day, 8..10), (h, 11..13), (m, 14..16), (s, 17..19), (nanos, 20..29)]
+        {
+            let mut rest = number;
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

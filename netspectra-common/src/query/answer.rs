@@ -1,5 +1,5 @@
-use super::FlowCursor;
-use crate::model::{Counter, FlowRecord, Ledger, Nanos, NicCounters, TimeRange};
+use super::RowCursor;
+use crate::model::{Alert, AppMessage, Counter, FlowRecord, Ledger, Nanos, NicCounters, TimeRange};
 use crate::sketch::Estimate;
 use serde::Serialize;
 use std::sync::Arc;
@@ -54,7 +54,11 @@ pub fn completeness(answer: &LedgerAnswer) -> Completeness {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To [`Query::Flows`](super::Query::Flows).
-    Flows(FlowsAnswer),
+    Flows(RowsAnswer<FlowRecord>),
+    /// To [`Query::Alerts`](super::Query::Alerts).
+    Alerts(RowsAnswer<Alert>),
+    /// To [`Query::Messages`](super::Query::Messages).
+    Messages(RowsAnswer<AppMessage>),
     /// To [`Query::Top`](super::Query::Top).
     Top(TopAnswer),
     /// To [`Query::Series`](super::Query::Series).
@@ -67,14 +71,14 @@ pub enum Answer {
     Ledger(Box<LedgerAnswer>),
 }
 
-/// A page of flow records.
+/// A page of rows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FlowsAnswer {
-    /// Newest first, in the order of [`FlowCursor`]. Records at one position are never on two pages: a page may be
-    /// shorter than its limit for that, and is longer when more records than the limit share one position.
-    pub items: Vec<FlowRecord>,
+pub struct RowsAnswer<R> {
+    /// Newest first, in the order of [`RowCursor`]. Rows at one position are never on two pages: a page may be
+    /// shorter than its limit for that, and is longer when more rows than the limit share one position.
+    pub items: Vec<R>,
     /// Where the next page begins, when there is one.
-    pub next: Option<FlowCursor>,
+    pub next: Option<RowCursor>,
 }
 
 /// The largest groups.

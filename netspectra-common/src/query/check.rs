@@ -30,6 +30,14 @@ impl Plan {
                 check_limit(*limit)?;
                 check_filter(&self.filter, Rows::Flows)
             }
+            Query::Alerts { limit, .. } => {
+                check_limit(*limit)?;
+                check_filter(&self.filter, Rows::Alerts)
+            }
+            Query::Messages { limit, .. } => {
+                check_limit(*limit)?;
+                check_filter(&self.filter, Rows::Messages)
+            }
             Query::Top { by, limit, .. } => {
                 check_limit(*limit)?;
                 check_dimensions("by", by, 1)?;
@@ -75,6 +83,8 @@ impl Plan {
 enum Rows {
     Flows,
     Rollups,
+    Alerts,
+    Messages,
 }
 
 impl Rows {
@@ -82,6 +92,8 @@ impl Rows {
         match self {
             Self::Flows => d.in_flows(),
             Self::Rollups => d.in_rollups(),
+            Self::Alerts => d.in_alerts(),
+            Self::Messages => d.in_messages(),
         }
     }
 
@@ -89,6 +101,8 @@ impl Rows {
         match self {
             Self::Flows => "flow records",
             Self::Rollups => "top, series and cardinality",
+            Self::Alerts => "alerts",
+            Self::Messages => "messages",
         }
     }
 

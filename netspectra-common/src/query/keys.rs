@@ -114,13 +114,21 @@ impl Kind {
             | Dimension::Proto
             | Dimension::EtherType
             | Dimension::Vlan
-            | Dimension::TunnelId => Self::Number,
+            | Dimension::TunnelId
+            | Dimension::Code => Self::Number,
             Dimension::Tunnel
             | Dimension::Iface
             | Dimension::Node
             | Dimension::Direction
             | Dimension::State
-            | Dimension::EndReason => Self::Text,
+            | Dimension::EndReason
+            | Dimension::App
+            | Dimension::Message
+            | Dimension::Name
+            | Dimension::Detector
+            | Dimension::Severity
+            | Dimension::Phase
+            | Dimension::Subject => Self::Text,
         }
     }
 }

@@ -24,13 +24,13 @@ mod tests;
 pub(crate) mod wire;
 
 pub use answer::{
-    Answer, CardinalityAnswer, Completeness, FlowsAnswer, GroupKey, LedgerAnswer, NicSum, QuantilesAnswer,
-    SeriesAnswer, SeriesPoint, TopAnswer, TopRow, completeness,
+    Answer, CardinalityAnswer, Completeness, GroupKey, LedgerAnswer, NicSum, QuantilesAnswer, RowsAnswer, SeriesAnswer,
+    SeriesPoint, TopAnswer, TopRow, completeness,
 };
 pub use check::MAX_LIMIT;
 pub use exec::{EXACT_DISTINCT, MAX_GROUPS, MAX_NICS, Partial, answer};
 pub use filter::{CmpOp, Filter, Predicate, Row, Value};
 pub use parse::{MAX_FILTER_DEPTH, MAX_FILTER_LEN, ParseError, parse_filter};
-pub use plan::{FlowCursor, Metric, Plan, PlanError, Quantity, Query};
+pub use plan::{Metric, Plan, PlanError, Quantity, Query, RowCursor};
 pub use source::Source;
 pub use wire::{WireError, decode_partial, decode_plan, encode_partial, encode_plan};

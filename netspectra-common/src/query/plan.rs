@@ -1,5 +1,5 @@
 use super::Filter;
-use crate::model::{FlowRecord, Nanos, TimeRange};
+use crate::model::{Alert, AppMessage, FlowRecord, Nanos, TimeRange};
 use crate::schema::Dimension;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -76,7 +76,21 @@ pub enum Query {
         /// Rows of a page, 1..=10,000.
         limit: usize,
         /// Continue after this row.
-        after: Option<FlowCursor>,
+        after: Option<RowCursor>,
+    },
+    /// What detectors said in the range, newest first.
+    Alerts {
+        /// Rows of a page, 1..=10,000.
+        limit: usize,
+        /// Continue after this row.
+        after: Option<RowCursor>,
+    },
+    /// Messages of application protocols of the range, newest first.
+    Messages {
+        /// Rows of a page, 1..=10,000.
+        limit: usize,
+        /// Continue after this row.
+        after: Option<RowCursor>,
     },
     /// The largest groups.
     Top {
@@ -113,21 +127,31 @@ pub enum Query {
     Ledger,
 }
 
-/// Position in the order of flow records: `(last_seen, flow_id, first_seen)` descending.
+/// Position in the order of listed rows: `(at, id, since)` descending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FlowCursor {
-    /// Of the last row delivered.
-    pub last_seen: Nanos,
-    /// Of the last row delivered.
-    pub flow_id: u64,
-    /// Of the last row delivered.
-    pub first_seen: Nanos,
+pub struct RowCursor {
+    /// When it was: `last_seen` of flow records.
+    pub at: Nanos,
+    /// Which it was: `flow_id` of flow records.
+    pub id: u64,
+    /// Since when: `first_seen`; of messages `at`.
+    pub since: Nanos,
 }
 
-impl FlowCursor {
-    /// The position of `record`.
-    pub fn of(record: &FlowRecord) -> Self {
-        Self { last_seen: record.last_seen, flow_id: record.flow_id, first_seen: record.first_seen }
+impl RowCursor {
+    /// The position of a flow record.
+    pub fn of_flow(record: &FlowRecord) -> Self {
+        Self { at: record.last_seen, id: record.flow_id, since: record.first_seen }
+    }
+
+    /// The position of what a detector said.
+    pub fn of_alert(alert: &Alert) -> Self {
+        Self { at: alert.at, id: alert.id, since: alert.first_seen }
+    }
+
+    /// The position of a message.
+    pub fn of_message(message: &AppMessage) -> Self {
+        Self { at: message.at, id: message.id, since: message.at }
     }
 }
 

@@ -1,7 +1,8 @@
-//! What filters and groupings see of flow records and roll-ups.
+//! What filters and groupings see of rows. Dimensions that a kind of row does not have are none in all of its rows.
+#![expect(clippy::wildcard_enum_match_arm, reason = "no row has most of the dimensions")]
 
 use super::Row;
-use crate::model::{Direction, FlowRecord, Rollup};
+use crate::model::{Alert, AppMessage, Direction, FlowRecord, Rollup};
 use crate::schema::Dimension;
 use std::net::IpAddr;
 
@@ -10,24 +11,16 @@ fn if_ip(ip: Option<IpAddr>, number: u16) -> Option<u32> {
     ip.map(|_| number.into())
 }
 
-macro_rules! common {
-    () => {
+macro_rules! numbers_and_addresses {
+    ($($dimension:ident => $value:expr),*) => {
         fn number(&self, d: Dimension) -> Option<u32> {
             match d {
                 Dimension::SrcPort => if_ip(self.src_ip, self.src_port),
                 Dimension::DstPort => if_ip(self.src_ip, self.dst_port),
                 Dimension::Proto => if_ip(self.src_ip, self.proto.into()),
-                Dimension::EtherType => Some(self.ether_type.into()),
                 Dimension::Vlan => self.vlan.map(u32::from),
-                Dimension::TunnelId => self.tunnel_id,
-                Dimension::SrcIp
-                | Dimension::DstIp
-                | Dimension::Tunnel
-                | Dimension::Iface
-                | Dimension::Node
-                | Dimension::Direction
-                | Dimension::State
-                | Dimension::EndReason => None,
+                $(Dimension::$dimension => $value(self),)*
+                _ => None,
             }
         }
 
@@ -35,25 +28,17 @@ macro_rules! common {
             match d {
                 Dimension::SrcIp => self.src_ip,
                 Dimension::DstIp => self.dst_ip,
-                Dimension::SrcPort
-                | Dimension::DstPort
-                | Dimension::Proto
-                | Dimension::EtherType
-                | Dimension::Vlan
-                | Dimension::Tunnel
-                | Dimension::TunnelId
-                | Dimension::Iface
-                | Dimension::Node
-                | Dimension::Direction
-                | Dimension::State
-                | Dimension::EndReason => None,
+                _ => None,
             }
         }
     };
 }
 
 impl Row for FlowRecord {
-    common!();
+    numbers_and_addresses!(
+        EtherType => |row: &Self| Some(row.ether_type.into()),
+        TunnelId => |row: &Self| row.tunnel_id
+    );
 
     fn text(&self, d: Dimension) -> Option<&str> {
         match d {
@@ -62,21 +47,16 @@ impl Row for FlowRecord {
             Dimension::Tunnel => self.tunnel.as_deref(),
             Dimension::State => Some(self.state.name()),
             Dimension::EndReason => Some(self.end_reason.name()),
-            Dimension::SrcIp
-            | Dimension::DstIp
-            | Dimension::SrcPort
-            | Dimension::DstPort
-            | Dimension::Proto
-            | Dimension::EtherType
-            | Dimension::Vlan
-            | Dimension::TunnelId
-            | Dimension::Direction => None,
+            _ => None,
         }
     }
 }
 
 impl Row for Rollup {
-    common!();
+    numbers_and_addresses!(
+        EtherType => |row: &Self| Some(row.ether_type.into()),
+        TunnelId => |row: &Self| row.tunnel_id
+    );
 
     fn text(&self, d: Dimension) -> Option<&str> {
         match d {
@@ -87,16 +67,42 @@ impl Row for Rollup {
                 Direction::Ingress => "ingress",
                 Direction::Egress => "egress",
             }),
-            Dimension::SrcIp
-            | Dimension::DstIp
-            | Dimension::SrcPort
-            | Dimension::DstPort
-            | Dimension::Proto
-            | Dimension::EtherType
-            | Dimension::Vlan
-            | Dimension::TunnelId
-            | Dimension::State
-            | Dimension::EndReason => None,
+            _ => None,
+        }
+    }
+}
+
+impl Row for AppMessage {
+    numbers_and_addresses!(Code => |row: &Self| row.what.code().map(u32::from));
+
+    fn text(&self, d: Dimension) -> Option<&str> {
+        match d {
+            Dimension::Node => Some(&self.node),
+            Dimension::App => Some(self.what.protocol()),
+            Dimension::Message => Some(self.what.kind().name()),
+            Dimension::Name => self.name.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl Row for Alert {
+    fn number(&self, _: Dimension) -> Option<u32> {
+        None
+    }
+
+    fn address(&self, _: Dimension) -> Option<IpAddr> {
+        None
+    }
+
+    fn text(&self, d: Dimension) -> Option<&str> {
+        match d {
+            Dimension::Node => Some(&self.node),
+            Dimension::Detector => Some(&self.detector),
+            Dimension::Severity => Some(self.severity.name()),
+            Dimension::Phase => Some(self.phase.name()),
+            Dimension::Subject => Some(&self.subject),
+            _ => None,
         }
     }
 }

@@ -22,6 +22,10 @@ pub enum Source {
     Windows(Resolution),
     /// Ledger entries.
     Ledger,
+    /// What detectors said.
+    Alerts,
+    /// Messages of application protocols.
+    Messages,
 }
 
 impl Plan {
@@ -36,6 +40,8 @@ impl Plan {
         match &self.query {
             Query::Flows { .. } => Source::Flows,
             Query::Ledger => Source::Ledger,
+            Query::Alerts { .. } => Source::Alerts,
+            Query::Messages { .. } => Source::Messages,
             Query::Quantiles { of, .. } if !unfiltered && of.in_flows() => Source::Flows,
             Query::Quantiles { .. } => Source::Windows(self.sketched()),
             Query::Top { by, metric, limit, exact: false }
@@ -53,11 +59,12 @@ impl Plan {
     }
 
     /// The range that the answer really covers: the range asked for, out to the begins and ends of the windows or
-    /// roll-ups used, because these are used whole. Flow records are exact: those that overlap the range asked for.
+    /// roll-ups used, because these are used whole. Flow records are exact: those that overlap the range asked for; so are alerts and messages: those
+    /// said in it.
     /// An end that is left open, as in [`TimeRange::ALL`], is in answers that of the rows found.
     pub fn covered(&self) -> TimeRange {
         let window = match self.source() {
-            Source::Flows | Source::Ledger => return self.range,
+            Source::Flows | Source::Ledger | Source::Alerts | Source::Messages => return self.range,
             Source::Rollups => ROLLUP,
             Source::Windows(resolution) => resolution,
         };
@@ -65,6 +72,24 @@ impl Plan {
         let length = window.duration();
         let last = to.floor(length);
         TimeRange { from: from.floor(length), to: if last < to { last.plus(length) } else { to } }
+    }
+
+    /// The sketch of windows that answers, by its name in [`SKETCHES`](crate::schema::SKETCHES): no other one is looked
+    /// at. `None` where none is.
+    pub fn sketch(&self) -> Option<&'static str> {
+        if !matches!(self.source(), Source::Windows(_)) {
+            return None;
+        }
+        match &self.query {
+            Query::Top { by, metric, .. } => SketchTop::of(by, *metric).map(SketchTop::name),
+            Query::Cardinality { of } => SketchSet::of(of).map(SketchSet::name),
+            Query::Quantiles { of, .. } => Some(of.name()),
+            Query::Series { .. }
+            | Query::Flows { .. }
+            | Query::Alerts { .. }
+            | Query::Messages { .. }
+            | Query::Ledger => None,
+        }
     }
 
     /// The windows whose sketches answer.
@@ -94,6 +119,17 @@ pub(super) enum SketchTop {
 }
 
 impl SketchTop {
+    /// Its name in [`SKETCHES`](crate::schema::SKETCHES).
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SrcBytes => "top_src_bytes",
+            Self::DstBytes => "top_dst_bytes",
+            Self::SrcPackets => "top_src_packets",
+            Self::DstPackets => "top_dst_packets",
+            Self::DstPortBytes => "top_dst_port_bytes",
+        }
+    }
+
     /// The sketch that ranks groups of `by` by `metric`.
     pub(super) fn of(by: &[Dimension], metric: Metric) -> Option<Self> {
         match (by, metric) {
@@ -120,6 +156,17 @@ pub(super) enum SketchSet {
 }
 
 impl SketchSet {
+    /// Its name in [`SKETCHES`](crate::schema::SKETCHES).
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SrcIps => "src_ips",
+            Self::DstIps => "dst_ips",
+            Self::DstPorts => "dst_ports",
+            Self::Pairs => "pairs",
+            Self::Flows => "flows",
+        }
+    }
+
     /// The sketch that counts `of`, in any order.
     pub(super) fn of(of: &[Dimension]) -> Option<Self> {
         use Dimension::{DstIp, DstPort, Proto, SrcIp, SrcPort};

@@ -3,8 +3,8 @@
 
 use super::{Answer, Filter, Partial, Plan, Query, answer, keys, parse_filter};
 use crate::model::{
-    Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup,
-    TimeRange, WindowSketches, WindowState,
+    Alert, AppMessage, Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos,
+    Resolution, Rollup, TimeRange, WindowSketches, WindowState,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -125,6 +125,8 @@ pub(super) struct Data {
     pub(super) rollups: Vec<Rollup>,
     pub(super) windows: Vec<WindowState>,
     pub(super) ledger: Vec<LedgerEntry>,
+    pub(super) alerts: Vec<Alert>,
+    pub(super) messages: Vec<AppMessage>,
 }
 
 impl Data {
@@ -135,6 +137,8 @@ impl Data {
         self.rollups.iter().for_each(|row| partial.fold_rollup(plan, row));
         self.windows.iter().for_each(|row| partial.fold_window(plan, row));
         self.ledger.iter().for_each(|row| partial.fold_ledger(plan, row));
+        self.alerts.iter().for_each(|row| partial.fold_alert(plan, row));
+        self.messages.iter().for_each(|row| partial.fold_message(plan, row));
         partial
     }
 

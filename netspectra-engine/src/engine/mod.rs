@@ -25,7 +25,7 @@ use netspectra_common::abi::{FLAG_SYN_SEEN, Obs};
 use netspectra_common::detect::{DetectorKind, Seen};
 use netspectra_common::dissect::Dissector;
 use netspectra_common::model::{
-    BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos,
+    BusMessage, Counter, EndReason, Family, FlowDelta, FlowRecord, Interface, LedgerEntry, Manifest, Nanos, Observed,
     SizeHistogram, TimeRange,
 };
 use netspectra_common::ports::StoreBatch;
@@ -156,7 +156,7 @@ impl Engine {
             let mut of_node = StoreBatch::default();
             self.close_node(node, EndReason::EndOfInput, &mut of_node);
             sort(&mut of_node.flows);
-            self.judge(node, true, &mut of_node);
+            self.judge(node, true, &[], &mut of_node);
             batch.absorb(of_node);
         }
         sort(&mut batch.flows);
@@ -174,7 +174,7 @@ impl Engine {
         self.close_node(at, EndReason::IdleTimeout, &mut batch);
         self.nodes[at as usize].ended = Some(self.messages);
         sort(&mut batch.flows);
-        self.judge(at, true, &mut batch);
+        self.judge(at, true, &[], &mut batch);
         Some(batch)
     }
 
@@ -235,8 +235,8 @@ impl Engine {
         self.flows.settle(&self.points, &mut self.events);
         self.advance(at, manifest.end);
         self.take_events(at, place, &mut sums, manifest, &mut batch);
-        batch.observed = self.take_observed(at, &manifest.id);
-        self.time_answers(at, place, &batch.observed);
+        let observed = self.take_observed(at, &manifest.id);
+        self.time_answers(at, place, &observed);
 
         let node = &mut self.nodes[at as usize];
         let until = node.time.minus(self.config.lateness.min(MOST_LATENESS));
@@ -256,14 +256,15 @@ impl Engine {
         }
         self.keep_limits(at, &mut batch);
         sort(&mut batch.flows);
-        self.judge(at, manifest.last, &mut batch);
+        self.judge(at, manifest.last, &observed, &mut batch);
+        batch.messages = payload::messages(&manifest.id.node, observed);
         Some(batch)
     }
 
     /// Asks the detectors of node `at` what they say of its `batch`, and, when its input ended, what they leave open.
-    fn judge(&mut self, at: u32, ended: bool, batch: &mut StoreBatch) {
+    fn judge(&mut self, at: u32, ended: bool, observed: &[Observed], batch: &mut StoreBatch) {
         let Node { name, time, detectors, .. } = &mut self.nodes[at as usize];
-        let StoreBatch { flows, windows, observed, .. } = &*batch;
+        let StoreBatch { flows, windows, .. } = &*batch;
         let seen = Seen { node: name, now: *time, flows, windows, observed };
         let mut alerts = detectors.observe(&self.kinds, &seen);
         if ended {

@@ -1,9 +1,15 @@
 //! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
 
 use super::{Engine, EngineStats};
+use crate::lifecycle::{address, vlan};
 use crate::window::Place;
-use netspectra_common::model::{DnsKind, DnsMessage, GenerationId, Observation, Observed, PayloadSeen};
+use hashbrown::HashMap;
+use netspectra_common::model::{
+    AppMessage, DnsKind, DnsMessage, FlowKey, GenerationId, Nanos, Observation, Observed, PayloadSeen,
+};
 use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+use zerocopy::IntoBytes;
 
 /// What came of a generation's payloads before its manifest.
 #[derive(Debug, Default)]
@@ -21,6 +27,42 @@ impl Events {
         }
         self
     }
+}
+
+/// Seed of the identities of messages: "nsmessag".
+const SEED: u64 = u64::from_be_bytes(*b"nsmessag");
+
+/// What `node` said in one generation, as it is stored.
+///
+/// A message is known by node, time and flow, and by its place among those that share them: not by the run that saw it, so
+/// that the same packets give the same identities.
+pub(super) fn messages(node: &Arc<str>, observed: Vec<Observed>) -> Vec<AppMessage> {
+    let mut places: HashMap<(Nanos, FlowKey), u32> = HashMap::with_capacity(observed.len());
+    let message = |Observed { at, key, what }: Observed| {
+        let flow = FlowKey { obs: 0, ..key };
+        let place = places.entry((at, flow)).or_default();
+        let mut hash = Xxh3::with_seed(SEED);
+        hash.update(node.as_bytes());
+        hash.update(&[0xff]);
+        hash.update(&at.0.to_le_bytes());
+        hash.update(flow.as_bytes());
+        hash.update(&place.to_le_bytes());
+        *place += 1;
+        AppMessage {
+            id: hash.digest(),
+            node: node.clone(),
+            at,
+            src_ip: address(key.family, &key.src),
+            dst_ip: address(key.family, &key.dst),
+            src_port: key.src_port,
+            dst_port: key.dst_port,
+            proto: key.proto,
+            vlan: vlan(key.vlan),
+            name: what.subject(),
+            what,
+        }
+    };
+    observed.into_iter().map(message).collect()
 }
 
 impl Engine {

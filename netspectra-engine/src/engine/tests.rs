@@ -255,7 +255,7 @@ fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
     for expected in [1, 0] {
         // The second time it is a duplicate.
         assert!(b.engine.apply(&payload).is_none());
-        let observed = b.engine.apply(&generation[0]).map_or(0, |batch| batch.observed.len());
+        let observed = b.engine.apply(&generation[0]).map_or(0, |batch| batch.messages.len());
         assert_eq!(observed, expected);
         assert_eq!((b.engine.stats().dns_queries, b.engine.stats().not_dns), (1, 1));
     }

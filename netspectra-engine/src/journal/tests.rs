@@ -56,7 +56,7 @@ fn said(batches: &[StoreBatch]) -> String {
         let sketches: Vec<_> = b.windows.iter().map(|w| postcard::to_stdvec(&w.sketches).unwrap()).collect();
         let windows: Vec<_> =
             b.windows.iter().map(|w| (w.resolution, w.start, w.total, w.new_flows, &w.protocols)).collect();
-        all += &text(&(&b.closed_by, &b.flows, &b.rollups, &b.ledger, &b.observed, windows, sketches));
+        all += &text(&(&b.closed_by, &b.flows, &b.rollups, &b.ledger, &b.messages, windows, sketches));
     }
     all
 }

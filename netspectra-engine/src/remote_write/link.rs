@@ -3,23 +3,19 @@
 use super::RemoteWriteError;
 use super::config::RemoteWriteConfig;
 use super::policy::retry_after;
+use crate::tls;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use netspectra_common::report::chain;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Headers that are not the configuration's to set.
@@ -57,10 +53,9 @@ impl Link {
     /// Reads the files that `config` names. Connects when there is something to send.
     pub(super) fn new(config: &RemoteWriteConfig, url: &str) -> Result<Self, RemoteWriteError> {
         let uri = url.parse().map_err(|_| RemoteWriteError::Url)?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls(config.ca_file.as_deref())?);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(1)
-            .build(connector.https_or_http().enable_http1().build());
+        let refused = |why| RemoteWriteError::Authorities { path: config.ca_file.clone().unwrap_or_default(), why };
+        let connector = tls::connector(config.ca_file.as_deref()).map_err(refused)?;
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
         let timeout = Duration::from_secs(config.timeout_seconds);
         Ok(Self { client, uri, headers: headers(config)?, timeout })
     }
@@ -122,26 +117,6 @@ fn secret(file: &Path) -> Result<String, RemoteWriteError> {
         "" => Err(RemoteWriteError::Secret { path: file.to_owned() }),
         secret => Ok(secret.to_owned()),
     }
-}
-
-/// The public authorities, and those of `ca_file`.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, RemoteWriteError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(file) = ca_file {
-        let refused = |why: String| RemoteWriteError::Authorities { path: file.to_owned(), why };
-        let mut count = 0;
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| refused(error.to_string()))? {
-            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-            roots.add(certificate).map_err(|error| refused(error.to_string()))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(refused("there is no certificate in it".into()));
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let config = config.with_safe_default_protocol_versions().map_err(RemoteWriteError::Tls)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 async fn answer(response: Response<Incoming>) -> Answer {

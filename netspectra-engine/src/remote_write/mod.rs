@@ -78,9 +78,6 @@ pub enum RemoteWriteError {
         /// Why.
         why: String,
     },
-    /// TLS itself.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
 }
 
 /// What sending did so far. Samples are counted once they are off the queue, for good.

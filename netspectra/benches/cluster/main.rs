@@ -3,10 +3,11 @@
 //!
 //! Needs root and the variables that `cargo xtask cluster up` prints. All servers and parts share the machine's cores, so rates are
 //! given for the engine's CPU seconds beside the clock's.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 
 mod freshness;
 mod load;
+mod queries;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod throughput;
@@ -20,5 +21,8 @@ fn main() {
     }
     if is_wanted("freshness") {
         freshness::measure();
+    }
+    if is_wanted("queries") {
+        queries::measure();
     }
 }

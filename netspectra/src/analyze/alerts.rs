@@ -1,7 +1,7 @@
 //! What detectors found: each incident as it was said last.
 
 use crate::output::grouped;
-use netspectra_common::model::{Alert, AlertPhase, Severity};
+use netspectra_common::model::{Alert, AlertPhase, Severity, Shown};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ impl Alerts {
 
     /// A list of objects, and how many did not fit.
     pub(super) fn json(&self, object: &mut Map<String, Value>) {
-        let all: Vec<Value> = self.sorted().into_iter().map(one).collect();
+        let all: Vec<Value> = self.sorted().into_iter().map(|alert| json!(Shown(alert))).collect();
         object.insert("alerts".into(), Value::Array(all));
         object.insert("alerts_left_out".into(), self.more.into());
     }
@@ -60,22 +60,4 @@ impl Alerts {
             let _ = writeln!(t, "  and {} more: `--format json` has them", grouped(rest));
         }
     }
-}
-
-fn one(alert: &Alert) -> Value {
-    let evidence: Map<String, Value> = alert.evidence.iter().map(|e| (e.name.clone(), json!(e.value))).collect();
-    json!({
-        "id": format!("{:016x}", alert.id),
-        "detector": alert.detector,
-        "severity": alert.severity,
-        "phase": alert.phase,
-        "subject": alert.subject,
-        "why": alert.why,
-        "first_seen": alert.first_seen.to_string(),
-        "last_seen": alert.last_seen.to_string(),
-        "score": alert.score,
-        "threshold": alert.threshold,
-        "evidence": evidence,
-        "flows": alert.flows.iter().map(|flow| format!("{flow:016x}")).collect::<Vec<_>>(),
-    })
 }

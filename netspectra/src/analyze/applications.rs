@@ -3,7 +3,7 @@
 use super::report::heading;
 use crate::output::grouped;
 use netspectra_common::model::{
-    DnsKind, DnsMessage, HttpRequest, HttpResponse, Observation, Observed, TlsClient, TlsServer, tls_version_name,
+    AppMessage, DnsKind, DnsMessage, HttpRequest, HttpResponse, Observation, TlsClient, TlsServer, tls_version_name,
 };
 use netspectra_common::sketch::{Estimate, Quantiles};
 use serde_json::{Map, Value, json};
@@ -108,8 +108,8 @@ pub(super) struct Applications {
 }
 
 impl Applications {
-    pub(super) fn fold(&mut self, observed: &[Observed]) {
-        for o in observed {
+    pub(super) fn fold(&mut self, messages: &[AppMessage]) {
+        for o in messages {
             match &o.what {
                 Observation::Dns(message) => self.dns[message.kind as usize].fold(message),
                 Observation::HttpRequest(request) => self.http.request(request),

@@ -83,31 +83,35 @@ impl Sink {
 struct Text {
     format: Format,
     out: Out,
-    text: String,
+    /// Collected until there is enough of it to be written.
+    text: Vec<u8>,
     written: u64,
 }
 
 impl Text {
     fn new(format: Format, out: Out) -> Self {
-        let mut text = String::new();
+        let mut text = Vec::new();
         match format {
-            Format::Json => text.push_str("[\n"),
+            Format::Json => text.extend(b"[\n"),
             Format::Csv => {
                 let names: Vec<&str> = FLOW_FIELDS.iter().map(|f| f.name).collect();
-                text.push_str(&names.join(","));
-                text.push('\n');
+                text.extend(names.join(",").as_bytes());
+                text.push(b'\n');
             }
-            Format::Table => text.push_str(&table_line(
-                "first seen (UTC)",
-                "duration",
-                "proto",
-                "source",
-                "destination",
-                "packets",
-                "bytes",
-                "state",
-                "end",
-            )),
+            Format::Table => text.extend(
+                table_line(
+                    "first seen (UTC)",
+                    "duration",
+                    "proto",
+                    "source",
+                    "destination",
+                    "packets",
+                    "bytes",
+                    "state",
+                    "end",
+                )
+                .as_bytes(),
+            ),
             Format::Ndjson => {}
         }
         Self { format, out, text, written: 0 }
@@ -115,9 +119,9 @@ impl Text {
 
     fn finish(mut self) -> anyhow::Result<()> {
         if self.format == Format::Json {
-            self.text.push_str("\n]\n");
+            self.text.extend(b"\n]\n");
         }
-        self.out.write_all(self.text.as_bytes())?;
+        self.out.write_all(&self.text)?;
         Ok(self.out.flush()?)
     }
 
@@ -125,25 +129,25 @@ impl Text {
         match self.format {
             Format::Json => {
                 if self.written > 0 {
-                    self.text.push_str(",\n");
+                    self.text.extend(b",\n");
                 }
-                self.text.push_str(&serde_json::to_string(record)?);
+                serde_json::to_writer(&mut self.text, record)?;
             }
             Format::Ndjson => {
-                self.text.push_str(&serde_json::to_string(record)?);
-                self.text.push('\n');
+                serde_json::to_writer(&mut self.text, record)?;
+                self.text.push(b'\n');
             }
             Format::Csv => {
                 let value = serde_json::to_value(record)?;
                 let cells: Vec<String> = FLOW_FIELDS.iter().map(|f| csv_cell(value.get(f.name))).collect();
-                self.text.push_str(&cells.join(","));
-                self.text.push('\n');
+                self.text.extend(cells.join(",").as_bytes());
+                self.text.push(b'\n');
             }
-            Format::Table => self.text.push_str(&row(record)),
+            Format::Table => self.text.extend(row(record).as_bytes()),
         }
         self.written += 1;
         if self.text.len() > BUFFER {
-            self.out.write_all(self.text.as_bytes())?;
+            self.out.write_all(&self.text)?;
             self.text.clear();
         }
         Ok(())

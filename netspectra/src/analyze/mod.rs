@@ -5,6 +5,7 @@ mod applications;
 mod flows;
 mod ipfix;
 mod out;
+mod pipeline;
 mod question;
 mod report;
 mod save;
@@ -17,17 +18,17 @@ use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use netspectra_agent::drain::Drain;
 use netspectra_agent::payload::{PayloadLimits, PayloadStats, Payloads};
-use netspectra_agent::source::Source;
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
 use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
-use netspectra_common::model::{BusMessage, Nanos};
+use netspectra_common::model::Nanos;
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::query::parse_filter;
 use netspectra_engine::detect::DetectConfig;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::{Engine, EngineConfig};
 use out::Out;
+use pipeline::Step;
 use question::Question;
 use save::Saving;
 use std::io::IsTerminal;
@@ -39,6 +40,8 @@ use summary::Summary;
 
 /// Flows of one chunk on the way from the agent to the engine.
 const CHUNK_FLOWS: usize = 65_536;
+/// Threads that are taken unasked.
+const MOST_BY_DEFAULT: usize = 2;
 
 pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let question = Question::of(args)?;
@@ -121,9 +124,9 @@ pub(crate) struct Read {
     payloads: Option<PayloadStats>,
 }
 
-/// Reads all input through the engine and hands each batch that it closes to `each`.
+/// Reads all input through the engine and hands each batch that it closes to `each`, on this thread.
 fn drive(
-    mut source: PcapSource,
+    source: PcapSource,
     args: &AnalyzeArgs,
     saving: Option<Saving>,
     detect: DetectConfig,
@@ -131,8 +134,8 @@ fn drive(
 ) -> anyhow::Result<Read> {
     let started = std::time::Instant::now();
     let progress = progress_bar(&source, args.no_progress);
-    let mut drain = Drain::new("capture".into(), 0, CHUNK_FLOWS);
-    let mut engine = Engine::new(EngineConfig {
+    let drain = Drain::new("capture".into(), 0, CHUNK_FLOWS);
+    let engine = Engine::new(EngineConfig {
         idle_timeout: Duration::from_secs(args.idle_timeout),
         active_timeout: Duration::from_secs(args.active_timeout),
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
@@ -141,27 +144,32 @@ fn drive(
     });
     let mut unsupported = 0;
     let mut each = |batch: &StoreBatch| {
+        for entry in &batch.ledger {
+            unsupported += entry.ledger.reasons[LossReason::UnsupportedLink as usize].packets;
+        }
         if let Some(saving) = &saving {
             saving.append(batch)?;
         }
         fold(batch)
     };
-    while let Some(generation) = source.generation().context("reading the capture")? {
-        for message in drain.cut(generation) {
-            if let BusMessage::Manifest(m) = &message {
-                unsupported += m.ledger.reasons[LossReason::UnsupportedLink as usize].packets;
-            }
-            if let Some(batch) = engine.apply(&message) {
-                each(&batch)?;
+    let source = std::thread::scope(|scope| {
+        for step in pipeline::batches(scope, threads(args), (source, drain), engine)? {
+            match step? {
+                Step::Generation(generation) => {
+                    generation.is.iter().try_for_each(&mut each)?;
+                    if let Some(bar) = &progress {
+                        bar.set_position(generation.bytes_read);
+                        bar.set_message(format!("{} frames", output::grouped(generation.frames)));
+                    }
+                }
+                Step::End(source, last) => {
+                    last.iter().try_for_each(&mut each)?;
+                    return Ok(source);
+                }
             }
         }
-        if let Some(bar) = &progress {
-            let (read, _) = source.progress();
-            bar.set_position(read);
-            bar.set_message(format!("{} frames", output::grouped(source.frames())));
-        }
-    }
-    each(&engine.finish())?;
+        Err(anyhow!("the thread that reads the capture ended early"))
+    })?;
     if let Some(saving) = saving {
         saving.finish()?;
     }
@@ -171,6 +179,12 @@ fn drive(
     let span = source.span();
     let payloads = source.payload_stats();
     Ok(Read { files: source.reports(), elapsed: started.elapsed(), span, unsupported, payloads })
+}
+
+/// How many threads share the work.
+fn threads(args: &AnalyzeArgs) -> u16 {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    args.threads.unwrap_or_else(|| cores().min(MOST_BY_DEFAULT) as u16)
 }
 
 fn progress_bar(source: &PcapSource, off: bool) -> Option<ProgressBar> {

@@ -42,7 +42,7 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
                 let items: Vec<Value> = q.items.iter().map(|(q, v)| json!({"q": q, "value": v})).collect();
                 quantiles.insert((*name).into(), json!({"count": q.count, "items": items}));
             }
-            Answer::Flows(_) | Answer::Series(_) | Answer::Ledger(_) => {}
+            Answer::Flows(_) | Answer::Alerts(_) | Answer::Messages(_) | Answer::Series(_) | Answer::Ledger(_) => {}
         }
     }
     let states: Map<String, Value> = f.states.iter().map(|(s, n)| (s.name().into(), json!(n))).collect();

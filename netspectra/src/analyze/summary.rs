@@ -108,7 +108,7 @@ impl Summary {
             }
         }
         if let Some(applications) = &mut self.applications {
-            applications.fold(&batch.observed);
+            applications.fold(&batch.messages);
         }
         if let Some(alerts) = &mut self.alerts {
             alerts.fold(&batch.alerts);
@@ -131,6 +131,8 @@ impl Summary {
             match answer(&q.plan, q.partial)? {
                 Answer::Ledger(l) => ledger = Some(l.ledger),
                 other @ (Answer::Flows(_)
+                | Answer::Alerts(_)
+                | Answer::Messages(_)
                 | Answer::Top(_)
                 | Answer::Series(_)
                 | Answer::Cardinality(_)

@@ -311,7 +311,13 @@ async fn ledger_since(store: &dyn Store, epoch: Nanos) -> anyhow::Result<Ledger>
     let plan = Plan { range, filter: Filter::ALL, query: Query::Ledger };
     match answer(&plan, store.query(&plan).await?)? {
         Answer::Ledger(l) => Ok(l.ledger),
-        Answer::Flows(_) | Answer::Top(_) | Answer::Series(_) | Answer::Cardinality(_) | Answer::Quantiles(_) => {
+        Answer::Flows(_)
+        | Answer::Alerts(_)
+        | Answer::Messages(_)
+        | Answer::Top(_)
+        | Answer::Series(_)
+        | Answer::Cardinality(_)
+        | Answer::Quantiles(_) => {
             bail!("the store answered another question")
         }
     }

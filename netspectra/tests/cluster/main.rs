@@ -93,6 +93,24 @@ fn several_agents_engines_and_apis_answer_as_one_process() {
     assert_whole(&[&one, &other], &token, reference, packets);
 }
 
+#[test]
+fn one_engine_becomes_four_and_one_again_under_load() {
+    let cluster = Cluster::new("scale");
+    let files = captures(cluster.dir.path(), 6, 120, 60);
+    let (_runtime, reference, packets) = reference(&cluster.dir.path().join("one"), &files);
+    let last = cluster.engine(0);
+    last.wait_for("took the partition over");
+    let (_api, api) = cluster.api();
+    let mut agents = agents(&cluster, 0, &files[..3]);
+    // Four partitions: each of the four has one in the end.
+    let more: Vec<Part> = (1..4).map(|number| cluster.engine(number)).collect();
+    more.iter().for_each(|engine| drop(engine.wait_for("took the partition over")));
+    agents.extend(self::agents(&cluster, 3, &files[3..]));
+    more.into_iter().for_each(Part::stop);
+    wait_for_agents(&agents);
+    assert_whole(&[&api], &cluster.token(), reference, packets);
+}
+
 /// Rounds in which something is killed under load.
 fn rounds() -> usize {
     std::env::var("NETSPECTRA_CLUSTER_KILLS").map_or(8, |n| n.parse().expect("`NETSPECTRA_CLUSTER_KILLS` is a number"))

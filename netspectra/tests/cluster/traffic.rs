@@ -39,7 +39,10 @@ pub(crate) fn captures_from(begin: u32, dir: &Path, count: usize, seconds: u32, 
                 let (src, dst) = if there { (client, server) } else { (server, client) };
                 let (sport, dport) = if there { (port, 443) } else { (443, port) };
                 let udp = random(4) == 0;
-                let payload = random(900) as u16;
+                let dns = udp && random(4) == 0;
+                let said = if dns { message(there, random(30)) } else { vec![7; random(900) as usize] };
+                let payload = said.len() as u16;
+                let (sport, dport) = if dns { if there { (port, 53) } else { (53, port) } } else { (sport, dport) };
                 let mut frame = vec![0u8; 12];
                 frame.extend([8, 0, 0x45, 0]);
                 frame.extend((if udp { 28 } else { 40 } + payload).to_be_bytes());
@@ -55,7 +58,7 @@ pub(crate) fn captures_from(begin: u32, dir: &Path, count: usize, seconds: u32, 
                     frame.extend(random(u32::MAX).to_be_bytes());
                     frame.extend([0, 0, 0, 0, 0x50, flags, 1, 0, 0, 0, 0, 0]);
                 }
-                frame.resize(frame.len() + usize::from(payload), 7);
+                frame.extend(said);
                 let micros = i * (1_000_000 / per_second);
                 for word in [begin + second, micros, frame.len() as u32, frame.len() as u32] {
                     out.extend(word.to_le_bytes());
@@ -68,6 +71,15 @@ pub(crate) fn captures_from(begin: u32, dir: &Path, count: usize, seconds: u32, 
         path
     };
     (0..count).map(file).collect()
+}
+
+/// A DNS query for a name, or the answer that there is none.
+fn message(query: bool, name: u32) -> Vec<u8> {
+    let name = format!("h{name}");
+    let flags = if query { [0x01, 0x00] } else { [0x81, 0x83] };
+    let mut out = [&[0, 7], &flags[..], &[0, 1, 0, 0, 0, 0, 0, 0], &[name.len() as u8], name.as_bytes()].concat();
+    out.extend(b"\x07example\0\0\x01\0\x01");
+    out
 }
 
 pub(crate) const TOKEN: &str = "a-token-for-the-reference";
@@ -128,10 +140,14 @@ pub(crate) fn reference(dir: &Path, files: &[PathBuf]) -> (tokio::runtime::Runti
     (runtime, address, packets)
 }
 
-pub(crate) const QUESTIONS: [&str; 14] = [
+pub(crate) const QUESTIONS: [&str; 18] = [
     "ledger?",
     "flows?limit=10000&",
     "flows?limit=500&filter=proto%20%3D%20udp%20and%20ip%20in%2010.1.0.0%2F16&",
+    "alerts?limit=10000&",
+    "alerts?filter=severity%20%3D%20high&",
+    "messages?limit=10000&",
+    "messages?filter=message%20%3D%20response%20and%20name%20%3D%20h7.example&limit=100&",
     "top?by=src_ip&limit=50&",
     "top?by=src_ip,dst_ip&metric=packets&limit=200&",
     "top?by=node,proto,dst_port&metric=flows&limit=200&",

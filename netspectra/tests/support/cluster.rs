@@ -118,7 +118,8 @@ enum Turn {
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     pub config: String,
-    pub engines: [u16; 2],
+    /// Where engines listen; those that do not run are asked in vain.
+    pub engines: [u16; 4],
     _turn: Turn,
 }
 
@@ -142,16 +143,17 @@ impl Cluster {
     fn in_turn(turn: Turn, name: &str, kafka: &str, clickhouse: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let unique = format!("{name}_{}", std::process::id());
-        let engines = [free_port(), free_port()];
+        let engines = [(); 4].map(|()| free_port());
+        let listening = engines.map(|port| format!("\"127.0.0.1:{port}\"")).join(", ");
         let path = dir.path().display();
         let redis =
             std::env::var("NETSPECTRA_REDIS").map_or_else(|_| String::new(), |url| format!("redis = \"{url}\"\n"));
         let text = format!(
             "[kafka]\nbrokers = \"{}\"\ntopic = \"t.{unique}\"\ndead_letters = \"d.{unique}\"\ngroup = \"g.{unique}\"\n{more}\
              [clickhouse]\nurl = \"{}\"\ndatabase = \"{unique}\"\nretention_days = 10000\nwindow_retention_days = 10000\n\
-             [cluster]\nengines = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\ntoken_file = \"{path}/cluster-token\"\n{redis}\
+             [cluster]\nengines = [{listening}]\ntoken_file = \"{path}/cluster-token\"\n{redis}\
              [api]\ntoken_file = \"{path}/token\"\n",
-            kafka, clickhouse, engines[0], engines[1],
+            kafka, clickhouse,
         );
         let config = dir.path().join("netspectra.toml");
         std::fs::write(&config, text).unwrap();

@@ -12,7 +12,7 @@ struct Fence {
     places: &'static [&'static str],
 }
 
-const FENCES: [Fence; 6] = [
+const FENCES: [Fence; 7] = [
     Fence { libraries: &["aya", "aya_log", "aya_obj"], places: &["netspectra-agent/src/source/xdp"] },
     Fence { libraries: &["rdkafka"], places: &["netspectra-agent/src/**/kafka", "netspectra-engine/src/**/kafka"] },
     Fence {
@@ -20,9 +20,10 @@ const FENCES: [Fence; 6] = [
         places: &["netspectra-engine/src/**/clickhouse", "netspectra-engine/src/**/redis"],
     },
     Fence {
-        libraries: &["hyper_rustls", "rustls", "snap", "webpki_roots"],
-        places: &["netspectra-engine/src/remote_write"],
+        libraries: &["hyper_rustls", "rustls", "webpki_roots"],
+        places: &["netspectra-engine/src/remote_write", "netspectra-engine/src/tls.rs"],
     },
+    Fence { libraries: &["snap"], places: &["netspectra-engine/src/remote_write"] },
     Fence { libraries: &["axum", "tonic"], places: &["netspectra-api/src/"] },
     Fence { libraries: &["arrow", "parquet"], places: &["netspectra-engine/src/store"] },
 ];

@@ -14,10 +14,12 @@ pub use nics::MAX_NICS;
 
 use super::source::{ROLLUP, SketchSet, window_overlaps};
 use super::{
-    Answer, CardinalityAnswer, LedgerAnswer, Plan, PlanError, QuantilesAnswer, Quantity, Query, SeriesAnswer, Source,
-    keys,
+    Answer, CardinalityAnswer, LedgerAnswer, Plan, PlanError, QuantilesAnswer, Quantity, Query, RowCursor, RowsAnswer,
+    SeriesAnswer, Source, keys,
 };
-use crate::model::{EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use crate::model::{
+    Alert, AppMessage, EndReason, FlowFields, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange, WindowState,
+};
 use crate::sketch::{Hll, Quantiles};
 use distinct::Distinct;
 use groups::{Groups, SeriesSums};
@@ -44,7 +46,9 @@ pub struct Partial {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
-    Flows(Page),
+    Flows(Page<FlowFields>),
+    Alerts(Page<Alert>),
+    Messages(Page<AppMessage>),
     Groups(RankedGroups),
     SketchedTop(SketchedTop),
     Series(Groups<SeriesSums>),
@@ -74,6 +78,8 @@ impl Partial {
         let windows = matches!(source, Source::Windows(_));
         let state = match &plan.query {
             Query::Flows { limit, .. } => State::Flows(Page::new(*limit)),
+            Query::Alerts { limit, .. } => State::Alerts(Page::new(*limit)),
+            Query::Messages { limit, .. } => State::Messages(Page::new(*limit)),
             Query::Top { .. } if windows => State::SketchedTop(SketchedTop::default()),
             Query::Top { .. } => State::Groups(RankedGroups::default()),
             Query::Series { .. } => State::Series(Groups::default()),
@@ -93,7 +99,7 @@ impl Partial {
         }
         match (&mut self.state, &plan.query) {
             (State::Flows(page), Query::Flows { after, .. }) if plan.range.overlaps(row.first_seen, row.last_seen) => {
-                page.add(row, *after);
+                page.add(RowCursor::of_flow(row), *after, || FlowFields(row.clone()));
             }
             (State::Quantiles(quantiles), Query::Quantiles { of, .. }) => {
                 if let Some((at, value)) = measured(row, *of)
@@ -170,6 +176,26 @@ impl Partial {
         }
     }
 
+    /// Folds one alert; of another time, or that the filter rules out, changes nothing.
+    pub fn fold_alert(&mut self, plan: &Plan, alert: &Alert) {
+        if let (State::Alerts(page), Query::Alerts { after, .. }) = (&mut self.state, &plan.query)
+            && plan.range.contains(alert.at)
+            && plan.filter.matches(alert)
+        {
+            page.add(RowCursor::of_alert(alert), *after, || alert.clone());
+        }
+    }
+
+    /// Folds one message; of another time, or that the filter rules out, changes nothing.
+    pub fn fold_message(&mut self, plan: &Plan, message: &AppMessage) {
+        if let (State::Messages(page), Query::Messages { after, .. }) = (&mut self.state, &plan.query)
+            && plan.range.contains(message.at)
+            && plan.filter.matches(message)
+        {
+            page.add(RowCursor::of_message(message), *after, || message.clone());
+        }
+    }
+
     /// Folds one ledger entry, when its generation shares an instant with the range.
     pub fn fold_ledger(&mut self, plan: &Plan, entry: &LedgerEntry) {
         let State::Ledger(sum) = &mut self.state else { return };
@@ -197,6 +223,8 @@ impl Partial {
         }
         match (&mut self.state, other.state) {
             (State::Flows(mine), State::Flows(theirs)) => mine.merge(theirs),
+            (State::Alerts(mine), State::Alerts(theirs)) => mine.merge(theirs),
+            (State::Messages(mine), State::Messages(theirs)) => mine.merge(theirs),
             (State::Groups(mine), State::Groups(theirs)) => mine.merge(theirs),
             (State::SketchedTop(mine), State::SketchedTop(theirs)) => mine.merge(&theirs),
             (State::Series(mine), State::Series(theirs)) => mine.merge(theirs, SeriesSums::add),
@@ -208,12 +236,15 @@ impl Partial {
         }
     }
 
-    /// The `last_seen` below which a further flow record changes nothing; `None` while any may.
+    /// The time (`last_seen` of flow records, `at` of alerts and messages) below which a further row changes nothing;
+    /// `None` while any may.
     ///
-    /// Who delivers records newest first may stop there.
+    /// Who delivers rows newest first may stop there.
     pub fn page_floor(&self) -> Option<Nanos> {
         match &self.state {
             State::Flows(page) => page.floor(),
+            State::Alerts(page) => page.floor(),
+            State::Messages(page) => page.floor(),
             State::Groups(_)
             | State::SketchedTop(_)
             | State::Series(_)
@@ -263,7 +294,12 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
         return Err(mismatch());
     }
     Ok(match (state, &plan.query) {
-        (State::Flows(page), Query::Flows { .. }) => Answer::Flows(page.answer()?),
+        (State::Flows(page), Query::Flows { .. }) => {
+            let RowsAnswer { items, next } = page.answer()?;
+            Answer::Flows(RowsAnswer { items: items.into_iter().map(|FlowFields(record)| record).collect(), next })
+        }
+        (State::Alerts(page), Query::Alerts { .. }) => Answer::Alerts(page.answer()?),
+        (State::Messages(page), Query::Messages { .. }) => Answer::Messages(page.answer()?),
         (State::Groups(groups), Query::Top { by, limit, .. }) => Answer::Top(groups.answer(range, by, *limit)?),
         (State::SketchedTop(top), Query::Top { by, limit, .. }) => Answer::Top(top.answer(range, by, *limit)),
         (State::Series(groups), Query::Series { step, by }) => {

@@ -62,7 +62,7 @@ impl TopK {
 
 fn read_counters(reader: &mut Reader<'_>) -> Result<(Counters, u128), SketchError> {
     let len = reader.varint_to(MAX_COUNTERS, "more than 1792 counters")?;
-    let mut counters = Counters::new();
+    let mut counters = Counters::default();
     let mut counted = 0u128;
     let mut before: Option<&[u8]> = None;
     for _ in 0..len {

@@ -18,7 +18,7 @@ const MAX_COUNTERS: usize = 1792;
 const MAX_KEY: usize = 64;
 
 /// Keys with their exact weights, or with Misra-Gries counters.
-type Counters = HashMap<Box<[u8]>, u64>;
+type Counters = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
 
 /// One of the largest keys.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,8 @@ pub struct ClickHouseConfig {
     pub url: String,
     /// Database; made by the migration. Default `netspectra`.
     pub database: String,
+    /// File with certificates (PEM) of authorities that are trusted beside the public ones.
+    pub ca_file: Option<PathBuf>,
     /// User. Default: ClickHouse's `default`.
     pub user: Option<String>,
     /// File with the user's password.
@@ -41,6 +43,7 @@ impl Default for ClickHouseConfig {
         Self {
             url: String::new(),
             database: "netspectra".into(),
+            ca_file: None,
             user: None,
             password_file: None,
             credentials: Credentials::default(),

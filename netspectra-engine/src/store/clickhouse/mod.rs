@@ -10,6 +10,7 @@
 
 mod config;
 mod error;
+mod filter;
 mod query;
 mod rows;
 mod schema;
@@ -20,18 +21,23 @@ mod tests;
 pub use config::{ClickHouseConfig, ClickHouseConfigError, Credentials};
 pub use schema::{Migration, SchemaError};
 
+use crate::tls;
 use clickhouse::insert::Insert;
 use clickhouse::{Client, Compression, Row};
 use error::port_error;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::rt::TokioExecutor;
 use netspectra_common::model::{BlockId, TimeRange};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, Store, StoreBatch, Through};
 use netspectra_common::query::{Partial, Plan};
-use rows::{BlockRow, FlowRow, LedgerRow, RollupRow, WindowRow};
+use rows::{AlertRow, BlockRow, FlowRow, LedgerRow, MessageRow, RollupRow, WindowRow};
 use std::time::Duration;
 
 /// Time that sending a part of an insert, and its end, may take.
 const SEND: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(120);
+/// Time after which a connection is not used again: ClickHouse closes them after 3 s.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// A database in ClickHouse.
 #[derive(Clone)]
@@ -46,10 +52,17 @@ impl ClickHouseStore {
     /// Asks nothing yet: a server that is away is waited for by who asks.
     ///
     /// # Errors
-    /// A setting that is not legal.
+    /// A setting that is not legal, or a file of authorities that cannot be used.
     pub fn new(config: &ClickHouseConfig, topic: &str) -> Result<Self, ClickHouseConfigError> {
         config.validate()?;
-        let mut client = Client::default()
+        let refused = |why| ClickHouseConfigError {
+            key: "ca_file",
+            found: format!("{}: {why}", config.ca_file.clone().unwrap_or_default().display()),
+            expected: "a file with certificates as PEM",
+        };
+        let connector = tls::connector(config.ca_file.as_deref()).map_err(refused)?;
+        let http = Http::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+        let mut client = Client::with_http_client(http)
             .with_url(&config.url)
             .with_database(&config.database)
             .with_compression(Compression::Lz4)
@@ -87,6 +100,8 @@ impl ClickHouseStore {
         self.insert("rollups", block, &batch.rollups, |row| RollupRow::of(block, row)).await?;
         self.insert("windows", block, &batch.windows, |row| WindowRow::of(block, row)).await?;
         self.insert("ledger", block, &batch.ledger, |row| LedgerRow::of(block, row)).await?;
+        self.insert("alerts", block, &batch.alerts, |row| AlertRow::of(block, row)).await?;
+        self.insert("messages", block, &batch.messages, |row| MessageRow::of(block, row)).await?;
         self.insert("blocks", block, &[()], |()| BlockRow::of(block, batch)).await
     }
 

@@ -2,37 +2,36 @@
 
 use super::ClickHouseStore;
 use super::error::port_error;
-use super::rows::{FlowRow, GroupRow, LedgerRow, RowError, WindowRow, time};
-use clickhouse::query::{Query as Sql, RowCursor};
+use super::filter::Condition;
+use super::rows::{AlertRow, At, FlowRow, GroupRow, LedgerRow, MessageRow, RowError, WindowRow, time};
+use clickhouse::query::{Query as Sql, RowCursor as Rows};
 use clickhouse::{Row, RowOwned, RowRead};
 use netspectra_common::model::{Nanos, Resolution, TimeRange};
 use netspectra_common::ports::{PortError, Through};
-use netspectra_common::query::{Filter, Partial, Plan, Query, Source};
-use netspectra_common::schema::Dimension;
+use netspectra_common::query::{Filter, Partial, Plan, Query, RowCursor, Source};
+use netspectra_common::schema::{Dimension, SKETCHES};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups that ClickHouse may hold in memory for one question.
 const MOST_GROUPS: &str = "8000000";
-/// Sketches of windows, by what they answer.
-const SETS: [&str; 6] = ["src_ips", "dst_ips", "ips", "dst_ports", "pairs", "flows"];
-const TOPS: [&str; 5] = ["top_src_bytes", "top_dst_bytes", "top_src_packets", "top_dst_packets", "top_dst_port_bytes"];
-const QUANTILES: [&str; 5] = ["packet_size", "flow_duration", "server_rtt", "client_rtt", "dns_latency"];
-/// Dimensions of roll-ups as columns, and what stands for one that was not asked for. Where a row has addresses the stand-in
-/// has one too: whether there is one tells IP from everything else.
-const COLUMNS: [(Dimension, &str, &str); 11] = [
+/// Dimensions of roll-ups as columns, and what stands for one that was not asked for.
+const COLUMNS: [(Dimension, &str, &str); 12] = [
     (Dimension::Node, "node", "''"),
     (Dimension::Iface, "iface", "''"),
     (Dimension::Direction, "direction", "''"),
-    (Dimension::SrcIp, "src_ip", "if(isNull(src_ip), NULL, toIPv6('::'))"),
-    (Dimension::DstIp, "dst_ip", "if(isNull(dst_ip), NULL, toIPv6('::'))"),
+    (Dimension::SrcIp, "src_ip", NO_MATTER),
+    (Dimension::DstIp, "dst_ip", NO_MATTER),
     (Dimension::SrcPort, "src_port", "toUInt16(0)"),
     (Dimension::DstPort, "dst_port", "toUInt16(0)"),
+    (Dimension::Proto, "proto", "toUInt8(0)"),
     (Dimension::EtherType, "ether_type", "toUInt16(0)"),
     (Dimension::Vlan, "vlan", "CAST(NULL, 'Nullable(UInt16)')"),
     (Dimension::Tunnel, "tunnel", "''"),
     (Dimension::TunnelId, "tunnel_id", "CAST(NULL, 'Nullable(UInt32)')"),
 ];
+/// An address where rows have one: whether there is one tells IP from everything else.
+const NO_MATTER: &str = "if(g_non_ip, NULL, toIPv6('::'))";
 
 /// Answers `plan` from the blocks of `topic` up to `through`; of partitions that are not in it from all that are whole.
 pub(super) async fn run(
@@ -41,8 +40,6 @@ pub(super) async fn run(
     topic: &str,
     through: &Through,
 ) -> Result<Partial, PortError> {
-    let mut partial =
-        Partial::new(plan).map_err(|error| PortError::permanent("the plan is not legal").because(error))?;
     // A block that is being written has rows, and no name yet.
     let mut cuts: BTreeMap<u32, u64> = cuts(store, topic).await?;
     for (partition, until) in through {
@@ -51,17 +48,75 @@ pub(super) async fn run(
             None => cuts.remove(partition),
         };
     }
-    if cuts.is_empty() {
+    let asked = Asked { store, topic, cuts, plan };
+    let mut partial = asked.empty()?;
+    if asked.cuts.is_empty() {
         return Ok(partial);
     }
-    let asked = Asked { store, topic, cuts, plan };
-    match plan.source() {
-        Source::Flows => asked.flows(&mut partial).await?,
-        Source::Rollups => asked.rollups(&mut partial).await?,
-        Source::Windows(resolution) => asked.windows(&mut partial, resolution).await?,
-        Source::Ledger => asked.ledger(&mut partial).await?,
+    match (plan.source(), &plan.query) {
+        (Source::Flows, Query::Flows { limit, after }) => {
+            let list = List {
+                table: "flows",
+                at: "last_seen",
+                id: "flow_id",
+                since: "first_seen",
+                begin: "first_seen",
+                limit: *limit,
+                after: *after,
+            };
+            let fold = |partial: &mut Partial, row: FlowRow| {
+                partial.fold_flow(plan, &row.record()?);
+                Ok(())
+            };
+            return asked.list(&list, fold).await;
+        }
+        (Source::Alerts, Query::Alerts { limit, after }) => {
+            let list = List::told("alerts", "first_seen", *limit, *after);
+            let fold = |partial: &mut Partial, row: AlertRow| {
+                partial.fold_alert(plan, &row.alert()?);
+                Ok(())
+            };
+            return asked.list(&list, fold).await;
+        }
+        (Source::Messages, Query::Messages { limit, after }) => {
+            let list = List::told("messages", "at", *limit, *after);
+            let fold = |partial: &mut Partial, row: MessageRow| {
+                partial.fold_message(plan, &row.message()?);
+                Ok(())
+            };
+            return asked.list(&list, fold).await;
+        }
+        (Source::Flows, _) => asked.ended_flows(&mut partial).await?,
+        (Source::Rollups, _) => asked.rollups(&mut partial).await?,
+        (Source::Windows(resolution), _) => asked.windows(&mut partial, resolution).await?,
+        (Source::Ledger, _) => asked.ledger(&mut partial).await?,
+        // No other question is answered from these.
+        (Source::Alerts | Source::Messages, _) => {}
     }
     Ok(partial)
+}
+
+/// Rows that a list is asked for beyond those of its page.
+const BESIDE: usize = 16;
+
+/// A page of rows of a table.
+struct List {
+    table: &'static str,
+    /// The columns of a row's position.
+    at: &'static str,
+    id: &'static str,
+    since: &'static str,
+    /// The column before which a row is not in the range.
+    begin: &'static str,
+    limit: usize,
+    after: Option<RowCursor>,
+}
+
+impl List {
+    /// Of a table whose rows are of one instant.
+    fn told(table: &'static str, since: &'static str, limit: usize, after: Option<RowCursor>) -> Self {
+        Self { table, at: "at", id: "id", since, begin: "at", limit, after }
+    }
 }
 
 /// Offset of the last message of the last whole block, by partition.
@@ -107,6 +162,8 @@ pub(super) async fn extent(store: &ClickHouseStore) -> Result<Option<TimeRange>,
         ("flows", "min(first_seen)", "max(last_seen)"),
         ("windows", "min(start)", "max(addSeconds(start, resolution_seconds))"),
         ("ledger", "min(start)", "max(end)"),
+        ("alerts", "min(at)", "max(at)"),
+        ("messages", "min(at)", "max(at)"),
     ] {
         let sql = format!(
             "SELECT {from} AS from, {to} AS to, count() AS rows FROM {table} WHERE log_topic = {{topic:String}}"
@@ -115,7 +172,8 @@ pub(super) async fn extent(store: &ClickHouseStore) -> Result<Option<TimeRange>,
             store.client.query_raw(&sql).param("topic", &store.topic).fetch_one::<Span>().await.map_err(failed)?;
         if span.rows > 0 {
             let from = super::rows::nanos(span.from);
-            let to = Nanos(super::rows::nanos(span.to).0.saturating_add(u64::from(table == "flows")));
+            let to =
+                Nanos(super::rows::nanos(span.to).0.saturating_add(u64::from(!matches!(table, "windows" | "ledger"))));
             let found = TimeRange { from, to: to.max(from) };
             hull = Some(hull.map_or(found, |h| TimeRange { from: h.from.min(found.from), to: h.to.max(found.to) }));
         }
@@ -143,6 +201,10 @@ const BLOCKS: &str = "log_topic = {topic:String} \
     AND block_last < transform(log_partition, {partitions:Array(UInt32)}, {cuts:Array(UInt64)}, toUInt64(0))";
 
 impl Asked<'_> {
+    fn empty(&self) -> Result<Partial, PortError> {
+        Partial::new(self.plan).map_err(|error| PortError::permanent("the plan is not legal").because(error))
+    }
+
     fn query(&self, sql: &str) -> Sql {
         let partitions: Vec<u32> = self.cuts.keys().copied().collect();
         let cuts: Vec<u64> = self.cuts.values().map(|last| last.saturating_add(1)).collect();
@@ -155,32 +217,66 @@ impl Asked<'_> {
         (time(from.minus(slack)), time(to.plus(slack)))
     }
 
-    async fn flows(&self, partial: &mut Partial) -> Result<(), PortError> {
-        let fields = fields::<FlowRow>();
-        let (from, mut to) = self.range(std::time::Duration::ZERO);
-        let page = matches!(self.plan.query, Query::Flows { .. });
-        if let Query::Flows { after: Some(after), .. } = &self.plan.query {
-            to = to.min(time(Nanos(after.last_seen.0.saturating_add(1))));
+    /// The rows of a list, newest first. Asks for a few more than the page takes, and again for more where many share one
+    /// position.
+    async fn list<R, F>(&self, list: &List, fold: F) -> Result<Partial, PortError>
+    where
+        R: Row + RowOwned + RowRead + At,
+        F: Fn(&mut Partial, R) -> Result<(), RowError>,
+    {
+        let (at, id, since) = (list.at, list.id, list.since);
+        let TimeRange { from, to } = self.plan.range;
+        let mut after = String::new();
+        if list.after.is_some() {
+            let time = |name| format!("fromUnixTimestamp64Nano({{{name}:Int64}})");
+            let (last, first) = (time("after_at"), time("after_since"));
+            after = format!(" AND {at} <= {last} AND ({at}, {id}, {since}) < ({last}, {{after_id:UInt64}}, {first})");
         }
-        // A record that overlaps the range may end behind it; a page wants the latest first.
-        let (time, order) = match page {
-            true => (
-                "last_seen >= fromUnixTimestamp64Nano({from:Int64}) AND first_seen <= fromUnixTimestamp64Nano({to:Int64})",
-                "ORDER BY last_seen DESC, flow_id DESC",
-            ),
-            false => (
-                "last_seen >= fromUnixTimestamp64Nano({from:Int64}) AND last_seen <= fromUnixTimestamp64Nano({to:Int64})",
-                "",
-            ),
-        };
-        let sql = format!("SELECT {fields} FROM flows WHERE {BLOCKS} AND {time} {order}");
-        let mut rows = self.query(&sql).param("from", from).param("to", to).fetch::<FlowRow>().map_err(failed)?;
-        while let Some(row) = rows.next().await.map_err(failed)? {
-            let record = row.record().map_err(strange)?;
-            if page && partial.page_floor().is_some_and(|floor| record.last_seen < floor) {
-                break;
+        let filter = Condition::of(&self.plan.filter);
+        let (fields, table, begin) = (fields::<R>(), list.table, list.begin);
+        let condition = filter.text();
+        let mut most = list.limit + BESIDE;
+        loop {
+            let sql = format!(
+                "SELECT {fields} FROM {table} WHERE {BLOCKS} AND {at} >= fromUnixTimestamp64Nano({{from:Int64}}) \
+                   AND {begin} <= fromUnixTimestamp64Nano({{until:Int64}}){after}{condition} \
+                 ORDER BY {at} DESC, {id} DESC LIMIT {most}"
+            );
+            let mut query = self.query(&sql).param("from", time(from));
+            query = query.param("until", time(Nanos(to.0.saturating_sub(1))));
+            if let Some(after) = list.after {
+                query = query.param("after_at", time(after.at)).param("after_id", after.id);
+                query = query.param("after_since", time(after.since));
             }
-            partial.fold_flow(self.plan, &record);
+            let mut partial = self.empty()?;
+            let mut rows = filter.bind(query).fetch::<R>().map_err(failed)?;
+            let (mut count, mut oldest) = (0, Nanos(u64::MAX));
+            while let Some(row) = rows.next().await.map_err(failed)? {
+                (count, oldest) = (count + 1, row.at());
+                fold(&mut partial, row).map_err(strange)?;
+            }
+            // Rows behind the last one are not newer than it: once that is behind the page, so are they.
+            if count < most || partial.page_floor().is_some_and(|floor| oldest < floor) {
+                return Ok(partial);
+            }
+            most = most.saturating_mul(16);
+        }
+    }
+
+    /// Every record that may have ended in the range, for quantiles.
+    async fn ended_flows(&self, partial: &mut Partial) -> Result<(), PortError> {
+        let fields = fields::<FlowRow>();
+        let (from, to) = self.range(std::time::Duration::ZERO);
+        let filter = Condition::of(&self.plan.filter);
+        let sql = format!(
+            "SELECT {fields} FROM flows WHERE {BLOCKS} AND last_seen >= fromUnixTimestamp64Nano({{from:Int64}}) \
+               AND last_seen <= fromUnixTimestamp64Nano({{to:Int64}}){}",
+            filter.text()
+        );
+        let query = filter.bind(self.query(&sql).param("from", from).param("to", to));
+        let mut rows = query.fetch::<FlowRow>().map_err(failed)?;
+        while let Some(row) = rows.next().await.map_err(failed)? {
+            partial.fold_flow(self.plan, &row.record().map_err(strange)?);
         }
         Ok(())
     }
@@ -196,28 +292,37 @@ impl Asked<'_> {
                 // Points of a series begin at multiples of its step, as here.
                 bucket = format!(", intDiv(toUnixTimestamp64Nano(window), {}) AS bucket", step.as_nanos().max(1));
             }
-            Query::Flows { .. } | Query::Quantiles { .. } | Query::Ledger => {}
+            Query::Flows { .. }
+            | Query::Quantiles { .. }
+            | Query::Ledger
+            | Query::Alerts { .. }
+            | Query::Messages { .. } => {}
         }
-        dimensions(&self.plan.filter, &mut wanted);
-        let column = |(dimension, name, other): &(Dimension, &str, &str)| match wanted.contains(dimension) {
-            true => format!("{name} AS g_{name}"),
-            false => format!("{other} AS g_{name}"),
-        };
-        let selected: Vec<String> = COLUMNS.iter().map(column).collect();
-        let keys: Vec<String> = COLUMNS.iter().map(|(_, name, _)| format!("g_{name}")).collect();
-        let grouped = if bucket.is_empty() { "" } else { ", bucket" };
-        let outer = fields::<GroupRow>();
+        // A port is that of its protocol.
+        if wanted.iter().any(|d| matches!(d, Dimension::SrcPort | Dimension::DstPort)) {
+            wanted.insert(Dimension::Proto);
+        }
+        // Few and narrow keys: a group costs their width.
+        let keys: Vec<&str> = COLUMNS.iter().filter(|(d, ..)| wanted.contains(d)).map(|(_, name, _)| *name).collect();
+        let selected: String = keys.iter().map(|name| format!(", {name} AS g_{name}")).collect();
+        let grouped: String = keys.iter().map(|name| format!(", g_{name}")).collect();
+        let by_bucket = if bucket.is_empty() { "" } else { ", bucket" };
+        let named = COLUMNS.map(|(_, name, other)| match keys.contains(&name) {
+            true => format!("g_{name} AS {name}"),
+            false => format!("{other} AS {name}"),
+        });
+        let filter = Condition::of(&self.plan.filter);
         let (from, to) = self.range(Resolution::S10.duration());
-        let names = COLUMNS.map(|(_, name, _)| format!("g_{name} AS {name}")).join(", ");
         let sql = format!(
-            "SELECT {outer} FROM (SELECT first, last, {names}, g_proto AS proto, g_packets AS packets, g_bytes AS bytes, g_new_flows AS new_flows FROM (\
-               SELECT min(window) AS first, max(window) AS last, {columns}, proto AS g_proto{bucket}, \
+            "SELECT {outer} FROM (SELECT first, last, {named}, g_packets AS packets, g_bytes AS bytes, g_new_flows AS new_flows FROM (\
+               SELECT min(window) AS first, max(window) AS last, isNull(src_ip) AS g_non_ip{selected}{bucket}, \
                  sum(packets) AS g_packets, sum(bytes) AS g_bytes, sum(new_flows) AS g_new_flows \
                FROM rollups WHERE {BLOCKS} \
-                 AND window > fromUnixTimestamp64Nano({{from:Int64}}) AND window < fromUnixTimestamp64Nano({{to:Int64}}) \
-               GROUP BY {keys}, g_proto{grouped}))",
-            columns = selected.join(", "),
-            keys = keys.join(", "),
+                 AND window > fromUnixTimestamp64Nano({{from:Int64}}) AND window < fromUnixTimestamp64Nano({{to:Int64}}){condition} \
+               GROUP BY g_non_ip{grouped}{by_bucket}))",
+            outer = fields::<GroupRow>(),
+            named = named.join(", "),
+            condition = filter.text(),
         );
         // Only windows that share an instant with the range: sums cannot be taken apart afterwards.
         let first = from.max(time(self.plan.range.from.minus(Resolution::S10.duration())));
@@ -228,26 +333,22 @@ impl Asked<'_> {
             .param("to", last)
             .with_setting("max_rows_to_group_by", MOST_GROUPS)
             .with_setting("group_by_overflow_mode", "throw");
-        let mut rows = query.fetch::<GroupRow>().map_err(failed)?;
+        let mut rows = filter.bind(query).fetch::<GroupRow>().map_err(failed)?;
+        // What the filter looked at is not in the groups any more.
+        let filtered = Plan { filter: Filter::ALL, ..self.plan.clone() };
         while let Some(row) = rows.next().await.map_err(failed)? {
             for rollup in row.rollups().map_err(strange)? {
-                partial.fold_rollup(self.plan, &rollup);
+                partial.fold_rollup(&filtered, &rollup);
             }
         }
         Ok(())
     }
 
     async fn windows(&self, partial: &mut Partial, resolution: Resolution) -> Result<(), PortError> {
-        let wanted: &[&str] = match &self.plan.query {
-            Query::Cardinality { .. } => &SETS,
-            Query::Top { .. } => &TOPS,
-            Query::Quantiles { .. } => &QUANTILES,
-            Query::Series { .. } | Query::Flows { .. } | Query::Ledger => &[],
-        };
-        let sketches = SETS.iter().chain(&TOPS).chain(&QUANTILES);
+        let wanted = self.plan.sketch();
         let columns: Vec<String> = WindowRow::COLUMN_NAMES
             .iter()
-            .map(|name| match sketches.clone().any(|s| s == name) && !wanted.contains(name) {
+            .map(|name| match SKETCHES.contains(name) && wanted != Some(name) {
                 true => format!("'' AS {name}"),
                 false => (*name).to_owned(),
             })
@@ -261,7 +362,7 @@ impl Asked<'_> {
             columns.join(", ")
         );
         let query = self.query(&sql).param("from", from).param("to", to).param("resolution", resolution.secs());
-        let mut rows: RowCursor<WindowRow> = query.fetch().map_err(failed)?;
+        let mut rows: Rows<WindowRow> = query.fetch().map_err(failed)?;
         while let Some(row) = rows.next().await.map_err(failed)? {
             partial.fold_window(self.plan, &row.window().map_err(strange)?);
         }
@@ -276,7 +377,7 @@ impl Asked<'_> {
                AND end >= fromUnixTimestamp64Nano({{from:Int64}}) AND start <= fromUnixTimestamp64Nano({{to:Int64}})"
         );
         let query = self.query(&sql).param("from", from).param("to", to);
-        let mut rows: RowCursor<LedgerRow> = query.fetch().map_err(failed)?;
+        let mut rows: Rows<LedgerRow> = query.fetch().map_err(failed)?;
         while let Some(row) = rows.next().await.map_err(failed)? {
             partial.fold_ledger(self.plan, &row.entry().map_err(strange)?);
         }
@@ -287,13 +388,4 @@ impl Asked<'_> {
 /// The columns of a row, as a list.
 fn fields<R: Row + RowOwned + RowRead>() -> String {
     R::COLUMN_NAMES.join(", ")
-}
-
-/// Dimensions that a filter looks at.
-fn dimensions(filter: &Filter, to: &mut BTreeSet<Dimension>) {
-    match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| dimensions(part, to)),
-        Filter::Not(inner) => dimensions(inner, to),
-        Filter::Is(predicate) => to.extend(&predicate.any_of),
-    }
 }

@@ -2,8 +2,8 @@
 
 use clickhouse::Row;
 use netspectra_common::model::{
-    BlockId, Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup,
-    WindowSketches, WindowState,
+    Alert, AlertPhase, AppMessage, BlockId, Counter, Direction, EndReason, Evidence, FlowRecord, FlowState,
+    InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup, Severity, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
@@ -27,6 +27,8 @@ pub(super) enum RowError {
     },
     #[error("columns `ledger` and `nics` hold no ledger")]
     Ledger(#[source] serde_json::Error),
+    #[error("column `detail` holds no message that this build knows: read it with a newer one")]
+    Message(#[source] serde_json::Error),
 }
 
 fn value(column: &'static str, found: &str) -> RowError {
@@ -493,6 +495,165 @@ impl LedgerRow {
             generation: self.generation,
             start: nanos(self.start),
             end: nanos(self.end),
+        })
+    }
+}
+
+/// A row that says when it was.
+pub(super) trait At {
+    /// When.
+    fn at(&self) -> Nanos;
+}
+
+impl At for FlowRow {
+    fn at(&self) -> Nanos {
+        nanos(self.last_seen)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct AlertRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    id: u64,
+    node: String,
+    detector: String,
+    phase: String,
+    severity: String,
+    subject: String,
+    why: String,
+    at: i64,
+    first_seen: i64,
+    last_seen: i64,
+    score: f64,
+    threshold: f64,
+    evidence: Vec<(String, f64)>,
+    flows: Vec<u64>,
+}
+
+impl At for AlertRow {
+    fn at(&self) -> Nanos {
+        nanos(self.at)
+    }
+}
+
+impl AlertRow {
+    pub(super) fn of(block: &BlockId, a: &Alert) -> Self {
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            id: a.id,
+            node: a.node.to_string(),
+            detector: a.detector.clone(),
+            phase: a.phase.name().to_owned(),
+            severity: a.severity.name().to_owned(),
+            subject: a.subject.clone(),
+            why: a.why.clone(),
+            at: time(a.at),
+            first_seen: time(a.first_seen),
+            last_seen: time(a.last_seen),
+            score: a.score,
+            threshold: a.threshold,
+            evidence: a.evidence.iter().map(|e| (e.name.clone(), e.value)).collect(),
+            flows: a.flows.clone(),
+        }
+    }
+
+    pub(super) fn alert(self) -> Result<Alert, RowError> {
+        let phase = AlertPhase::ALL.into_iter().find(|p| p.name() == self.phase);
+        let severity = Severity::ALL.into_iter().find(|s| s.name() == self.severity);
+        Ok(Alert {
+            id: self.id,
+            node: self.node.into(),
+            detector: self.detector,
+            phase: phase.ok_or_else(|| value("phase", &self.phase))?,
+            severity: severity.ok_or_else(|| value("severity", &self.severity))?,
+            subject: self.subject,
+            why: self.why,
+            at: nanos(self.at),
+            first_seen: nanos(self.first_seen),
+            last_seen: nanos(self.last_seen),
+            score: self.score,
+            threshold: self.threshold,
+            evidence: self.evidence.into_iter().map(|(name, value)| Evidence { name, value }).collect(),
+            flows: self.flows,
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, Row)]
+pub(super) struct MessageRow {
+    log_topic: String,
+    log_partition: u32,
+    block_first: u64,
+    block_last: u64,
+    id: u64,
+    node: String,
+    at: i64,
+    src_ip: Option<Ipv6Addr>,
+    dst_ip: Option<Ipv6Addr>,
+    src_port: u16,
+    dst_port: u16,
+    proto: u8,
+    vlan: Option<u16>,
+    app: String,
+    message: String,
+    name: Option<String>,
+    code: Option<u16>,
+    latency_us: Option<u64>,
+    detail: String,
+}
+
+impl At for MessageRow {
+    fn at(&self) -> Nanos {
+        nanos(self.at)
+    }
+}
+
+impl MessageRow {
+    pub(super) fn of(block: &BlockId, m: &AppMessage) -> Self {
+        Self {
+            log_topic: block.topic.to_string(),
+            log_partition: block.partition,
+            block_first: block.first,
+            block_last: block.last,
+            id: m.id,
+            node: m.node.to_string(),
+            at: time(m.at),
+            src_ip: ip(m.src_ip),
+            dst_ip: ip(m.dst_ip),
+            src_port: m.src_port,
+            dst_port: m.dst_port,
+            proto: m.proto,
+            vlan: m.vlan,
+            app: m.what.protocol().to_owned(),
+            message: m.what.kind().name().to_owned(),
+            name: m.name.clone(),
+            code: m.what.code(),
+            latency_us: m.what.latency().and_then(|l| u64::try_from(l.as_micros()).ok()),
+            // Numbers, texts and lists of them: always JSON.
+            detail: serde_json::to_string(&m.what).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn message(self) -> Result<AppMessage, RowError> {
+        let address = |ip: Option<Ipv6Addr>| ip.map(|ip| IpAddr::V6(ip).to_canonical());
+        Ok(AppMessage {
+            id: self.id,
+            node: self.node.into(),
+            at: nanos(self.at),
+            src_ip: address(self.src_ip),
+            dst_ip: address(self.dst_ip),
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            proto: self.proto,
+            vlan: self.vlan,
+            name: self.name,
+            what: serde_json::from_str(&self.detail).map_err(RowError::Message)?,
         })
     }
 }

@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -79,7 +79,8 @@ enum Kept {
     Windows,
 }
 
-const TABLES: [Table; 6] = [
+/// The tables of the first step.
+const COUNTED: [Table; 6] = [
     (
         "flows",
         "node LowCardinality(String),
@@ -212,6 +213,82 @@ const TABLES: [Table; 6] = [
     ),
 ];
 
+/// The tables of the second step.
+const TOLD: [Table; 2] = [
+    (
+        "alerts",
+        "id UInt64 CODEC(ZSTD(1)),
+    node LowCardinality(String),
+    detector LowCardinality(String),
+    phase LowCardinality(String),
+    severity LowCardinality(String),
+    subject String CODEC(ZSTD(1)),
+    why String CODEC(ZSTD(1)),
+    at DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    first_seen DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    last_seen DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    score Float64,
+    threshold Float64,
+    evidence Array(Tuple(String, Float64)),
+    flows Array(UInt64)",
+        "(at, id)",
+        Some(("at", Kept::Windows)),
+    ),
+    (
+        "messages",
+        "id UInt64 CODEC(ZSTD(1)),
+    node LowCardinality(String),
+    at DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    src_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    dst_ip Nullable(IPv6) CODEC(ZSTD(1)),
+    src_port UInt16 CODEC(ZSTD(1)),
+    dst_port UInt16 CODEC(ZSTD(1)),
+    proto UInt8,
+    vlan Nullable(UInt16),
+    app LowCardinality(String),
+    message LowCardinality(String),
+    name Nullable(String) CODEC(ZSTD(1)),
+    code Nullable(UInt16),
+    latency_us Nullable(UInt64) CODEC(ZSTD(1)),
+    detail String CODEC(ZSTD(3)),
+    INDEX by_name name TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_app app TYPE set(32) GRANULARITY 4",
+        "(at, id)",
+        Some(("at", Kept::Records)),
+    ),
+];
+
+/// Name of a view, and what it selects.
+type View = (&'static str, &'static str);
+
+/// Views of `messages` for people and dashboards. No answer of the API reads them.
+const VIEWS: [View; 3] = [
+    (
+        "dns",
+        "at, node, src_ip, dst_ip, app, message, name, code AS rcode, latency_us,
+    JSONExtractInt(detail, 'dns', 'question', 'qtype') AS qtype,
+    JSONExtractBool(detail, 'dns', 'truncated') AS truncated,
+    arrayMap(r -> JSONExtractString(r, 'data'), JSONExtractArrayRaw(detail, 'dns', 'records')) AS answers
+    FROM {database}.messages WHERE app IN ('dns', 'mdns', 'llmnr')",
+    ),
+    (
+        "http",
+        "at, node, src_ip, dst_ip, message, name AS host, code AS status, latency_us,
+    if(message = 'request', JSONExtractString(detail, 'http_request', 'method'), JSONExtractString(detail, 'http_response', 'method')) AS method,
+    JSONExtractString(detail, 'http_request', 'target') AS target,
+    JSONExtractString(detail, 'http_request', 'user_agent') AS user_agent
+    FROM {database}.messages WHERE app = 'http'",
+    ),
+    (
+        "tls",
+        "at, node, src_ip, dst_ip, app, message, name AS server_name,
+    if(message = 'client_hello', JSONExtractInt(detail, 'tls_client', 'version'), JSONExtractInt(detail, 'tls_server', 'version')) AS version,
+    JSONExtractString(detail, 'tls_client', 'ja4') AS ja4,
+    JSONExtractInt(detail, 'tls_server', 'cipher') AS cipher
+    FROM {database}.messages WHERE app IN ('tls', 'quic')",
+    ),
+];
+
 fn on_cluster(config: &ClickHouseConfig) -> String {
     config.cluster.as_ref().map_or_else(String::new, |cluster| format!(" ON CLUSTER {cluster}"))
 }
@@ -244,14 +321,23 @@ fn create(config: &ClickHouseConfig, (name, columns, key, kept): &Table) -> Stri
     )
 }
 
-/// All statements of a step.
-fn statements(config: &ClickHouseConfig) -> Vec<String> {
-    TABLES.iter().map(|table| create(config, table)).collect()
+/// The statement that makes a view.
+fn view(config: &ClickHouseConfig, (name, select): &View) -> String {
+    let (database, cluster) = (&config.database, on_cluster(config));
+    format!("CREATE VIEW IF NOT EXISTS {database}.{name}{cluster} AS SELECT {}", select.replace("{database}", database))
 }
 
-/// The step that makes the tables.
-const FIRST: Migration =
-    Migration { version: VERSION, what: "tables for flows, roll-ups, windows, ledgers and states" };
+/// The steps, in their order, and what each makes: tables, then views.
+const STEPS: [(Migration, &[Table], &[View]); VERSION as usize] = [
+    (Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" }, &COUNTED, &[]),
+    (Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" }, &TOLD, &VIEWS),
+];
+
+/// All statements of a step.
+fn statements(config: &ClickHouseConfig, tables: &[Table], views: &[View]) -> Vec<String> {
+    let tables = tables.iter().map(|table| create(config, table));
+    tables.chain(views.iter().map(|v| view(config, v))).collect()
+}
 
 pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
     let (database, cluster) = (&config.database, on_cluster(config));
@@ -278,19 +364,19 @@ pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Resul
         return Err(SchemaError::New { database: database.clone(), found, expected: VERSION });
     }
     let mut made = Vec::new();
-    if found < FIRST.version {
-        for statement in statements(config) {
+    for (step, tables, views) in STEPS.iter().filter(|(step, ..)| step.version > found) {
+        for statement in statements(config, tables, views) {
             let table = statement.split_whitespace().nth(5).unwrap_or_default().to_owned();
             bare.query_raw(&statement).execute().await.map_err(server(&format!("to make table `{table}`")))?;
         }
         client
             .query("INSERT INTO schema_migrations (version, what) SELECT {version:UInt32}, {what:String}")
-            .param("version", FIRST.version)
-            .param("what", FIRST.what)
+            .param("version", step.version)
+            .param("what", step.what)
             .execute()
             .await
             .map_err(server("to note the schema's version"))?;
-        made.push(FIRST);
+        made.push(step.clone());
     }
     Ok(made)
 }
@@ -326,7 +412,8 @@ mod tests {
     fn one_server_and_a_cluster_differ_in_engines_alone() {
         let one = ClickHouseConfig::default();
         let many = ClickHouseConfig { cluster: Some("main".into()), ..one.clone() };
-        for (one, many) in statements(&one).iter().zip(statements(&many)) {
+        let all = |config| STEPS.iter().flat_map(|(_, tables, _)| statements(config, tables, &[])).collect::<Vec<_>>();
+        for (one, many) in all(&one).iter().zip(all(&many)) {
             assert!(one.contains("ENGINE = MergeTree\n"), "{one}");
             assert!(one.contains("non_replicated_deduplication_window = 10000"), "{one}");
             assert!(many.contains(" ON CLUSTER main ("), "{many}");
@@ -340,7 +427,7 @@ mod tests {
     #[test]
     fn rows_go_when_they_are_as_old_as_the_configuration_says() {
         let config = ClickHouseConfig { retention_days: 7, window_retention_days: 90, ..ClickHouseConfig::default() };
-        let all = statements(&config);
+        let all = statements(&config, &COUNTED, &[]);
         assert!(all[0].contains("TTL toDateTime(last_seen) + INTERVAL 7 DAY DELETE"), "{}", all[0]);
         assert!(all[2].contains("TTL toDateTime(start) + INTERVAL 90 DAY DELETE"), "{}", all[2]);
         assert!(!all[4].contains("TTL"), "{}", all[4]);

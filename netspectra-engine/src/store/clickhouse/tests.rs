@@ -1,14 +1,16 @@
 //! ClickHouse against the embedded store: the same rows, the same questions, the same answers. Needs a real server in
 //! `NETSPECTRA_CLICKHOUSE` (`cargo xtask cluster up`); each test has a database of its own.
 //!
-//! Not proven here: replicas, users, TLS.
+//! TLS: `tests/clickhouse_tls.rs`. Not proven: replicas, users.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::store::embedded::tests::sample::{T0, batch};
 use crate::store::embedded::{Config, EmbeddedStore};
-use netspectra_common::model::{Counter, Nanos};
-use netspectra_common::query::{Answer, FlowCursor, Metric, Quantity, Query, answer, parse_filter};
+use netspectra_common::model::{Alert, Counter, Nanos, Observation};
+use netspectra_common::query::{
+    Answer, CmpOp, Filter, Metric, Predicate, Quantity, Query, RowCursor, Value, answer, parse_filter,
+};
 use netspectra_common::schema::Dimension;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,7 +35,7 @@ pub(crate) async fn store(name: &str) -> ClickHouseStore {
         ..ClickHouseConfig::default()
     };
     let store = ClickHouseStore::new(&config, TOPIC).unwrap();
-    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    assert_eq!(store.migrate().await.unwrap().len(), 2);
     store
 }
 
@@ -72,6 +74,10 @@ fn block(partition: u32, number: u64) -> StoreBatch {
         window.protocols.values_mut().for_each(fits);
         window.new_flows %= 1 << 40;
     }
+    for row in &mut all.messages {
+        row.src_ip = row.src_ip.map(|ip| ip.to_canonical());
+        row.dst_ip = row.dst_ip.map(|ip| ip.to_canonical());
+    }
     let first = number * 10;
     all.block = Some(BlockId { topic: TOPIC.into(), partition, first, last: first + 9 });
     all
@@ -90,11 +96,7 @@ fn plans() -> Vec<Plan> {
         Query::Flows { limit: 10_000, after: None },
         Query::Flows {
             limit: 5,
-            after: Some(FlowCursor {
-                last_seen: T0.plus(Duration::from_secs(15)),
-                flow_id: u64::MAX / 2,
-                first_seen: T0,
-            }),
+            after: Some(RowCursor { at: T0.plus(Duration::from_secs(15)), id: u64::MAX / 2, since: T0 }),
         },
         Query::Top { by: vec![SrcIp], metric: Metric::Bytes, limit: 10, exact: false },
         Query::Top { by: vec![SrcIp], metric: Metric::Packets, limit: 10, exact: true },
@@ -116,9 +118,32 @@ fn plans() -> Vec<Plan> {
         Query::Quantiles { of: Quantity::PacketSize, q: vec![0.0, 0.5, 0.99, 1.0] },
         Query::Quantiles { of: Quantity::FlowDuration, q: vec![0.5, 0.9] },
         Query::Ledger,
+        Query::Alerts { limit: 7, after: None },
+        Query::Alerts { limit: 10_000, after: None },
+        Query::Alerts { limit: 3, after: Some(RowCursor { at: T0.plus(Duration::from_secs(15)), id: 7, since: T0 }) },
+        Query::Messages { limit: 7, after: None },
+        Query::Messages { limit: 10_000, after: None },
+        Query::Messages { limit: 3, after: Some(RowCursor { at: T0.plus(Duration::from_secs(15)), id: 7, since: T0 }) },
     ];
-    let filters =
-        ["", "src_ip in 10.0.0.0/25", "not (proto = tcp or dst_port in 0..30000)", "node = alpha and vlan != 3"];
+    let filters = [
+        "",
+        "src_ip in 10.0.0.0/25",
+        "app = dns and message = response and code >= 1",
+        "name = host1.example or dst_port = 443",
+        "severity = high or subject = 10.0.0.1",
+        "not src_ip in 10.0.0.0/25",
+        "src_ip in ::/0",
+        "not dst_ip in ::/0 and not src_ip in 10.0.0.128/26",
+        "ip = 10.0.0.7 or port > 60000",
+        "not (proto in (1..100) or src_port > 20000)",
+        "not (vlan = 3 or not node = alpha)",
+        "vlan < 4000 or tunnel_id > 5",
+        "not (vlan < 4000 and tunnel_id > 5)",
+        "direction = ingress and not ether_type = 0x0800",
+        "not (state = closed or end_reason in (fin, rst)) and iface = eth0",
+        "not code > 1 and not name = host1.example",
+        "not (detector = port_scan and not phase = open)",
+    ];
     let mut all = Vec::new();
     for range in ranges {
         for query in &queries {
@@ -141,6 +166,8 @@ fn text(plan: &Plan, partial: Partial) -> String {
         Answer::Cardinality(value) => serde_json::to_string(&value).unwrap(),
         Answer::Quantiles(quantiles) => serde_json::to_string(&quantiles).unwrap(),
         Answer::Ledger(ledger) => serde_json::to_string(&ledger).unwrap(),
+        Answer::Alerts(alerts) => format!("{alerts:?}"),
+        Answer::Messages(messages) => format!("{messages:?}"),
     }
 }
 
@@ -165,7 +192,7 @@ async fn the_answers_are_those_of_the_embedded_store() {
     let dir = tempfile::tempdir().unwrap();
     let other = embedded(dir.path(), &blocks).await;
     let plans = plans();
-    assert!(plans.len() > 150, "{}", plans.len());
+    assert!(plans.len() > 600, "{}", plans.len());
     for plan in &plans {
         let (found, expected) = (store.query(plan).await.unwrap(), other.query(plan).await.unwrap());
         assert_eq!(text(plan, found), text(plan, expected), "{plan:?}");
@@ -217,7 +244,7 @@ async fn a_block_whose_writer_died_on_the_way_is_in_no_answer_and_then_whole() {
     let (one, two) = (block(0, 0), block(0, 1));
     store.append(&one).await.unwrap();
     let id = two.block.clone().unwrap();
-    // As far as a writer came: two tables of five.
+    // As far as a writer came: two tables of seven.
     store.insert("flows", &id, &two.flows, |row| FlowRow::of(&id, row)).await.unwrap();
     store.insert("rollups", &id, &two.rollups, |row| RollupRow::of(&id, row)).await.unwrap();
     assert_eq!(store.stored_through(TOPIC, 0).await.unwrap(), Some(9));
@@ -232,7 +259,9 @@ async fn a_block_whose_writer_died_on_the_way_is_in_no_answer_and_then_whole() {
         | Answer::Series(_)
         | Answer::Cardinality(_)
         | Answer::Quantiles(_)
-        | Answer::Ledger(_)) => panic!("{other:?}"),
+        | Answer::Ledger(_)
+        | Answer::Alerts(_)
+        | Answer::Messages(_)) => panic!("{other:?}"),
     };
     assert_eq!(flows(store.query(&plan).await.unwrap()), one.flows.len());
     store.append(&two).await.unwrap();
@@ -267,11 +296,11 @@ async fn the_schema_is_made_once_and_a_newer_one_is_refused() {
     let newer = "INSERT INTO schema_migrations (version, what) SELECT 99, 'from the future'";
     store.client.query_raw(newer).execute().await.unwrap();
     let error = store.check().await.unwrap_err().to_string();
-    assert!(error.contains("has schema 99, newer than this build's 1"), "{error}");
+    assert!(error.contains("has schema 99, newer than this build's 2"), "{error}");
     assert!(store.migrate().await.is_err());
     let config = ClickHouseConfig { database: "nobody_made_this".into(), ..store.config.clone() };
     let error = ClickHouseStore::new(&config, TOPIC).unwrap().check().await.unwrap_err().to_string();
-    assert_eq!(error, "database `nobody_made_this` has schema 0, expected 1: run `netspectra admin migrate`");
+    assert_eq!(error, "database `nobody_made_this` has schema 0, expected 2: run `netspectra admin migrate`");
     // A table that a newer release gave a column: this build's rows go in, and come back.
     let column = "ALTER TABLE flows ADD COLUMN score Float64 DEFAULT 0.5";
     store.client.query_raw(column).execute().await.unwrap();
@@ -284,6 +313,69 @@ async fn the_schema_is_made_once_and_a_newer_one_is_refused() {
     assert!(
         matches!(answer(&plan, store.query(&plan).await.unwrap()).unwrap(), Answer::Flows(f) if f.items.len() == 5)
     );
+    drop_database(&store).await;
+}
+
+#[tokio::test]
+async fn the_first_schema_becomes_the_second_and_its_views_show_the_messages() {
+    let store = store("upgrade").await;
+    let run = |sql: &'static str| store.client.query_raw(sql).execute();
+    for what in ["VIEW dns", "VIEW http", "VIEW tls", "TABLE messages", "TABLE alerts"] {
+        store.client.query_raw(&format!("DROP {what}")).execute().await.unwrap();
+    }
+    run("ALTER TABLE schema_migrations DELETE WHERE version > 1 SETTINGS mutations_sync = 2").await.unwrap();
+    let error = store.check().await.unwrap_err().to_string();
+    assert!(error.ends_with("has schema 1, expected 2: run `netspectra admin migrate`"), "{error}");
+    assert_eq!(store.migrate().await.unwrap().iter().map(|step| step.version).collect::<Vec<_>>(), [2]);
+    store.check().await.unwrap();
+    let blocks: Vec<StoreBatch> = (0..20).map(|n| block(0, n)).collect();
+    for block in &blocks {
+        store.append(block).await.unwrap();
+    }
+    let messages = || blocks.iter().flat_map(|b| &b.messages);
+    let apps = |apps: &'static [&'static str]| messages().filter(move |m| apps.contains(&m.what.protocol()));
+    for (view, apps) in
+        [("dns", apps(&["dns", "mdns", "llmnr"])), ("http", apps(&["http"])), ("tls", apps(&["tls", "quic"]))]
+    {
+        let rows: u64 = store.client.query_raw(&format!("SELECT count() FROM {view}")).fetch_one().await.unwrap();
+        assert_eq!(rows, apps.count() as u64, "{view}");
+        assert!(rows > 0, "{view}");
+    }
+    let of = |sql: &'static str| store.client.query_raw(sql).fetch_one::<u64>();
+    let texts = of("SELECT countIf(answers = ['\"quoted\" \\\\ text\\n']) FROM dns").await.unwrap();
+    assert_eq!(texts, apps(&["dns", "mdns", "llmnr"]).count() as u64);
+    let gets = messages().filter(|m| matches!(m.what, Observation::HttpRequest(_))).count() as u64;
+    assert_eq!(of("SELECT countIf(method = 'GET' AND target = '/a?b=c') FROM http").await.unwrap(), gets);
+    let hellos = messages().filter(|m| matches!(m.what, Observation::TlsClient(_))).count() as u64;
+    assert_eq!(of("SELECT countIf(ja4 = 't13d' AND version = 772) FROM tls").await.unwrap(), hellos);
+    drop_database(&store).await;
+}
+
+#[tokio::test]
+async fn any_text_is_compared_as_it_is() {
+    let store = store("texts").await;
+    let mut one = block(0, 0);
+    let texts = ["a\\b", "tab\tnew\nline\r", "it's \"quoted\"", "{f0:String}", "\\N", "\\", "é 漢", "a\0b", "NULL"];
+    let first = one.alerts[0].clone();
+    one.alerts = texts.iter().map(|text| Alert { subject: (*text).to_owned(), ..first.clone() }).collect();
+    for (n, alert) in one.alerts.iter_mut().enumerate() {
+        alert.id = n as u64;
+    }
+    store.append(&one).await.unwrap();
+    for alert in &one.alerts {
+        let is = Filter::Is(Predicate {
+            any_of: vec![Dimension::Subject],
+            op: CmpOp::Eq,
+            values: vec![Value::Text(alert.subject.clone())],
+        });
+        for (filter, expected) in [(is.clone(), 1), (Filter::Not(Box::new(is)), texts.len() - 1)] {
+            let plan = Plan { range: TimeRange::ALL, filter, query: Query::Alerts { limit: 100, after: None } };
+            let Answer::Alerts(found) = answer(&plan, store.query(&plan).await.unwrap()).unwrap() else {
+                panic!("alerts")
+            };
+            assert_eq!(found.items.len(), expected, "{:?}", alert.subject);
+        }
+    }
     drop_database(&store).await;
 }
 

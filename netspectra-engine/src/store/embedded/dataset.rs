@@ -12,11 +12,15 @@ pub enum Dataset {
     Windows,
     /// Where every frame of a generation went.
     Ledger,
+    /// What detectors said.
+    Alerts,
+    /// Messages of application protocols.
+    Messages,
 }
 
 impl Dataset {
     /// All of them, in the order of their [`tag`](Self::tag)s.
-    pub const ALL: [Self; 4] = [Self::Flows, Self::Rollups, Self::Windows, Self::Ledger];
+    pub const ALL: [Self; 6] = [Self::Flows, Self::Rollups, Self::Windows, Self::Ledger, Self::Alerts, Self::Messages];
 
     /// The name that segment files begin with.
     pub const fn name(self) -> &'static str {
@@ -25,6 +29,8 @@ impl Dataset {
             Self::Rollups => "rollups",
             Self::Windows => "windows",
             Self::Ledger => "ledger",
+            Self::Alerts => "alerts",
+            Self::Messages => "messages",
         }
     }
 
@@ -35,6 +41,8 @@ impl Dataset {
             Self::Rollups => 1,
             Self::Windows => 2,
             Self::Ledger => 3,
+            Self::Alerts => 4,
+            Self::Messages => 5,
         }
     }
 

@@ -2,7 +2,7 @@ use super::error::StoreError;
 use super::segment::{RowGroups, Segment};
 use super::shared::Snapshot;
 use super::wanted::{Scan, Wanted};
-use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use netspectra_common::model::{Alert, AppMessage, FlowRecord, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
 use netspectra_common::query::{Partial, Plan, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,8 @@ pub(super) fn run(
         Source::Rollups => scan::<Rollup, _>(snapshot, &wanted, threads, cancelled, new),
         Source::Windows(_) => scan::<WindowState, _>(snapshot, &wanted, threads, cancelled, new),
         Source::Ledger => scan::<LedgerEntry, _>(snapshot, &wanted, threads, cancelled, new),
+        Source::Alerts => scan::<Alert, _>(snapshot, &wanted, threads, cancelled, new),
+        Source::Messages => scan::<AppMessage, _>(snapshot, &wanted, threads, cancelled, new),
     }?;
     for part in parts {
         partial.merge(part.partial);
@@ -121,6 +123,26 @@ impl Accumulate<WindowState> for Folding<'_> {
 impl Accumulate<LedgerEntry> for Folding<'_> {
     fn fold(&mut self, row: &LedgerEntry) {
         self.partial.fold_ledger(self.plan, row);
+    }
+}
+
+impl Accumulate<Alert> for Folding<'_> {
+    fn fold(&mut self, row: &Alert) {
+        self.partial.fold_alert(self.plan, row);
+    }
+
+    fn floor(&self) -> Option<Nanos> {
+        self.partial.page_floor()
+    }
+}
+
+impl Accumulate<AppMessage> for Folding<'_> {
+    fn fold(&mut self, row: &AppMessage) {
+        self.partial.fold_message(self.plan, row);
+    }
+
+    fn floor(&self) -> Option<Nanos> {
+        self.partial.page_floor()
     }
 }
 

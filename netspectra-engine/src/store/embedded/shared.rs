@@ -3,7 +3,7 @@ use super::generations::Generations;
 use super::rows::{self, Record};
 use super::segment::Segment;
 use super::stats::{Counters, Stats};
-use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
+use netspectra_common::model::{Alert, AppMessage, FlowRecord, LedgerEntry, Nanos, Rollup, TimeRange, WindowState};
 use netspectra_common::ports::StoreBatch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ impl Memory {
             rows::span_of(self.rows_of::<Rollup>()),
             rows::span_of(self.rows_of::<WindowState>()),
             rows::span_of(self.rows_of::<LedgerEntry>()),
+            rows::span_of(self.rows_of::<Alert>()),
+            rows::span_of(self.rows_of::<AppMessage>()),
         ];
         spans.into_iter().flatten().reduce(cover)
     }

@@ -1,12 +1,14 @@
 //! What of the stored rows a plan needs: the rest need not be read.
 
-use super::rows::{Record, SKETCHES, WindowDecoder};
+use super::rows::{Record, WindowDecoder};
 use super::segment::Keep;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::error::ArrowError;
-use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState};
+use netspectra_common::model::{
+    Alert, AppMessage, FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState,
+};
 use netspectra_common::query::{Filter, Plan, Query, Row, Source};
-use netspectra_common::schema::Dimension;
+use netspectra_common::schema::{Dimension, SKETCHES};
 use std::collections::BTreeSet;
 
 /// What a scan may leave out. Folding decides about every row; this only has to contain what folding takes.
@@ -43,10 +45,16 @@ impl Wanted {
             Query::Top { by, .. } => columns = Some(rollup_columns(plan, by)),
             Query::Cardinality { of } => columns = Some(rollup_columns(plan, of)),
             // What comes after a page is older than its last row.
-            Query::Flows { after: Some(after), .. } => {
-                range.to = range.to.min(Nanos(after.last_seen.0.saturating_add(1)))
+            Query::Flows { after: Some(after), .. }
+            | Query::Alerts { after: Some(after), .. }
+            | Query::Messages { after: Some(after), .. } => {
+                range.to = range.to.min(Nanos(after.at.0.saturating_add(1)))
             }
-            Query::Flows { after: None, .. } | Query::Quantiles { .. } | Query::Ledger => {}
+            Query::Flows { after: None, .. }
+            | Query::Alerts { after: None, .. }
+            | Query::Messages { after: None, .. }
+            | Query::Quantiles { .. }
+            | Query::Ledger => {}
         }
         let mut resolution = None;
         let mut filter = plan.filter.clone();
@@ -54,11 +62,11 @@ impl Wanted {
             Source::Windows(length) => {
                 resolution = Some(length);
                 filter = Filter::ALL;
-                // Series need totals only; the sketches are most of a window.
-                columns = matches!(plan.query, Query::Series { .. }).then(totals);
+                // The sketches are most of a window; one of them answers, or none.
+                columns = Some(totals().into_iter().chain(plan.sketch()).collect());
             }
             Source::Ledger => (columns, filter) = (None, Filter::ALL),
-            Source::Flows | Source::Rollups => {}
+            Source::Flows | Source::Rollups | Source::Alerts | Source::Messages => {}
         }
         let range = TimeRange { from: range.from.minus(slack), to: range.to.plus(slack) };
         Self { range, resolution, columns, filter }
@@ -113,6 +121,10 @@ pub(super) trait Scan: Record {
 }
 
 impl Scan for LedgerEntry {}
+
+impl Scan for Alert {}
+
+impl Scan for AppMessage {}
 
 impl Scan for WindowState {
     fn decoder(wanted: &Wanted) -> WindowDecoder {

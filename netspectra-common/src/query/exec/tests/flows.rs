@@ -1,9 +1,9 @@
 use crate::model::{EndReason, FlowRecord};
 use crate::query::testing::{Data, flow, plan, range, secs};
-use crate::query::{Answer, FlowCursor, FlowsAnswer, Partial, Quantity, Query, answer};
+use crate::query::{Answer, Partial, Quantity, Query, RowCursor, RowsAnswer, answer};
 use proptest::prelude::*;
 
-fn ask(data: &Data, filter: &str, limit: usize, after: Option<FlowCursor>) -> FlowsAnswer {
+fn ask(data: &Data, filter: &str, limit: usize, after: Option<RowCursor>) -> RowsAnswer<FlowRecord> {
     let Answer::Flows(page) = data.answer(&plan(range(0, 60), filter, Query::Flows { limit, after })) else {
         panic!("a page of flows")
     };
@@ -43,7 +43,7 @@ fn a_full_page_says_where_the_next_one_begins_and_the_last_says_nothing() {
     let data = data((0..4).map(|i| at(i, i, i)).collect());
     let page = ask(&data, "", 2, None);
     assert_eq!(page.items.iter().map(|f| f.flow_id).collect::<Vec<_>>(), [3, 2]);
-    assert_eq!(page.next, Some(FlowCursor { last_seen: secs(2), flow_id: 2, first_seen: secs(2) }));
+    assert_eq!(page.next, Some(RowCursor { at: secs(2), id: 2, since: secs(2) }));
     let page = ask(&data, "", 2, page.next);
     assert_eq!(page.items.iter().map(|f| f.flow_id).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(page.next, None);
@@ -176,7 +176,7 @@ proptest! {
         }
         let mut expected: Vec<_> =
             data.flows.iter().filter(|f| f.proto == 6 && f.first_seen < secs(60)).cloned().collect();
-        expected.sort_by(|a, b| FlowCursor::of(b).cmp(&FlowCursor::of(a)).then(a.cmp(b)));
+        expected.sort_by(|a, b| RowCursor::of_flow(b).cmp(&RowCursor::of_flow(a)).then(a.cmp(b)));
         prop_assert_eq!(read, expected);
     }
 }

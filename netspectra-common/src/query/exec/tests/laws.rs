@@ -1,7 +1,8 @@
 //! Any split of rows over partials gives the same answer, and sketches agree with rows.
 
 use crate::model::{
-    Counter, Direction, EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, NicCounters, NicDelta, Rollup, TimeRange,
+    Alert, AlertPhase, AppMessage, Counter, Direction, EndReason, FlowRecord, Ledger, LedgerEntry, Nanos, NicCounters,
+    NicDelta, Observation, Rollup, Severity, TimeRange,
 };
 use crate::query::testing::{Data, arp, exactly, flow, ip, plan, range, rollup, secs};
 use crate::query::{Answer, EXACT_DISTINCT, Metric, Plan, Quantity, Query, SeriesPoint, answer};
@@ -73,9 +74,56 @@ fn ledgers() -> impl Strategy<Value = Vec<LedgerEntry>> {
     prop::collection::vec(row, 0..20)
 }
 
+fn alerts() -> impl Strategy<Value = Vec<Alert>> {
+    let row =
+        (0u64..120, 0u64..4, prop::sample::select(&AlertPhase::ALL[..]), prop::sample::select(&Severity::ALL[..]));
+    let make = |(at, id, phase, severity)| Alert {
+        id,
+        node: "n1".into(),
+        detector: "port_scan".into(),
+        phase,
+        severity,
+        subject: format!("10.0.0.{id}"),
+        why: String::new(),
+        at: secs(at),
+        first_seen: secs(0),
+        last_seen: secs(at),
+        score: at as f64 / 3.0,
+        threshold: 1.0,
+        evidence: Vec::new(),
+        flows: vec![id],
+    };
+    // What is said of an incident at one time differs in its phase.
+    let distinct = |mut all: Vec<Alert>| {
+        all.sort_by_key(|a| (a.at, a.id, a.phase));
+        all.dedup_by_key(|a| (a.at, a.id, a.phase));
+        all
+    };
+    prop::collection::vec(row.prop_map(make), 0..30).prop_map(distinct)
+}
+
+fn messages() -> impl Strategy<Value = Vec<AppMessage>> {
+    let make = |(n, (at, port)): (usize, (u64, u16))| AppMessage {
+        id: n as u64,
+        node: "n1".into(),
+        at: secs(at),
+        src_ip: ip("10.0.0.1"),
+        dst_ip: ip("10.0.0.2"),
+        src_port: port,
+        dst_port: 22,
+        proto: 6,
+        vlan: None,
+        name: None,
+        what: Observation::Other { protocol: "ssh".into(), fields: vec![("port".into(), port.to_string())] },
+    };
+    prop::collection::vec((0u64..120, 0u16..4), 0..30)
+        .prop_map(move |rows| rows.into_iter().enumerate().map(make).collect())
+}
+
 fn data() -> impl Strategy<Value = Data> {
-    (flows(), rollups(), ledgers())
-        .prop_map(|(flows, rollups, ledger)| Data { flows, rollups, ledger, ..Data::default() }.with_windows())
+    (flows(), rollups(), ledgers(), alerts(), messages()).prop_map(|(flows, rollups, ledger, alerts, messages)| {
+        Data { flows, rollups, ledger, alerts, messages, ..Data::default() }.with_windows()
+    })
 }
 
 const DIMENSIONS: [Dimension; 10] = [SrcIp, DstIp, SrcPort, DstPort, Proto, EtherType, Vlan, Iface, Node, Way];
@@ -99,6 +147,8 @@ fn queries() -> impl Strategy<Value = Query> {
     let step = prop::sample::select(vec![10u64, 30, 60, 70]);
     prop_oneof![
         (1usize..20).prop_map(|limit| Query::Flows { limit, after: None }),
+        (1usize..20).prop_map(|limit| Query::Alerts { limit, after: None }),
+        (1usize..20).prop_map(|limit| Query::Messages { limit, after: None }),
         (sets(), metric, 1usize..10, prop::bool::ANY).prop_map(|(by, metric, limit, exact)| Query::Top {
             by,
             metric,
@@ -122,7 +172,15 @@ fn ranges() -> impl Strategy<Value = TimeRange> {
 
 /// Plans of every kind, filtered and not.
 fn plans() -> impl Strategy<Value = Plan> {
-    let filter = prop::sample::select(vec!["", "", "proto = tcp", "not (ip = 10.0.0.1 or vlan = 1)", "node != n1"]);
+    let filter = prop::sample::select(vec![
+        "",
+        "",
+        "proto = tcp",
+        "not (ip = 10.0.0.1 or vlan = 1)",
+        "node != n1",
+        "severity = high or phase = closed",
+        "app = ssh and src_port > 1",
+    ]);
     (queries(), ranges(), filter)
         .prop_map(|(query, range, filter)| plan(range, filter, query))
         .prop_filter("legal", |plan| plan.validate().is_ok())
@@ -140,6 +198,8 @@ fn split(data: &Data, seed: u64) -> [Data; 2] {
     data.rollups.iter().for_each(|r| parts[part()].rollups.push(r.clone()));
     data.windows.iter().for_each(|r| parts[part()].windows.push(r.clone()));
     data.ledger.iter().for_each(|r| parts[part()].ledger.push(r.clone()));
+    data.alerts.iter().for_each(|r| parts[part()].alerts.push(r.clone()));
+    data.messages.iter().for_each(|r| parts[part()].messages.push(r.clone()));
     parts
 }
 

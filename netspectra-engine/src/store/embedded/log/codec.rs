@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use netspectra_common::model::{FlowRecord, LedgerEntry, Rollup, WindowState};
+use netspectra_common::model::{Alert, AppMessage, FlowRecord, LedgerEntry, Rollup, WindowState};
 use netspectra_common::ports::StoreBatch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -47,8 +47,14 @@ impl Encoder {
             section(&mut payload, dataset, &std::mem::take(w.get_mut()));
             Ok::<_, StoreError>(w)
         };
-        let writers =
-            [writer(Dataset::Flows)?, writer(Dataset::Rollups)?, writer(Dataset::Windows)?, writer(Dataset::Ledger)?];
+        let writers = [
+            writer(Dataset::Flows)?,
+            writer(Dataset::Rollups)?,
+            writer(Dataset::Windows)?,
+            writer(Dataset::Ledger)?,
+            writer(Dataset::Alerts)?,
+            writer(Dataset::Messages)?,
+        ];
         Ok((Self { writers }, payload))
     }
 
@@ -62,6 +68,8 @@ impl Encoder {
         self.rows::<Rollup>(batch, &mut payload)?;
         self.rows::<WindowState>(batch, &mut payload)?;
         self.rows::<LedgerEntry>(batch, &mut payload)?;
+        self.rows::<Alert>(batch, &mut payload)?;
+        self.rows::<AppMessage>(batch, &mut payload)?;
         Ok(payload)
     }
 

@@ -1,10 +1,11 @@
 use arrow::array::{
-    ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StringBuilder, TimestampNanosecondArray, UInt8Array,
-    UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, Float64Array, LargeStringArray, RecordBatch, RecordBatchOptions, StringBuilder,
+    TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::error::ArrowError;
 use netspectra_common::model::Nanos;
+use serde::Serialize;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,6 +76,24 @@ impl<'r, R> Columns<'r, R> {
     pub(super) fn opt_bytes(self, name: &str, of: impl Fn(&R) -> Option<Vec<u8>>) -> Self {
         let array: BinaryArray = self.rows.iter().map(|r| of(r)).collect();
         self.push(Field::new(name, DataType::Binary, true), Arc::new(array))
+    }
+
+    pub(super) fn opt_u64(self, name: &str, of: impl Fn(&R) -> Option<u64>) -> Self {
+        let array: UInt64Array = self.rows.iter().map(|r| of(r)).collect();
+        self.push(Field::new(name, DataType::UInt64, true), Arc::new(array))
+    }
+
+    pub(super) fn f64(self, name: &str, of: impl Fn(&R) -> f64) -> Self {
+        let array = Float64Array::from_iter_values(self.rows.iter().map(|r| of(r)));
+        self.push(Field::new(name, DataType::Float64, false), Arc::new(array))
+    }
+
+    /// What has no column of its own, as JSON: in a type of its own, which marks text that does not repeat.
+    pub(super) fn json<T: Serialize + 'r>(self, name: &str, of: impl Fn(&'r R) -> &'r T) -> Result<Self, ArrowError> {
+        let text = |r: &&'r R| serde_json::to_string(of(r)).map(Some);
+        let array: Result<LargeStringArray, serde_json::Error> = self.rows.iter().map(text).collect();
+        let array = array.map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
+        Ok(self.push(Field::new(name, DataType::LargeUtf8, false), Arc::new(array)))
     }
 
     pub(super) fn u64(self, name: &str, of: impl Fn(&R) -> u64) -> Self {

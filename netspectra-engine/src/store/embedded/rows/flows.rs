@@ -21,6 +21,7 @@ macro_rules! word {
         }
     };
 }
+pub(super) use word;
 word!(FlowState, "a flow state (active, closed, timed_out)");
 word!(EndReason, "an end reason (idle_timeout, fin ...)");
 word!(InitiatorBy, "how the initiator was found (syn, first_packet, port)");

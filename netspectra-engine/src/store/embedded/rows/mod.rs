@@ -3,9 +3,11 @@
 //! Columns carry the names of the API's fields. Reading goes by name: a column that a file lacks (it was added later)
 //! reads as 0 or nothing, one that this build does not know is ignored.
 
+mod alerts;
 mod build;
 mod flows;
 mod ledger;
+mod messages;
 mod nics;
 mod read;
 mod rollups;
@@ -19,7 +21,7 @@ use netspectra_common::model::TimeRange;
 use netspectra_common::ports::StoreBatch;
 use std::time::Duration;
 
-pub(super) use windows::{SKETCHES, WindowDecoder};
+pub(super) use windows::WindowDecoder;
 
 /// Columns that are not rows of the dataset.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,14 @@ macro_rules! with_record {
                 type $R = netspectra_common::model::LedgerEntry;
                 $body
             }
+            $crate::store::embedded::dataset::Dataset::Alerts => {
+                type $R = netspectra_common::model::Alert;
+                $body
+            }
+            $crate::store::embedded::dataset::Dataset::Messages => {
+                type $R = netspectra_common::model::AppMessage;
+                $body
+            }
         }
     };
 }
@@ -115,5 +125,6 @@ pub(super) fn span_of<'a, R: Record>(rows: impl IntoIterator<Item = &'a R>) -> O
 
 /// Rows of all datasets in `batch`.
 pub(super) fn rows_of(batch: &StoreBatch) -> u64 {
-    (batch.flows.len() + batch.rollups.len() + batch.windows.len() + batch.ledger.len()) as u64
+    let StoreBatch { block: _, closed_by: _, flows, rollups, windows, ledger, alerts, messages } = batch;
+    [flows.len(), rollups.len(), windows.len(), ledger.len(), alerts.len(), messages.len()].iter().sum::<usize>() as u64
 }

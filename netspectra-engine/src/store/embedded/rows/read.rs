@@ -1,9 +1,11 @@
 use super::DecodeError;
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Int32Array, PrimitiveArray, RecordBatch, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Int32Array, LargeStringArray, PrimitiveArray,
+    RecordBatch, StringArray,
 };
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use netspectra_common::model::Nanos;
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -203,6 +205,30 @@ impl<'a> Bytes<'a> {
     /// The value of row `i`, when it has one.
     pub(super) fn at(&self, i: usize) -> Option<&'a [u8]> {
         self.0.filter(|array| array.is_valid(i)).map(|array| array.value(i))
+    }
+}
+
+/// A column of JSON of one batch.
+pub(super) struct Json<'a>(&'static str, Option<&'a LargeStringArray>);
+
+impl<'a> Json<'a> {
+    /// Column `name` of `batch`; a missing one reads as nulls.
+    pub(super) fn bind(batch: &'a RecordBatch, name: &'static str) -> Result<Self, DecodeError> {
+        let Some(column) = batch.column_by_name(name) else {
+            return Ok(Self(name, None));
+        };
+        let array = column.as_string_opt::<i64>().ok_or_else(|| mistyped(name, column, "JSON"))?;
+        Ok(Self(name, Some(array)))
+    }
+
+    /// The value of row `i`, when it has one.
+    pub(super) fn at<T: DeserializeOwned>(&self, i: usize) -> Result<Option<T>, DecodeError> {
+        let Some(array) = self.1.filter(|array| array.is_valid(i)) else { return Ok(None) };
+        serde_json::from_str(array.value(i)).map(Some).map_err(|error| DecodeError::Value {
+            column: self.0,
+            found: error.to_string(),
+            expected: "JSON as this build or an earlier one wrote it",
+        })
     }
 }
 

@@ -10,29 +10,10 @@ use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type, UInt64Typ
 use arrow::error::ArrowError;
 use netspectra_common::model::{Counter, Nanos, Resolution, TimeRange, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::schema::SKETCHES;
 use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The columns that hold sketches. They are large: who needs totals only does not read them.
-pub(in crate::store::embedded) const SKETCHES: [&str; 16] = [
-    "src_ips",
-    "dst_ips",
-    "ips",
-    "dst_ports",
-    "pairs",
-    "flows",
-    "top_src_bytes",
-    "top_dst_bytes",
-    "top_src_packets",
-    "top_dst_packets",
-    "top_dst_port_bytes",
-    "packet_size",
-    "flow_duration",
-    "server_rtt",
-    "client_rtt",
-    "dns_latency",
-];
 
 /// The bytes of each sketch, in the order of [`SKETCHES`].
 fn sketch_bytes(s: &WindowSketches) -> [Vec<u8>; SKETCHES.len()] {

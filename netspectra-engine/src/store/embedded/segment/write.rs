@@ -147,11 +147,11 @@ pub(super) fn properties(
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-        } else if field.name() == "flow_id" {
+        } else if matches!(field.name().as_str(), "flow_id" | "message_id" | "alert_id") {
             // Hashes do not repeat.
             properties = properties.set_column_dictionary_enabled(path, false);
-        } else if kind == &DataType::Binary {
-            // Neither do sketches, and the largest one says nothing.
+        } else if matches!(kind, DataType::Binary | DataType::LargeUtf8) {
+            // Neither do sketches and details, and the largest one says nothing.
             properties = properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_statistics_enabled(path, EnabledStatistics::None);

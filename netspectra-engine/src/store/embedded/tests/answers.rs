@@ -4,7 +4,7 @@ use crate::store::embedded::EmbeddedStore;
 use netspectra_common::model::TimeRange;
 use netspectra_common::ports::Store;
 use netspectra_common::query::{
-    Answer, CmpOp, Filter, FlowCursor, Metric, Plan, PlanError, Predicate, Quantity, Query, Value, answer,
+    Answer, CmpOp, Filter, Metric, Plan, PlanError, Predicate, Quantity, Query, RowCursor, Value, answer,
 };
 use netspectra_common::schema::Dimension;
 use std::cmp::Reverse;
@@ -23,6 +23,9 @@ fn plans() -> Vec<Plan> {
         Query::Cardinality { of: vec![Dimension::SrcIp] },
         Query::Quantiles { of: Quantity::PacketSize, q: vec![0.5, 0.99] },
         Query::Ledger,
+        Query::Alerts { limit: 50, after: None },
+        Query::Messages { limit: 50, after: None },
+        Query::Messages { limit: 1000, after: None },
     ];
     let mut plans: Vec<Plan> = queries.into_iter().map(|query| Plan { range, filter: Filter::ALL, query }).collect();
     for (d, filter) in filters() {
@@ -32,6 +35,9 @@ fn plans() -> Vec<Plan> {
             let of = Query::Quantiles { of: Quantity::FlowDuration, q: vec![0.5] };
             plans.push(Plan { query: of, ..first });
         }
+        let list = |query| Plan { range, filter: filter.clone(), query };
+        plans.extend(d.in_alerts().then(|| list(Query::Alerts { limit: 9, after: None })));
+        plans.extend(d.in_messages().then(|| list(Query::Messages { limit: 9, after: None })));
         if d.in_rollups() {
             let exact = |metric| Query::Top { by: vec![d], metric, limit: 20, exact: true };
             let queries = [
@@ -68,6 +74,14 @@ fn filters() -> Vec<(Dimension, Filter)> {
             Dimension::Direction => text("ingress"),
             Dimension::State => text("closed"),
             Dimension::EndReason => text("fin"),
+            Dimension::App => text("dns"),
+            Dimension::Message => text("response"),
+            Dimension::Name => text("host1.example"),
+            Dimension::Code => (CmpOp::Ge, Value::Number(2)),
+            Dimension::Detector => text("port_scan"),
+            Dimension::Severity => text("high"),
+            Dimension::Phase => text("open"),
+            Dimension::Subject => text("10.0.0.1"),
         };
         let is = Filter::Is(Predicate { any_of: vec![d], op, values: vec![value] });
         // Every other one inside out.
@@ -105,6 +119,8 @@ fn the_same_question_has_the_same_answer_wherever_the_rows_are() {
 fn is_nothing(answer: &Result<Answer, PlanError>) -> bool {
     match answer {
         Ok(Answer::Flows(a)) => a.items.is_empty(),
+        Ok(Answer::Alerts(a)) => a.items.is_empty(),
+        Ok(Answer::Messages(a)) => a.items.is_empty(),
         Ok(Answer::Top(a)) => a.items.is_empty(),
         Ok(Answer::Series(a)) => a.points.is_empty(),
         Ok(Answer::Cardinality(a)) => a.value.estimate == 0.0,
@@ -112,6 +128,46 @@ fn is_nothing(answer: &Result<Answer, PlanError>) -> bool {
         Ok(Answer::Ledger(a)) => a.generations == 0,
         Err(_) => true,
     }
+}
+
+#[test]
+fn pages_of_messages_and_alerts_follow_each_other_too() {
+    let dir = memory_dir();
+    let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
+    for n in 0..40 {
+        append(&store, &batch(n)).unwrap();
+        if n % 10 == 5 {
+            run(store.seal()).unwrap();
+        }
+    }
+    let all = |query: fn(Option<RowCursor>) -> Query| {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let plan = Plan { range: TimeRange::ALL, filter: Filter::ALL, query: query(after) };
+            match answer(&plan, run(store.query(&plan)).unwrap()) {
+                Ok(Answer::Messages(page)) => {
+                    found.extend(page.items.iter().map(RowCursor::of_message));
+                    after = page.next;
+                }
+                Ok(Answer::Alerts(page)) => {
+                    found.extend(page.items.iter().map(RowCursor::of_alert));
+                    after = page.next;
+                }
+                other => panic!("{other:?}"),
+            }
+            if after.is_none() {
+                return found;
+            }
+        }
+    };
+    let sorted = |mut rows: Vec<RowCursor>| {
+        rows.sort_by_key(|at| Reverse(*at));
+        rows
+    };
+    let messages = (0..40).flat_map(|n| batch(n).messages).map(|m| RowCursor::of_message(&m)).collect();
+    assert_eq!(all(|after| Query::Messages { limit: 7, after }), sorted(messages));
+    let alerts = (0..40).flat_map(|n| batch(n).alerts).map(|a| RowCursor::of_alert(&a)).collect();
+    assert_eq!(all(|after| Query::Alerts { limit: 3, after }), sorted(alerts));
 }
 
 #[test]
@@ -126,7 +182,7 @@ fn pages_of_flows_follow_each_other_through_memory_and_segments() {
     }
     let filter = Filter::Not(Box::new(filters()[0].1.clone()));
     let mut expected: Vec<_> = (0..60).flat_map(|n| batch(n).flows).filter(|f| filter.matches(f)).collect();
-    expected.sort_by_key(|f| Reverse(FlowCursor::of(f)));
+    expected.sort_by_key(|f| Reverse(RowCursor::of_flow(f)));
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let plan = Plan { range: TimeRange::ALL, filter: filter.clone(), query: Query::Flows { limit: 9, after } };

@@ -32,6 +32,8 @@ fn same(found: &[StoreBatch], numbers: &[u64]) -> bool {
                 && exact(&found.rollups) == exact(&expected.rollups)
                 && exact(&found.windows) == exact(&expected.windows)
                 && exact(&found.ledger) == exact(&expected.ledger)
+                && exact(&found.alerts) == exact(&expected.alerts)
+                && exact(&found.messages) == exact(&expected.messages)
         })
 }
 

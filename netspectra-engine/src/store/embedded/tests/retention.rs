@@ -29,12 +29,12 @@ fn segments_past_their_age_are_unlinked() {
     append(&store, &batch(5 * HOUR)).unwrap();
     assert_eq!(run(store.maintain(at(10 * HOUR))).unwrap().forgotten, Forgotten::default());
     let forgotten = run(store.maintain(at(13 * HOUR - 10))).unwrap().forgotten;
-    assert_eq!((forgotten.segments, forgotten.rows), (12, 3 * BATCH_ROWS));
+    assert_eq!((forgotten.segments, forgotten.rows), (18, 3 * BATCH_ROWS));
     let left = joined((3..6).map(|n| batch(n * HOUR)));
     assert_eq!(exact(&rows::<LedgerEntry>(&store)), exact(&left.ledger));
     assert_eq!(segments(dir.path(), Dataset::Ledger).len(), 2);
     let stats = store.stats();
-    assert_eq!((stats.retired_segments, stats.retired_rows), (12, 3 * BATCH_ROWS));
+    assert_eq!((stats.retired_segments, stats.retired_rows), (18, 3 * BATCH_ROWS));
     assert_eq!(stats.retired_bytes, forgotten.bytes);
     drop(store);
     let store = EmbeddedStore::open(dir.path(), quiet()).unwrap();
@@ -54,7 +54,7 @@ fn the_oldest_segments_go_when_there_are_too_many_bytes() {
     let forgotten = run(store.maintain(at(1_000_000 * HOUR))).unwrap().forgotten;
     let stats = store.stats();
     assert!(forgotten.segments > 0);
-    assert_eq!(stats.segments, 24 - forgotten.segments);
+    assert_eq!(stats.segments, 36 - forgotten.segments);
     assert_eq!(stats.segment_bytes, full.segment_bytes - forgotten.bytes);
     assert!(stats.segment_bytes + stats.log_bytes <= budget);
     let largest = full.segment_bytes / 6;
@@ -70,5 +70,5 @@ fn zero_keeps_everything() {
     let config = Config { retention_age: Duration::ZERO, retention_bytes: 0, ..quiet() };
     let store = hourly(dir.path(), config, 2);
     assert_eq!(run(store.maintain(Nanos(u64::MAX))).unwrap().forgotten, Forgotten::default());
-    assert_eq!(store.stats().segments, 8);
+    assert_eq!(store.stats().segments, 12);
 }

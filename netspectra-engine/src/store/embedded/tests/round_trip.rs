@@ -4,7 +4,9 @@ use crate::store::embedded::dataset::Dataset;
 use crate::store::embedded::rows::Record;
 use crate::store::embedded::{Config, EmbeddedStore};
 use arrow::array::RecordBatch;
-use netspectra_common::model::{FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState};
+use netspectra_common::model::{
+    Alert, AppMessage, FlowRecord, LedgerEntry, Nanos, Resolution, Rollup, TimeRange, WindowState,
+};
 use netspectra_common::ports::{Store, StoreBatch};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ fn assert_holds(store: &EmbeddedStore, expected: &StoreBatch, place: &str) {
     assert_eq!(exact(&rows::<Rollup>(store)), exact(&expected.rollups), "rollups {place}");
     assert_eq!(exact(&rows::<WindowState>(store)), exact(&expected.windows), "windows {place}");
     assert_eq!(exact(&rows::<LedgerEntry>(store)), exact(&expected.ledger), "ledger {place}");
+    assert_eq!(exact(&rows::<Alert>(store)), exact(&expected.alerts), "alerts {place}");
+    assert_eq!(exact(&rows::<AppMessage>(store)), exact(&expected.messages), "messages {place}");
 }
 
 #[test]

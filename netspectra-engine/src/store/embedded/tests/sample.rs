@@ -1,12 +1,13 @@
 //! Rows with every field in use.
 
-use crate::store::embedded::rows::SKETCHES;
 use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
-    Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
-    NicDelta, Resolution, Rollup, WindowSketches, WindowState,
+    Alert, AlertPhase, AppMessage, Counter, Direction, DnsKind, DnsMessage, DnsQuestion, DnsRecord, EndReason,
+    Evidence, FlowRecord, FlowState, HttpRequest, HttpResponse, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
+    NicDelta, Observation, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
+use netspectra_common::schema::SKETCHES;
 use netspectra_common::sketch::OverflowSum;
 use netspectra_common::wire::Tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -223,31 +224,106 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
     LedgerEntry { node: "alpha".into(), epoch, generation, start: at, end, ledger, nics, chain_break }
 }
 
+pub(super) fn alert(rng: &mut Rng, at: Nanos) -> Alert {
+    Alert {
+        id: rng.next(),
+        node: ["alpha", "γ"][rng.below(2) as usize].into(),
+        detector: ["port_scan", "new \"talker\""][rng.below(2) as usize].into(),
+        phase: AlertPhase::ALL[rng.below(3) as usize],
+        severity: Severity::ALL[rng.below(3) as usize],
+        subject: format!("10.0.0.{}", rng.below(4)),
+        why: ["1,000 ports in 10 s", ""][rng.below(2) as usize].into(),
+        at: Nanos(at.0 + rng.below(1_000_000_000)),
+        first_seen: Nanos(at.0 - rng.below(9_000_000_000)),
+        last_seen: at,
+        score: rng.below(1000) as f64 / 7.0,
+        threshold: 100.0,
+        evidence: (0..rng.below(3)).map(|n| Evidence { name: format!("ports_{n}"), value: n as f64 / 3.0 }).collect(),
+        flows: (0..rng.below(4)).map(|_| rng.next()).collect(),
+    }
+}
+
+pub(super) fn message(rng: &mut Rng, at: Nanos) -> AppMessage {
+    let name = format!("Host{}.example", rng.below(5));
+    let latency = Duration::from_nanos(rng.below(1_000_000_000));
+    let latency = rng.option(latency);
+    let what = match rng.below(6) {
+        0 => Observation::Dns(Box::new(DnsMessage {
+            kind: [DnsKind::Dns, DnsKind::Mdns, DnsKind::Llmnr][rng.below(3) as usize],
+            id: rng.next() as u16,
+            response: rng.below(2) == 0,
+            opcode: 0,
+            rcode: rng.below(4) as u16,
+            truncated: false,
+            question: rng.option(DnsQuestion { name: name.clone(), qtype: 1, qclass: 1 }),
+            questions: 1,
+            answers: 1,
+            records: vec![DnsRecord { name, rtype: 16, ttl: 60, data: "\"quoted\" \\ text\n".into() }],
+            udp_size: Some(1232),
+            complete: true,
+            repeated: false,
+            latency,
+        })),
+        1 => Observation::HttpRequest(Box::new(HttpRequest {
+            method: "GET".into(),
+            target: "/a?b=c".into(),
+            host: rng.option(name),
+            ..HttpRequest::default()
+        })),
+        2 => Observation::HttpResponse(Box::new(HttpResponse {
+            status: 200 + rng.below(300) as u16,
+            content_length: Some(rng.next()),
+            host: Some(name),
+            latency,
+            ..HttpResponse::default()
+        })),
+        3 => Observation::TlsClient(Box::new(TlsClient {
+            sni: Some(name),
+            alpn: vec!["h2".into(), "http/1.1".into()],
+            version: 0x0304,
+            ja4: "t13d".into(),
+            quic: rng.option(1),
+        })),
+        4 => Observation::TlsServer(Box::new(TlsServer { version: 0x0304, cipher: 0x1301, alpn: None })),
+        _ => Observation::Other { protocol: "ssh".into(), fields: vec![("banner".into(), "SSH-2.0-x".into())] },
+    };
+    AppMessage {
+        id: rng.next(),
+        node: ["alpha", "γ"][rng.below(2) as usize].into(),
+        at: Nanos(at.0 + rng.below(1_000_000_000)),
+        src_ip: rng.address(),
+        dst_ip: rng.address(),
+        src_port: rng.next() as u16,
+        dst_port: [53, 80, 443][rng.below(3) as usize],
+        proto: [6, 17][rng.below(2) as usize],
+        vlan: rng.option(7),
+        name: what.subject(),
+        what,
+    }
+}
+
 /// Some rows of every dataset, one second after the batch before.
 pub(in crate::store) fn batch(number: u64) -> StoreBatch {
     let mut rng = Rng(number);
     let at = T0.plus(Duration::from_secs(number));
     StoreBatch {
-        alerts: Vec::new(),
         block: None,
         closed_by: None,
         flows: (0..5).map(|_| flow(&mut rng, at)).collect(),
         rollups: (0..4).map(|_| rollup(&mut rng, at)).collect(),
         windows: Resolution::ALL.into_iter().map(|r| window(&mut rng, at, r)).collect(),
         ledger: vec![ledger(&mut rng, at, number)],
-        observed: Vec::new(),
+        alerts: (0..2).map(|_| alert(&mut rng, at)).collect(),
+        messages: (0..6).map(|_| message(&mut rng, at)).collect(),
     }
 }
 
 /// Rows of [`batch`].
-pub(super) const BATCH_ROWS: u64 = 13;
+pub(super) const BATCH_ROWS: u64 = 21;
 
 pub(super) fn joined(batches: impl IntoIterator<Item = StoreBatch>) -> StoreBatch {
     batches.into_iter().fold(StoreBatch::default(), |mut all, b| {
-        all.flows.extend(b.flows);
-        all.rollups.extend(b.rollups);
-        all.windows.extend(b.windows);
-        all.ledger.extend(b.ledger);
+        all.absorb(b);
         all
     })
 }
@@ -264,7 +340,7 @@ macro_rules! exact_by_debug {
         }
     })* };
 }
-exact_by_debug!(FlowRecord, Rollup, LedgerEntry);
+exact_by_debug!(FlowRecord, Rollup, LedgerEntry, Alert, AppMessage);
 
 impl Exact for WindowState {
     fn exact(&self) -> String {

@@ -158,7 +158,7 @@ fn small_neighbours_are_merged_and_running_queries_keep_their_files() {
     let snapshot = shared.snapshot();
     while sealer.merge_some() {}
     let stats = shared.stats();
-    assert_eq!((stats.merges, stats.merge_failures, stats.segments), (4, 0, 4));
+    assert_eq!((stats.merges, stats.merge_failures, stats.segments), (6, 0, 6));
     for dataset in Dataset::ALL {
         let live = shared.snapshot();
         let [merged] = &live.segments.iter().filter(|s| s.meta.dataset == dataset).collect::<Vec<_>>()[..] else {
