@@ -9,6 +9,7 @@
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{
+    instances_folder,
     AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances,
 };
 use netspectra_common::abi::Counter;
@@ -42,7 +43,7 @@ impl Instance {
     }
 
     fn dir(&self) -> PathBuf {
-        Path::new("/sys/fs/bpf/netspectra").join(&self.0)
+        instances_folder().unwrap().join(&self.0)
     }
 
     fn config(&self) -> XdpConfig {

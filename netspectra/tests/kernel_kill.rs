@@ -7,6 +7,7 @@
 
 mod support;
 
+use netspectra_agent::source::xdp::instances_folder;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ fn number(v: &Value, field: &str) -> u64 {
 
 /// The one folder of this test's instance.
 fn folder(node: &str) -> PathBuf {
-    let all = std::fs::read_dir("/sys/fs/bpf/netspectra").unwrap();
+    let all = std::fs::read_dir(instances_folder().unwrap()).unwrap();
     let is_mine = |p: &PathBuf| p.file_name().unwrap().to_str().unwrap().starts_with(node);
     let mine: Vec<PathBuf> = all.map(|e| e.unwrap().path()).filter(is_mine).collect();
     assert_eq!(mine.len(), 1, "{mine:?}");

@@ -1,4 +1,4 @@
-use super::{Counter, Nanos};
+use super::{Counter, Nanos, TimeRange};
 use crate::sketch::{Hll, Quantiles, TopK};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,6 +62,13 @@ pub struct WindowState {
     pub protocols: BTreeMap<Option<u8>, Counter>,
     /// Sketches; `None` at [`Resolution::S1`].
     pub sketches: Option<Box<WindowSketches>>,
+}
+
+impl WindowState {
+    /// From its begin to its end.
+    pub fn range(&self) -> TimeRange {
+        TimeRange { from: self.start, to: self.start.plus(self.resolution.duration()) }
+    }
 }
 
 /// The sketches of a window. HLLs count distinct values, top-Ks weigh by bytes or packets of the sender's direction.

@@ -89,13 +89,14 @@ fn push(out: &mut Vec<u8>, row: &impl Row, d: Dimension) {
             },
             None => out.push(0),
         },
-        Kind::Text => {
-            // Text has a terminator instead: no name holds a zero byte, and where one does it ends there.
-            let text = row.text(d).unwrap_or_default();
-            out.extend(text.bytes().take_while(|b| *b != 0));
-            out.push(0);
-        }
+        Kind::Text => push_text(out, &row.text(d).unwrap_or_default()),
     }
+}
+
+/// Text has a terminator instead of a length: no name holds a zero byte, and where one does it ends there.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().take_while(|b| *b != 0));
+    out.push(0);
 }
 
 /// How the values of a dimension are encoded.
@@ -144,6 +145,11 @@ pub(super) fn group_of_proto(out: &mut Vec<u8>, proto: Option<u8>) {
         Some(proto) => out.extend([2, 0, proto]),
         None => out.push(0),
     }
+}
+
+/// Appends the key of the group by node alone of `node`.
+pub(super) fn group_of_node(out: &mut Vec<u8>, node: &str) {
+    push_text(out, node);
 }
 
 /// The values of a key of [`group`], as text.

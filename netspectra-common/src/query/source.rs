@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The length of a roll-up window.
 pub(super) const ROLLUP: Resolution = Resolution::S10;
 /// From a longer range on, sketches of a minute answer instead of those of ten seconds.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_secs(900);
 /// Rows that a sketch is asked for at most: it is sure to know only keys above a thousandth of all.
 const SKETCH_TOP: usize = 1000;
 
@@ -31,8 +31,8 @@ pub enum Source {
 impl Plan {
     /// The rows that answer this plan. A function of the plan alone, so that every part of the data chooses the same.
     ///
-    /// Windows answer only without a filter: totals over time (ungrouped or by `proto`) from the longest windows whose
-    /// length divides the step; from sketches, of ten seconds or, for more than an hour, of a minute: quantiles, the
+    /// Windows answer only without a filter: totals over time (ungrouped, by `proto` or by `node`) from the longest windows whose
+    /// length divides the step; from sketches, of ten seconds or, for more than a quarter of an hour, of a minute: quantiles, the
     /// distinct values and the at most 1,000 largest groups that they hold. Quantiles of what flow records have come
     /// from these with a filter. Roll-ups answer everything else.
     pub fn source(&self) -> Source {
@@ -100,7 +100,7 @@ impl Plan {
 
 /// Whether windows have totals by `by`.
 pub(super) fn windows_know(by: &[Dimension]) -> bool {
-    matches!(by, [] | [Dimension::Proto])
+    matches!(by, [] | [Dimension::Proto] | [Dimension::Node])
 }
 
 /// Whether the window or roll-up of `length` that begins at `start` shares an instant with `range`.

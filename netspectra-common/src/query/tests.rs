@@ -101,7 +101,7 @@ fn quantiles(of: Quantity) -> Query {
 
 #[test]
 fn the_source_follows_from_the_plan_alone() {
-    use Dimension::{DstIp, DstPort, Iface, Proto, SrcIp, SrcPort};
+    use Dimension::{DstIp, DstPort, Iface, Node, Proto, SrcIp, SrcPort};
     let windows = Source::Windows;
     for (filter, query, source) in [
         ("", flows(1), Source::Flows),
@@ -128,6 +128,8 @@ fn the_source_follows_from_the_plan_alone() {
         ("", series(15, &[]), windows(Resolution::S1)),
         ("", series(30, &[]), windows(Resolution::S10)),
         ("", series(300, &[Proto]), windows(Resolution::S60)),
+        ("", series(60, &[Node]), windows(Resolution::S60)),
+        ("", series(60, &[Node, Proto]), Source::Rollups),
         ("", series(60, &[Iface]), Source::Rollups),
         ("vlan = 1", series(60, &[]), Source::Rollups),
         ("", cardinality(&[SrcIp]), windows(Resolution::S10)),
@@ -146,16 +148,16 @@ fn the_source_follows_from_the_plan_alone() {
         ("vlan = 1", quantiles(Quantity::ClientRtt), Source::Flows),
         ("", quantiles(Quantity::DnsLatency), windows(Resolution::S10)),
     ] {
-        let plan = plan(range(0, 3600), filter, query);
+        let plan = plan(range(0, 900), filter, query);
         assert_eq!(plan.source(), source, "{plan:?}");
         assert_eq!(plan.validate(), Ok(()));
     }
 }
 
 #[test]
-fn sketches_of_a_minute_answer_for_more_than_an_hour() {
+fn sketches_of_a_minute_answer_for_more_than_a_quarter_of_an_hour() {
     let ask = |to| plan(range(0, to), "", top(&[Dimension::SrcIp], Metric::Bytes)).source();
-    assert_eq!([ask(3600), ask(3601)], [Source::Windows(Resolution::S10), Source::Windows(Resolution::S60)]);
+    assert_eq!([ask(900), ask(901)], [Source::Windows(Resolution::S10), Source::Windows(Resolution::S60)]);
     let all = Plan { range: TimeRange::ALL, ..plan(range(0, 1), "", quantiles(Quantity::PacketSize)) };
     assert_eq!(all.source(), Source::Windows(Resolution::S60));
 }

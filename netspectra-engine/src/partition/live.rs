@@ -62,6 +62,11 @@ impl PartitionSet {
         }
     }
 
+    /// Whether `partition` is this process's.
+    pub fn owns(&self, partition: u32) -> bool {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&partition)
+    }
+
     /// Counters and sizes, by partition. Cost: waits for what the engines are at.
     pub fn stats(&self) -> BTreeMap<u32, PartitionStats> {
         let stats = |(partition, shared): (u32, Shared)| {

@@ -14,6 +14,8 @@ mod tests;
 pub(crate) use rows::{Row, RowKey, Rows};
 #[cfg(any(feature = "redis", feature = "remote-write"))]
 pub(crate) use sketch::merge as merge_sketches;
+#[cfg(feature = "clickhouse")]
+pub(crate) use sketch::merge_states;
 
 use crate::engine::Points;
 use netspectra_common::model::{Counter, Nanos, Resolution, SizeHistogram, WindowSketches, WindowState};

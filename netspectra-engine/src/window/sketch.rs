@@ -1,5 +1,7 @@
 use super::keys::address;
 use super::rows::Rows;
+#[cfg(feature = "clickhouse")]
+use netspectra_common::model::WindowState;
 use netspectra_common::model::{Family, WindowSketches};
 use netspectra_common::query::keys::{five_tuple, pair, port};
 
@@ -46,4 +48,17 @@ pub(crate) fn merge(into: &mut WindowSketches, other: &WindowSketches) {
     into.server_rtt.merge(&other.server_rtt);
     into.client_rtt.merge(&other.client_rtt);
     into.dns_latency.merge(&other.dns_latency);
+}
+
+/// Adds another window to `into`: totals and sketches.
+#[cfg(feature = "clickhouse")]
+pub(crate) fn merge_states(into: &mut WindowState, other: &WindowState) {
+    into.total.add(other.total);
+    into.new_flows = into.new_flows.saturating_add(other.new_flows);
+    for (proto, counter) in &other.protocols {
+        into.protocols.entry(*proto).or_default().add(*counter);
+    }
+    if let Some(sketches) = &other.sketches {
+        merge(into.sketches.get_or_insert_default(), sketches);
+    }
 }

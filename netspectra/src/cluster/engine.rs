@@ -1,5 +1,6 @@
 //! `netspectra engine`: from Kafka to ClickHouse, the partitions that are this one's.
 
+use super::merging::{self, MergingStats};
 use super::metrics::{Watched, engine_registry};
 use super::settings::{Needs, cluster_token, load, set};
 use crate::cli::cluster::EngineArgs;
@@ -56,7 +57,7 @@ async fn serve(config: Config) -> Outcome {
     let listener = listen(config.cluster.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let auth = Auth::bearer([cluster_token(&config)?]).map_err(Failure::misuse)?;
-    let store = ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?;
+    let store = Arc::new(ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?);
     let board = config
         .cluster
         .redis
@@ -73,7 +74,14 @@ async fn serve(config: Config) -> Outcome {
 
     let member = Member::join(&config.kafka, decode).map_err(Failure::misuse)?;
     let set = PartitionSet::new(config.kafka.topic.as_str().into());
-    let watched = Watched { set: set.clone(), member: member.stats(), board: board.clone(), remote: remote.clone() };
+    let merged = Arc::new(MergingStats::default());
+    let watched = Watched {
+        set: set.clone(),
+        member: member.stats(),
+        merged: merged.clone(),
+        board: board.clone(),
+        remote: remote.clone(),
+    };
     let deps = ServiceDeps {
         // An engine that does not live ends its process.
         health: Arc::new(Alive { name: "engine", detail: "a member of the group" }),
@@ -84,7 +92,8 @@ async fn serve(config: Config) -> Outcome {
     };
     let after: Arc<dyn AfterBlock> = Arc::new(Outlets { board, partitions: Mutex::default(), remote: remote.clone() });
     let (close, closing) = watch::channel(false);
-    let group = run_group(Box::new(member), engine_config(&config), Arc::new(store), dead, set, after, stopped);
+    let merging = tokio::spawn(merging::run(store.clone(), set.clone(), merged));
+    let group = run_group(Box::new(member), engine_config(&config), store, dead, set, after, stopped);
     let mut group = tokio::spawn(group);
     let mut service = tokio::spawn(serve_service(listener, deps, closed(closing)));
     tracing::info!(
@@ -99,6 +108,8 @@ async fn serve(config: Config) -> Outcome {
         r = &mut service => Some(part("service", r.map(|r| r.map_err(anyhow::Error::new)))),
     };
     let _ = stop.send(true);
+    // A row is there or not, whenever this ends.
+    merging.abort();
     if let Some(error) = ended_early {
         return Err(error.into());
     }

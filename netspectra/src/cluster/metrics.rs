@@ -1,5 +1,6 @@
 //! `/metrics` of agents and engines.
 
+use super::merging::MergingStats;
 use crate::run::health::State;
 use crate::run::metrics::{Writer, build_info};
 use netspectra_agent::bus::kafka::PublisherStats;
@@ -12,7 +13,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) fn agent_registry(state: Arc<State>, bus: Arc<PublisherStats>) -> Registry {
@@ -36,7 +37,7 @@ impl Collector for Agent {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Writer(&mut encoder);
         out.agent(&self.state)?;
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let bus = &self.bus;
         out.counter(
             "netspectra_agent_bus_messages",
@@ -58,6 +59,7 @@ impl Collector for Agent {
 pub(super) struct Watched {
     pub(super) set: PartitionSet,
     pub(super) member: Arc<Mutex<MemberStats>>,
+    pub(super) merged: Arc<MergingStats>,
     pub(super) board: Option<LiveBoard>,
     pub(super) remote: Option<RemoteWrite>,
 }
@@ -114,6 +116,11 @@ impl Collector for Watched {
             ("clock_step", sum(|s| s.engine.clock_steps)),
         ];
         out.counters("netspectra_engine_irregularities", "Things that should not happen often", "kind", &irregular)?;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let made = [("minute", read(&self.merged.minutes)), ("hour", read(&self.merged.hours))];
+        out.counters("netspectra_engine_merged_windows", "Windows made of those of all nodes", "length", &made)?;
+        let failures = read(&self.merged.failures);
+        out.counter("netspectra_engine_merge_failures", "Times that windows could not be merged", failures)?;
         if let Some(board) = &self.board {
             let board = board.stats();
             out.counter("netspectra_engine_board_published", "States that Redis has taken", board.published)?;

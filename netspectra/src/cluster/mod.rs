@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod api;
 mod engine;
+mod merging;
 mod metrics;
 mod owners;
 mod settings;

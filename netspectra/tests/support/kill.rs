@@ -3,6 +3,7 @@
 use super::instance::BINARY;
 use super::net::{MON, Pair, enter};
 use super::traffic::{MON_V4, PEER_V4};
+use netspectra_agent::source::xdp::instances_folder;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -83,7 +84,7 @@ pub struct Cleanup(pub String);
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        let all = std::fs::read_dir("/sys/fs/bpf/netspectra").into_iter().flatten().flatten();
+        let all = instances_folder().and_then(std::fs::read_dir).into_iter().flatten().flatten();
         for name in all.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with(&self.0)) {
             let _ = Command::new(BINARY).args(["detach", "--instance", &name]).status();
         }

@@ -40,6 +40,7 @@ pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
 pub use links::{Link, XdpPresent, list_links};
 pub use offload::{Offloads, offloads};
+pub use pin::instances_folder;
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 pub use sys::effective_capabilities;

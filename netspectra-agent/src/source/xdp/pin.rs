@@ -56,7 +56,7 @@ impl Pins {
     /// # Errors
     /// [`XdpError::Busy`] while another process holds it.
     pub(super) fn open(instance: &str) -> Result<Option<Self>, XdpError> {
-        let root = match root() {
+        let root = match instances_folder() {
             Ok(root) => root,
             Err(error) => {
                 tracing::warn!(%error, "there is no BPF file system: what is counted does not outlive this process");
@@ -201,14 +201,20 @@ pub(super) fn left_by(instance: &str) -> Result<Option<Pins>, XdpError> {
     Ok(None)
 }
 
-/// The folder of all instances, in the system's BPF file system or else in one that is mounted for it.
-fn root() -> io::Result<PathBuf> {
+/// The folder of all instances, in the system's BPF file system or else in one that is mounted for it. Made if need be.
+///
+/// # Errors
+/// No BPF file system, and none can be mounted; or the folder cannot be made.
+pub fn instances_folder() -> io::Result<PathBuf> {
     let system = Path::new(SYSTEM);
     let mount = if sys::is_bpf_fs(system) {
         system
     } else {
         let private = Path::new(PRIVATE);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(private)?;
+        // Two that mount it at once would hide from each other what they pin.
+        let around = File::open(private.parent().unwrap_or(private))?;
+        around.lock()?;
         if !sys::is_bpf_fs(private) {
             sys::mount_bpf_fs(private)?;
         }

@@ -115,12 +115,17 @@ impl Groups<SeriesSums> {
         self.add(key, sums, SeriesSums::add);
     }
 
-    /// Adds the totals of `window` to the points at `start`: of all, or of each protocol.
+    /// Adds the totals of `window` to the points at `start`: of all, of its node, or of each protocol.
     pub(super) fn add_window(&mut self, window: &WindowState, start: Nanos, by: &[Dimension]) {
-        if by.is_empty() {
+        if !by.contains(&Dimension::Proto) {
             let total = window.total;
             let sums = SeriesSums { packets: total.packets, bytes: total.bytes, new_flows: Some(window.new_flows) };
-            return self.add_point(start, sums, |_| {});
+            let node = by.contains(&Dimension::Node).then_some(&window.node);
+            return self.add_point(start, sums, |key| {
+                if let Some(node) = node {
+                    keys::group_of_node(key, node);
+                }
+            });
         }
         for (proto, counter) in &window.protocols {
             let sums = SeriesSums { packets: counter.packets, bytes: counter.bytes, new_flows: None };

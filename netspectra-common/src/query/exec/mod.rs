@@ -140,10 +140,15 @@ impl Partial {
     pub fn fold_window(&mut self, plan: &Plan, window: &WindowState) {
         let wanted = self.source == Source::Windows(window.resolution)
             && window_overlaps(plan.range, window.start, window.resolution.duration());
-        if !wanted {
-            return;
+        if wanted {
+            self.fold_windows(plan, window, window.range());
         }
-        self.see(window.start, window.start.plus(window.resolution.duration()));
+    }
+
+    /// Folds windows that were merged into one, which is of all those that are in `of`: the caller knows that the plan asks for
+    /// them.
+    pub fn fold_windows(&mut self, plan: &Plan, window: &WindowState, of: TimeRange) {
+        self.see(of.from, of.to);
         let sketches = window.sketches.as_deref();
         match (&mut self.state, &plan.query) {
             (State::Series(groups), Query::Series { step, by }) => {

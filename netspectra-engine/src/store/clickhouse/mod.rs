@@ -17,9 +17,11 @@ mod schema;
 mod states;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use config::{ClickHouseConfig, ClickHouseConfigError, Credentials};
 pub use schema::{Migration, SchemaError};
+pub use windows::{Merged, Merging};
 
 use crate::tls;
 use clickhouse::insert::Insert;

@@ -3,13 +3,14 @@
 use super::ClickHouseStore;
 use super::error::port_error;
 use super::filter::Condition;
-use super::rows::{AlertRow, At, FlowRow, GroupRow, LedgerRow, MessageRow, RowError, WindowRow, time};
+use super::rows::{AlertRow, At, FlowRow, GroupRow, LedgerRow, MessageRow, RowError, time};
+use super::windows::{self, Sketches, Wanted};
 use clickhouse::query::{Query as Sql, RowCursor as Rows};
 use clickhouse::{Row, RowOwned, RowRead};
-use netspectra_common::model::{Nanos, Resolution, TimeRange};
+use netspectra_common::model::{Nanos, Resolution, TimeRange, WindowState};
 use netspectra_common::ports::{PortError, Through};
 use netspectra_common::query::{Filter, Partial, Plan, Query, RowCursor, Source};
-use netspectra_common::schema::{Dimension, SKETCHES};
+use netspectra_common::schema::Dimension;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,9 +49,9 @@ pub(super) async fn run(
             None => cuts.remove(partition),
         };
     }
-    let asked = Asked { store, topic, cuts, plan };
+    let asked = Asked { blocks: Blocks { store, topic, cuts }, plan };
     let mut partial = asked.empty()?;
-    if asked.cuts.is_empty() {
+    if asked.blocks.cuts.is_empty() {
         return Ok(partial);
     }
     match (plan.source(), &plan.query) {
@@ -88,7 +89,11 @@ pub(super) async fn run(
         }
         (Source::Flows, _) => asked.ended_flows(&mut partial).await?,
         (Source::Rollups, _) => asked.rollups(&mut partial).await?,
-        (Source::Windows(resolution), _) => asked.windows(&mut partial, resolution).await?,
+        (Source::Windows(resolution), _) => {
+            let wanted = Wanted { resolution, range: plan.range, sketches: Sketches::of(plan) };
+            let fold = |window: &WindowState, of: TimeRange| partial.fold_windows(plan, window, of);
+            windows::read(&asked.blocks, &wanted, fold).await?;
+        }
         (Source::Ledger, _) => asked.ledger(&mut partial).await?,
         // No other question is answered from these.
         (Source::Alerts | Source::Messages, _) => {}
@@ -181,34 +186,42 @@ pub(super) async fn extent(store: &ClickHouseStore) -> Result<Option<TimeRange>,
     Ok(hull)
 }
 
-fn failed(error: clickhouse::error::Error) -> PortError {
+pub(super) fn failed(error: clickhouse::error::Error) -> PortError {
     port_error("ClickHouse did not answer", error)
 }
 
-fn strange(error: RowError) -> PortError {
+pub(super) fn strange(error: RowError) -> PortError {
     PortError::permanent("ClickHouse has a row that is none of ours").because(error)
 }
 
+/// The blocks of a log that are asked: of each partition those that end at or before its cut.
+pub(super) struct Blocks<'a> {
+    pub(super) store: &'a ClickHouseStore,
+    pub(super) topic: &'a str,
+    pub(super) cuts: BTreeMap<u32, u64>,
+}
+
+impl Blocks<'_> {
+    /// `sql`, which may name [`BLOCKS`].
+    pub(super) fn query(&self, sql: &str) -> Sql {
+        let partitions: Vec<u32> = self.cuts.keys().copied().collect();
+        let cuts: Vec<u64> = self.cuts.values().map(|last| last.saturating_add(1)).collect();
+        self.store.client.query_raw(sql).param("topic", self.topic).param("partitions", partitions).param("cuts", cuts)
+    }
+}
+
 struct Asked<'a> {
-    store: &'a ClickHouseStore,
-    topic: &'a str,
-    cuts: BTreeMap<u32, u64>,
+    blocks: Blocks<'a>,
     plan: &'a Plan,
 }
 
 /// Rows of the blocks asked for: no partition that is not named, and none behind its cut.
-const BLOCKS: &str = "log_topic = {topic:String} \
+pub(super) const BLOCKS: &str = "log_topic = {topic:String} \
     AND block_last < transform(log_partition, {partitions:Array(UInt32)}, {cuts:Array(UInt64)}, toUInt64(0))";
 
 impl Asked<'_> {
     fn empty(&self) -> Result<Partial, PortError> {
         Partial::new(self.plan).map_err(|error| PortError::permanent("the plan is not legal").because(error))
-    }
-
-    fn query(&self, sql: &str) -> Sql {
-        let partitions: Vec<u32> = self.cuts.keys().copied().collect();
-        let cuts: Vec<u64> = self.cuts.values().map(|last| last.saturating_add(1)).collect();
-        self.store.client.query_raw(sql).param("topic", self.topic).param("partitions", partitions).param("cuts", cuts)
     }
 
     /// The range with `slack` on both sides, because folding decides.
@@ -242,7 +255,7 @@ impl Asked<'_> {
                    AND {begin} <= fromUnixTimestamp64Nano({{until:Int64}}){after}{condition} \
                  ORDER BY {at} DESC, {id} DESC LIMIT {most}"
             );
-            let mut query = self.query(&sql).param("from", time(from));
+            let mut query = self.blocks.query(&sql).param("from", time(from));
             query = query.param("until", time(Nanos(to.0.saturating_sub(1))));
             if let Some(after) = list.after {
                 query = query.param("after_at", time(after.at)).param("after_id", after.id);
@@ -273,7 +286,7 @@ impl Asked<'_> {
                AND last_seen <= fromUnixTimestamp64Nano({{to:Int64}}){}",
             filter.text()
         );
-        let query = filter.bind(self.query(&sql).param("from", from).param("to", to));
+        let query = filter.bind(self.blocks.query(&sql).param("from", from).param("to", to));
         let mut rows = query.fetch::<FlowRow>().map_err(failed)?;
         while let Some(row) = rows.next().await.map_err(failed)? {
             partial.fold_flow(self.plan, &row.record().map_err(strange)?);
@@ -328,6 +341,7 @@ impl Asked<'_> {
         let first = from.max(time(self.plan.range.from.minus(Resolution::S10.duration())));
         let last = to.min(time(self.plan.range.to));
         let query = self
+            .blocks
             .query(&sql)
             .param("from", if self.plan.range.from == TimeRange::ALL.from { -1 } else { first })
             .param("to", last)
@@ -344,31 +358,6 @@ impl Asked<'_> {
         Ok(())
     }
 
-    async fn windows(&self, partial: &mut Partial, resolution: Resolution) -> Result<(), PortError> {
-        let wanted = self.plan.sketch();
-        let columns: Vec<String> = WindowRow::COLUMN_NAMES
-            .iter()
-            .map(|name| match SKETCHES.contains(name) && wanted != Some(name) {
-                true => format!("'' AS {name}"),
-                false => (*name).to_owned(),
-            })
-            .collect();
-        let (from, to) = self.range(resolution.duration());
-        // Merging sketches in one order gives the same bytes each time.
-        let sql = format!(
-            "SELECT {} FROM windows WHERE {BLOCKS} AND resolution_seconds = {{resolution:UInt32}} \
-               AND start >= fromUnixTimestamp64Nano({{from:Int64}}) AND start <= fromUnixTimestamp64Nano({{to:Int64}}) \
-             ORDER BY start, node, log_partition, block_last",
-            columns.join(", ")
-        );
-        let query = self.query(&sql).param("from", from).param("to", to).param("resolution", resolution.secs());
-        let mut rows: Rows<WindowRow> = query.fetch().map_err(failed)?;
-        while let Some(row) = rows.next().await.map_err(failed)? {
-            partial.fold_window(self.plan, &row.window().map_err(strange)?);
-        }
-        Ok(())
-    }
-
     async fn ledger(&self, partial: &mut Partial) -> Result<(), PortError> {
         let fields = fields::<LedgerRow>();
         let (from, to) = self.range(std::time::Duration::from_secs(1));
@@ -376,7 +365,7 @@ impl Asked<'_> {
             "SELECT {fields} FROM ledger WHERE {BLOCKS} \
                AND end >= fromUnixTimestamp64Nano({{from:Int64}}) AND start <= fromUnixTimestamp64Nano({{to:Int64}})"
         );
-        let query = self.query(&sql).param("from", from).param("to", to);
+        let query = self.blocks.query(&sql).param("from", from).param("to", to);
         let mut rows: Rows<LedgerRow> = query.fetch().map_err(failed)?;
         while let Some(row) = rows.next().await.map_err(failed)? {
             partial.fold_ledger(self.plan, &row.entry().map_err(strange)?);
@@ -386,6 +375,6 @@ impl Asked<'_> {
 }
 
 /// The columns of a row, as a list.
-fn fields<R: Row + RowOwned + RowRead>() -> String {
+pub(super) fn fields<R: Row + RowOwned + RowRead>() -> String {
     R::COLUMN_NAMES.join(", ")
 }

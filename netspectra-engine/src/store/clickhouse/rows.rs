@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, BlockId, Counter, Direction, EndReason, Evidence, FlowRecord, FlowState,
-    InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup, Severity, WindowSketches, WindowState,
+    InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
@@ -318,47 +318,104 @@ impl GroupRow {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize, Row)]
-pub(super) struct WindowRow {
-    log_topic: String,
-    log_partition: u32,
-    block_first: u64,
-    block_last: u64,
-    node: String,
-    resolution_seconds: u32,
-    start: i64,
-    packets: u64,
-    bytes: u64,
-    new_flows: u64,
-    protocols: Vec<(i16, u64, u64)>,
-    src_ips: ByteBuf,
-    dst_ips: ByteBuf,
-    ips: ByteBuf,
-    dst_ports: ByteBuf,
-    pairs: ByteBuf,
-    flows: ByteBuf,
-    top_src_bytes: ByteBuf,
-    top_dst_bytes: ByteBuf,
-    top_src_packets: ByteBuf,
-    top_dst_packets: ByteBuf,
-    top_dst_port_bytes: ByteBuf,
-    packet_size: ByteBuf,
-    flow_duration: ByteBuf,
-    server_rtt: ByteBuf,
-    client_rtt: ByteBuf,
-    dns_latency: ByteBuf,
+/// Rows that have the sketches of a window beside columns of their own.
+macro_rules! rows_with_sketches {
+    (sketches $sketches:tt $($(#[$attr:meta])* struct $name:ident { $($column:ident: $type:ty,)* })*) => {
+        $(rows_with_sketches!(@one $(#[$attr])* $name { $($column: $type,)* } $sketches);)*
+    };
+    (@one $(#[$attr:meta])* $name:ident { $($column:ident: $type:ty,)* } { $($sketch:ident: $kind:ident,)* }) => {
+        $(#[$attr])*
+        #[derive(Debug, Default, Serialize, Deserialize, Row)]
+        pub(super) struct $name {
+            $(pub(super) $column: $type,)*
+            $($sketch: ByteBuf,)*
+        }
+
+        impl $name {
+            /// A row with these sketches, and nothing else yet.
+            fn with_sketches(sketches: Option<&WindowSketches>) -> Self {
+                let mut row = Self::default();
+                if let Some(sketches) = sketches {
+                    $(row.$sketch = ByteBuf::from(sketches.$sketch.to_bytes());)*
+                }
+                row
+            }
+
+            /// Those of its sketches that were read.
+            fn sketches(&self) -> Result<Box<WindowSketches>, RowError> {
+                Ok(Box::new(WindowSketches {
+                    $($sketch: sketch(stringify!($sketch), &self.$sketch, $kind::from_bytes)?,)*
+                }))
+            }
+        }
+    };
+}
+
+rows_with_sketches! {
+    sketches {
+        src_ips: Hll,
+        dst_ips: Hll,
+        ips: Hll,
+        dst_ports: Hll,
+        pairs: Hll,
+        flows: Hll,
+        top_src_bytes: TopK,
+        top_dst_bytes: TopK,
+        top_src_packets: TopK,
+        top_dst_packets: TopK,
+        top_dst_port_bytes: TopK,
+        packet_size: Quantiles,
+        flow_duration: Quantiles,
+        server_rtt: Quantiles,
+        client_rtt: Quantiles,
+        dns_latency: Quantiles,
+    }
+
+    struct WindowRow {
+        log_topic: String,
+        log_partition: u32,
+        block_first: u64,
+        block_last: u64,
+        node: String,
+        resolution_seconds: u32,
+        start: i64,
+        packets: u64,
+        bytes: u64,
+        new_flows: u64,
+        protocols: Vec<(i16, u64, u64)>,
+    }
+
+    /// Windows of a minute of all nodes as one: `first` to `last` are the begins of those that are in it, of the blocks of
+    /// `partitions` up to their `throughs`.
+    struct MergedRow {
+        log_topic: String,
+        id: u64,
+        length_seconds: u32,
+        start: i64,
+        first: i64,
+        last: i64,
+        partitions: Vec<u32>,
+        throughs: Vec<u64>,
+        packets: u64,
+        bytes: u64,
+        new_flows: u64,
+        protocols: Vec<(i16, u64, u64)>,
+    }
 }
 
 /// The protocol of frames that are not IP.
 const NON_IP: i16 = -1;
 
+fn of_protocols(protocols: &BTreeMap<Option<u8>, Counter>) -> Vec<(i16, u64, u64)> {
+    protocols.iter().map(|(p, c)| (p.map_or(NON_IP, i16::from), c.packets, c.bytes)).collect()
+}
+
+fn protocols(columns: &[(i16, u64, u64)]) -> BTreeMap<Option<u8>, Counter> {
+    columns.iter().map(|(p, packets, bytes)| (u8::try_from(*p).ok(), Counter::new(*packets, *bytes))).collect()
+}
+
 impl WindowRow {
     pub(super) fn of(block: &BlockId, w: &WindowState) -> Self {
-        let s = w.sketches.as_deref();
-        let bytes = |of: fn(&WindowSketches) -> Vec<u8>| ByteBuf::from(s.map(of).unwrap_or_default());
-        let protocol = |(proto, counter): (&Option<u8>, &Counter)| {
-            (proto.map_or(NON_IP, i16::from), counter.packets, counter.bytes)
-        };
         Self {
             log_topic: block.topic.to_string(),
             log_partition: block.partition,
@@ -370,23 +427,8 @@ impl WindowRow {
             packets: w.total.packets,
             bytes: w.total.bytes,
             new_flows: w.new_flows,
-            protocols: w.protocols.iter().map(protocol).collect(),
-            src_ips: bytes(|s| s.src_ips.to_bytes()),
-            dst_ips: bytes(|s| s.dst_ips.to_bytes()),
-            ips: bytes(|s| s.ips.to_bytes()),
-            dst_ports: bytes(|s| s.dst_ports.to_bytes()),
-            pairs: bytes(|s| s.pairs.to_bytes()),
-            flows: bytes(|s| s.flows.to_bytes()),
-            top_src_bytes: bytes(|s| s.top_src_bytes.to_bytes()),
-            top_dst_bytes: bytes(|s| s.top_dst_bytes.to_bytes()),
-            top_src_packets: bytes(|s| s.top_src_packets.to_bytes()),
-            top_dst_packets: bytes(|s| s.top_dst_packets.to_bytes()),
-            top_dst_port_bytes: bytes(|s| s.top_dst_port_bytes.to_bytes()),
-            packet_size: bytes(|s| s.packet_size.to_bytes()),
-            flow_duration: bytes(|s| s.flow_duration.to_bytes()),
-            server_rtt: bytes(|s| s.server_rtt.to_bytes()),
-            client_rtt: bytes(|s| s.client_rtt.to_bytes()),
-            dns_latency: bytes(|s| s.dns_latency.to_bytes()),
+            protocols: of_protocols(&w.protocols),
+            ..Self::with_sketches(w.sketches.as_deref())
         }
     }
 
@@ -394,28 +436,9 @@ impl WindowRow {
     pub(super) fn window(self) -> Result<WindowState, RowError> {
         let resolution = Resolution::from_secs(self.resolution_seconds)
             .ok_or_else(|| value("resolution_seconds", &self.resolution_seconds.to_string()))?;
-        let protocol = |(proto, packets, bytes)| (u8::try_from(proto).ok(), Counter::new(packets, bytes));
-        let protocols: BTreeMap<Option<u8>, Counter> = self.protocols.iter().copied().map(protocol).collect();
         let sketches = match resolution {
             Resolution::S1 => None,
-            Resolution::S10 | Resolution::S60 => Some(Box::new(WindowSketches {
-                src_ips: sketch("src_ips", &self.src_ips, Hll::from_bytes)?,
-                dst_ips: sketch("dst_ips", &self.dst_ips, Hll::from_bytes)?,
-                ips: sketch("ips", &self.ips, Hll::from_bytes)?,
-                dst_ports: sketch("dst_ports", &self.dst_ports, Hll::from_bytes)?,
-                pairs: sketch("pairs", &self.pairs, Hll::from_bytes)?,
-                flows: sketch("flows", &self.flows, Hll::from_bytes)?,
-                top_src_bytes: sketch("top_src_bytes", &self.top_src_bytes, TopK::from_bytes)?,
-                top_dst_bytes: sketch("top_dst_bytes", &self.top_dst_bytes, TopK::from_bytes)?,
-                top_src_packets: sketch("top_src_packets", &self.top_src_packets, TopK::from_bytes)?,
-                top_dst_packets: sketch("top_dst_packets", &self.top_dst_packets, TopK::from_bytes)?,
-                top_dst_port_bytes: sketch("top_dst_port_bytes", &self.top_dst_port_bytes, TopK::from_bytes)?,
-                packet_size: sketch("packet_size", &self.packet_size, Quantiles::from_bytes)?,
-                flow_duration: sketch("flow_duration", &self.flow_duration, Quantiles::from_bytes)?,
-                server_rtt: sketch("server_rtt", &self.server_rtt, Quantiles::from_bytes)?,
-                client_rtt: sketch("client_rtt", &self.client_rtt, Quantiles::from_bytes)?,
-                dns_latency: sketch("dns_latency", &self.dns_latency, Quantiles::from_bytes)?,
-            })),
+            Resolution::S10 | Resolution::S60 => Some(self.sketches()?),
         };
         Ok(WindowState {
             node: Arc::from(self.node),
@@ -423,10 +446,57 @@ impl WindowRow {
             start: nanos(self.start),
             total: Counter::new(self.packets, self.bytes),
             new_flows: self.new_flows,
-            protocols,
+            protocols: protocols(&self.protocols),
             sketches,
         })
     }
+}
+
+impl MergedRow {
+    /// `w` is the sum of windows that begin from `first` to `last`, in the `length` from its start on.
+    pub(super) fn of(topic: &str, key: &MergedKey, (first, last): (Nanos, Nanos), w: &WindowState) -> Self {
+        Self {
+            log_topic: topic.to_owned(),
+            id: key.id,
+            length_seconds: key.length_seconds,
+            start: key.start,
+            first: time(first),
+            last: time(last),
+            partitions: key.partitions.clone(),
+            throughs: key.throughs.clone(),
+            packets: w.total.packets,
+            bytes: w.total.bytes,
+            new_flows: w.new_flows,
+            protocols: of_protocols(&w.protocols),
+            ..Self::with_sketches(w.sketches.as_deref())
+        }
+    }
+
+    /// The sum, with those sketches that were read, and the time that it is of.
+    pub(super) fn sum(&self) -> Result<(WindowState, TimeRange), RowError> {
+        let minute = Resolution::S60;
+        let window = WindowState {
+            node: "".into(),
+            resolution: minute,
+            start: nanos(self.first),
+            total: Counter::new(self.packets, self.bytes),
+            new_flows: self.new_flows,
+            protocols: protocols(&self.protocols),
+            sketches: Some(self.sketches()?),
+        };
+        Ok((window, TimeRange { from: nanos(self.first), to: nanos(self.last).plus(minute.duration()) }))
+    }
+}
+
+/// A merged row without what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Row)]
+pub(super) struct MergedKey {
+    /// Of the blocks in it: rows with equal ids hold the same.
+    pub(super) id: u64,
+    pub(super) length_seconds: u32,
+    pub(super) start: i64,
+    pub(super) partitions: Vec<u32>,
+    pub(super) throughs: Vec<u64>,
 }
 
 /// A sketch from its bytes; one that was not read is empty.

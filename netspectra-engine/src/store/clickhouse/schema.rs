@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -68,6 +68,31 @@ const PLACE: &str = "log_topic LowCardinality(String),
     log_partition UInt32,
     block_first UInt64 CODEC(Delta, ZSTD(1)),
     block_last UInt64 CODEC(Delta, ZSTD(1))";
+
+/// The log that a row comes from.
+const TOPIC: &str = "log_topic LowCardinality(String)";
+
+/// The columns of sketches.
+macro_rules! sketches {
+    () => {
+        "src_ips String CODEC(ZSTD(1)),
+    dst_ips String CODEC(ZSTD(1)),
+    ips String CODEC(ZSTD(1)),
+    dst_ports String CODEC(ZSTD(1)),
+    pairs String CODEC(ZSTD(1)),
+    flows String CODEC(ZSTD(1)),
+    top_src_bytes String CODEC(ZSTD(1)),
+    top_dst_bytes String CODEC(ZSTD(1)),
+    top_src_packets String CODEC(ZSTD(1)),
+    top_dst_packets String CODEC(ZSTD(1)),
+    top_dst_port_bytes String CODEC(ZSTD(1)),
+    packet_size String CODEC(ZSTD(1)),
+    flow_duration String CODEC(ZSTD(1)),
+    server_rtt String CODEC(ZSTD(1)),
+    client_rtt String CODEC(ZSTD(1)),
+    dns_latency String CODEC(ZSTD(1))"
+    };
+}
 
 /// Name, columns, sorting key, and what rows are kept by.
 type Table = (&'static str, &'static str, &'static str, Option<(&'static str, Kept)>);
@@ -149,29 +174,17 @@ const COUNTED: [Table; 6] = [
     ),
     (
         "windows",
-        "node LowCardinality(String),
+        concat!(
+            "node LowCardinality(String),
     resolution_seconds UInt32,
     start DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
     packets UInt64,
     bytes UInt64,
     new_flows UInt64,
     protocols Array(Tuple(Int16, UInt64, UInt64)),
-    src_ips String CODEC(ZSTD(1)),
-    dst_ips String CODEC(ZSTD(1)),
-    ips String CODEC(ZSTD(1)),
-    dst_ports String CODEC(ZSTD(1)),
-    pairs String CODEC(ZSTD(1)),
-    flows String CODEC(ZSTD(1)),
-    top_src_bytes String CODEC(ZSTD(1)),
-    top_dst_bytes String CODEC(ZSTD(1)),
-    top_src_packets String CODEC(ZSTD(1)),
-    top_dst_packets String CODEC(ZSTD(1)),
-    top_dst_port_bytes String CODEC(ZSTD(1)),
-    packet_size String CODEC(ZSTD(1)),
-    flow_duration String CODEC(ZSTD(1)),
-    server_rtt String CODEC(ZSTD(1)),
-    client_rtt String CODEC(ZSTD(1)),
-    dns_latency String CODEC(ZSTD(1))",
+    ",
+            sketches!()
+        ),
         "(resolution_seconds, start, node)",
         Some(("start", Kept::Windows)),
     ),
@@ -258,6 +271,28 @@ const TOLD: [Table; 2] = [
     ),
 ];
 
+/// The tables of the third step.
+const MERGED: [Table; 1] = [(
+    "merged_windows",
+    concat!(
+        "id UInt64,
+    length_seconds UInt32,
+    start DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    first DateTime64(9, 'UTC'),
+    last DateTime64(9, 'UTC'),
+    partitions Array(UInt32) CODEC(ZSTD(1)),
+    throughs Array(UInt64) CODEC(ZSTD(1)),
+    packets UInt64,
+    bytes UInt64,
+    new_flows UInt64,
+    protocols Array(Tuple(Int16, UInt64, UInt64)),
+    ",
+        sketches!()
+    ),
+    "(start, length_seconds)",
+    Some(("start", Kept::Windows)),
+)];
+
 /// Name of a view, and what it selects.
 type View = (&'static str, &'static str);
 
@@ -316,8 +351,10 @@ fn create(config: &ClickHouseConfig, (name, columns, key, kept): &Table) -> Stri
         }
         ttl = format!("\nTTL toDateTime({time}) + INTERVAL {days} DAY DELETE");
     }
+    // A merged row is of many blocks.
+    let place = if *name == MERGED[0].0 { TOPIC } else { PLACE };
     format!(
-        "CREATE TABLE IF NOT EXISTS {database}.{name}{cluster} (\n    {PLACE},\n    {columns}\n)\nENGINE = {engine}{partition}\nORDER BY {key}{ttl}\nSETTINGS {settings}, ttl_only_drop_parts = 1"
+        "CREATE TABLE IF NOT EXISTS {database}.{name}{cluster} (\n    {place},\n    {columns}\n)\nENGINE = {engine}{partition}\nORDER BY {key}{ttl}\nSETTINGS {settings}, ttl_only_drop_parts = 1"
     )
 }
 
@@ -331,6 +368,7 @@ fn view(config: &ClickHouseConfig, (name, select): &View) -> String {
 const STEPS: [(Migration, &[Table], &[View]); VERSION as usize] = [
     (Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" }, &COUNTED, &[]),
     (Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" }, &TOLD, &VIEWS),
+    (Migration { version: 3, what: "a table for windows merged over nodes and time" }, &MERGED, &[]),
 ];
 
 /// All statements of a step.
