@@ -9,8 +9,7 @@
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{
-    instances_folder,
-    AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances,
+    AttachMode, EgressChoice, Step, XdpConfig, XdpError, XdpSource, give_up, instances, instances_folder,
 };
 use netspectra_common::abi::Counter;
 use netspectra_common::model::{BusMessage, ManifestHash, NicDelta};

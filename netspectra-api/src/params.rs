@@ -100,11 +100,8 @@ impl Params {
 
     /// What ranks groups.
     pub(crate) fn metric(&self) -> Result<Metric, Problem> {
-        match self.word(&crate::routes::METRIC)? {
-            Some("packets") => Ok(Metric::Packets),
-            Some("flows") => Ok(Metric::Flows),
-            _ => Ok(Metric::Bytes),
-        }
+        let word = self.word(&crate::routes::METRIC)?;
+        Ok(Metric::ALL.into_iter().find(|m| Some(m.name()) == word).unwrap_or(Metric::Bytes))
     }
 
     /// What quantiles are of.

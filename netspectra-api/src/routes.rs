@@ -118,7 +118,7 @@ pub(crate) const BY: Param = param("by", Kind::Dimensions, Some("src_ip"), "comm
 pub(crate) const SERIES_BY: Param =
     param("by", Kind::Dimensions, None, "comma list of the dimensions of a line; one line of everything without it");
 pub(crate) const METRIC: Param =
-    param("metric", Kind::Word(&["bytes", "packets", "flows"]), Some("bytes"), "what ranks the groups");
+    param("metric", Kind::Word(&["bytes", "packets", "flows", "peers"]), Some("bytes"), "what ranks the groups");
 pub(crate) const PAGE_LIMIT: Param = param("limit", Kind::Integer(1, MAX_ROWS), Some("100"), "rows of a page");
 pub(crate) const TOP_LIMIT: Param = param("limit", Kind::Integer(1, MAX_ROWS), Some("10"), "number of groups");
 pub(crate) const CURSOR: Param = param(
@@ -195,7 +195,7 @@ pub(crate) static ROUTES: [Route; 14] = [
     Route {
         path: "/api/v1/top",
         endpoint: Endpoint::Top,
-        summary: "the groups with the most bytes, packets or flows",
+        summary: "the groups with the most bytes, packets, flows or peers",
         params: &[&FROM, &TO, &FILTER, &BY, &METRIC, &TOP_LIMIT, &EXACT, &FORMAT],
     },
     Route {

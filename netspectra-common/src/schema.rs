@@ -261,7 +261,7 @@ impl Dimension {
 }
 
 /// The sketches of a window, as fields of its stored form are called.
-pub const SKETCHES: [&str; 16] = [
+pub const SKETCHES: [&str; 17] = [
     "src_ips",
     "dst_ips",
     "ips",
@@ -278,6 +278,7 @@ pub const SKETCHES: [&str; 16] = [
     "server_rtt",
     "client_rtt",
     "dns_latency",
+    "peers",
 ];
 
 /// Names of the tunnels.

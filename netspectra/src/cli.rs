@@ -181,7 +181,7 @@ pub(crate) struct AnalyzeArgs {
     /// The largest groups by these dimensions instead of the report, separated by commas (src_ip, dst_port, proto, ...).
     #[arg(long, value_name = "DIMENSIONS", conflicts_with = "records")]
     pub(crate) by: Option<String>,
-    /// With --by: what ranks the groups: bytes, packets or flows [default: bytes].
+    /// With --by: what ranks the groups: bytes, packets, flows or peers [default: bytes].
     #[arg(long, value_name = "METRIC", requires = "by", conflicts_with = "time_bucket")]
     pub(crate) metric: Option<String>,
     /// Totals over time instead of the report, in points of this length; with --by a line for each group.
@@ -355,7 +355,7 @@ pub(crate) struct QueryArgs {
     /// Dimensions to group by, separated by commas.
     #[arg(long, value_name = "DIMENSIONS")]
     pub(crate) by: Option<String>,
-    /// bytes, packets or flows.
+    /// bytes, packets, flows, or peers (with src_ip or dst_ip).
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<String>,
     /// Rows.
@@ -385,7 +385,7 @@ pub(crate) struct TopArgs {
     /// Dimensions to group by, separated by commas.
     #[arg(long, default_value = "src_ip", value_name = "DIMENSIONS")]
     pub(crate) by: String,
-    /// bytes, packets or flows.
+    /// bytes, packets, flows, or peers (with src_ip or dst_ip).
     #[arg(long, default_value = "bytes", value_name = "METRIC")]
     pub(crate) metric: String,
     /// Filter expression.

@@ -88,11 +88,13 @@ pub(crate) struct Engine {
     pub(crate) active_timeout_seconds: u64,
     /// Flows tracked at the same time, at least 1; beyond it the longest silent one is recorded early.
     pub(crate) max_flows: usize,
+    /// Whether messages of application protocols (names that were asked for, requests) are stored.
+    pub(crate) keep_messages: bool,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { idle_timeout_seconds: 30, active_timeout_seconds: 60, max_flows: 1_000_000 }
+        Self { idle_timeout_seconds: 30, active_timeout_seconds: 60, max_flows: 1_000_000, keep_messages: true }
     }
 }
 

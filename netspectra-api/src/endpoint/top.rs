@@ -4,7 +4,7 @@ use crate::encode::List;
 use crate::problem::Problem;
 use crate::{routes, view};
 use axum::response::Response;
-use netspectra_common::query::{Answer, Metric, Query};
+use netspectra_common::query::{Answer, Query};
 
 /// The largest groups.
 pub(crate) async fn top(Ask { app, params, format }: Ask) -> Result<Response, Problem> {
@@ -30,19 +30,11 @@ pub(crate) async fn top(Ask { app, params, format }: Ask) -> Result<Response, Pr
         let whole = view::Top {
             items: &items,
             total: answer.total,
-            metric: name(metric),
+            metric: metric.name(),
             range: answer.range.into(),
             completeness: &completeness,
         };
         list.respond(format, &whole)
     })
     .await?
-}
-
-const fn name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Bytes => "bytes",
-        Metric::Packets => "packets",
-        Metric::Flows => "flows",
-    }
 }

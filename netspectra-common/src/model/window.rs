@@ -1,5 +1,5 @@
 use super::{Counter, Nanos, TimeRange};
-use crate::sketch::{Hll, Quantiles, TopK};
+use crate::sketch::{Hll, PairSample, Quantiles, TopK};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +69,12 @@ impl WindowState {
     pub fn range(&self) -> TimeRange {
         TimeRange { from: self.start, to: self.start.plus(self.resolution.duration()) }
     }
+
+    /// Whether it has IP packets and no sample of who sent them to whom: releases before 0.1.1 stored none.
+    pub fn lacks_peers(&self) -> bool {
+        let ip = self.protocols.iter().any(|(proto, counter)| proto.is_some() && counter.packets > 0);
+        ip && self.sketches.as_deref().is_none_or(|s| s.peers.is_empty())
+    }
 }
 
 /// The sketches of a window. HLLs count distinct values, top-Ks weigh by bytes or packets of the sender's direction.
@@ -106,4 +112,6 @@ pub struct WindowSketches {
     pub client_rtt: Quantiles,
     /// Seconds from DNS query to response, of responses whose query was seen. Of hints: what was lost on the way is missing.
     pub dns_latency: Quantiles,
+    /// A sample of the distinct sender-receiver pairs: who had how many counterparts.
+    pub peers: PairSample,
 }

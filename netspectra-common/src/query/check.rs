@@ -1,8 +1,8 @@
 //! Whether a plan can be run.
 
 use super::filter::{bits, network};
-use super::source::windows_know;
-use super::{CmpOp, Filter, MAX_FILTER_DEPTH, Plan, PlanError, Predicate, Quantity, Query, Value};
+use super::source::{peers_of, windows_know};
+use super::{CmpOp, Filter, MAX_FILTER_DEPTH, Metric, Plan, PlanError, Predicate, Quantity, Query, Value};
 use crate::model::{Nanos, TimeRange};
 use crate::schema::{Dimension, ValueKind};
 use std::time::Duration;
@@ -38,9 +38,13 @@ impl Plan {
                 check_limit(*limit)?;
                 check_filter(&self.filter, Rows::Messages)
             }
-            Query::Top { by, limit, .. } => {
+            Query::Top { by, metric, limit, .. } => {
                 check_limit(*limit)?;
                 check_dimensions("by", by, 1)?;
+                if *metric == Metric::Peers && peers_of(by).is_none() {
+                    let found: Vec<_> = by.iter().map(|d| d.name()).collect();
+                    return Err(wrong("by", found.join(","), "src_ip or dst_ip with metric `peers`"));
+                }
                 check_filter(&self.filter, Rows::Rollups)
             }
             Query::Series { step, by } => {
@@ -147,7 +151,7 @@ fn check_step(step: Duration, windows: bool) -> Result<(), PlanError> {
     if whole && !step.is_zero() && step <= MAX_STEP {
         return Ok(());
     }
-    let why = if windows { "" } else { " (1 s unfiltered, and ungrouped or by `proto`)" };
+    let why = if windows { "" } else { " (1 s unfiltered, and ungrouped, by `proto` or by `node`)" };
     let found = format!("{} s", step.as_secs_f64());
     Err(wrong("step", found, format!("a multiple of {unit} s{why}, at most {} s", MAX_STEP.as_secs())))
 }

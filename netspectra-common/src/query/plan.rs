@@ -14,6 +14,23 @@ pub enum Metric {
     Packets,
     /// Flows that began.
     Flows,
+    /// Distinct counterparts: receivers of a sender (`src_ip`), senders to a receiver (`dst_ip`).
+    Peers,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bytes, Self::Packets, Self::Flows, Self::Peers];
+
+    /// Its name in requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Packets => "packets",
+            Self::Flows => "flows",
+            Self::Peers => "peers",
+        }
+    }
 }
 
 /// What quantiles are of.
@@ -105,7 +122,7 @@ pub enum Query {
     },
     /// Totals over time.
     Series {
-        /// Length of a point; a multiple of 1 s where windows answer (unfiltered, and ungrouped or by `proto` alone), of
+        /// Length of a point; a multiple of 1 s where windows answer (unfiltered, and ungrouped, by `proto` alone or by `node` alone), of
         /// 10 s otherwise. Points begin at multiples of it.
         step: Duration,
         /// Dimensions of a group; empty for one line.

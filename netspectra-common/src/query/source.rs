@@ -1,6 +1,7 @@
 use super::{Metric, Plan, Query};
 use crate::model::{Nanos, Resolution, TimeRange};
 use crate::schema::Dimension;
+use crate::sketch::Side;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Plan {
             Query::Quantiles { of, .. } if !unfiltered && of.in_flows() => Source::Flows,
             Query::Quantiles { .. } => Source::Windows(self.sketched()),
             Query::Top { by, metric, limit, exact: false }
-                if unfiltered && *limit <= SKETCH_TOP && SketchTop::of(by, *metric).is_some() =>
+                if unfiltered && *limit <= SKETCH_TOP && top_sketch(by, *metric).is_some() =>
             {
                 Source::Windows(self.sketched())
             }
@@ -74,6 +75,20 @@ impl Plan {
         TimeRange { from: from.floor(length), to: if last < to { last.plus(length) } else { to } }
     }
 
+    /// The dimensions of roll-ups that are looked at besides those of the filter.
+    pub fn dimensions(&self) -> &[Dimension] {
+        match &self.query {
+            Query::Top { metric: Metric::Peers, .. } => &[Dimension::SrcIp, Dimension::DstIp],
+            Query::Top { by, .. } | Query::Series { by, .. } => by,
+            Query::Cardinality { of } => of,
+            Query::Flows { .. }
+            | Query::Alerts { .. }
+            | Query::Messages { .. }
+            | Query::Quantiles { .. }
+            | Query::Ledger => &[],
+        }
+    }
+
     /// The sketch of windows that answers, by its name in [`SKETCHES`](crate::schema::SKETCHES): no other one is looked
     /// at. `None` where none is.
     pub fn sketch(&self) -> Option<&'static str> {
@@ -81,7 +96,7 @@ impl Plan {
             return None;
         }
         match &self.query {
-            Query::Top { by, metric, .. } => SketchTop::of(by, *metric).map(SketchTop::name),
+            Query::Top { by, metric, .. } => top_sketch(by, *metric),
             Query::Cardinality { of } => SketchSet::of(of).map(SketchSet::name),
             Query::Quantiles { of, .. } => Some(of.name()),
             Query::Series { .. }
@@ -95,6 +110,23 @@ impl Plan {
     /// The windows whose sketches answer.
     fn sketched(&self) -> Resolution {
         if self.range.to.since(self.range.from) > LONG { Resolution::S60 } else { Resolution::S10 }
+    }
+}
+
+/// The sketch that ranks groups of `by` by `metric`, by its name.
+fn top_sketch(by: &[Dimension], metric: Metric) -> Option<&'static str> {
+    match (peers_of(by), metric) {
+        (Some(_), Metric::Peers) => Some("peers"),
+        _ => SketchTop::of(by, metric).map(SketchTop::name),
+    }
+}
+
+/// The end of pairs whose counterparts are counted by `by`.
+pub(super) fn peers_of(by: &[Dimension]) -> Option<Side> {
+    match by {
+        [Dimension::SrcIp] => Some(Side::Src),
+        [Dimension::DstIp] => Some(Side::Dst),
+        _ => None,
     }
 }
 

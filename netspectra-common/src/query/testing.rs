@@ -210,6 +210,7 @@ fn feed(sketches: &mut WindowSketches, row: &Rollup) {
     sketches.dst_ips.insert(&dst);
     sketches.dst_ports.insert(&port);
     sketches.pairs.insert(&keys::pair(&src, &dst));
+    sketches.peers.insert(&keys::pair(&src, &dst));
     sketches.flows.insert(&keys::five_tuple(&src, &dst, row.proto, row.src_port, row.dst_port));
     sketches.top_src_bytes.add(&src, row.bytes);
     sketches.top_dst_bytes.add(&dst, row.bytes);

@@ -115,6 +115,8 @@ fn the_source_follows_from_the_plan_alone() {
         ("", top(&[DstPort], Metric::Bytes), Source::Rollups),
         ("", top(&[Proto, DstPort], Metric::Packets), Source::Rollups),
         ("", top(&[SrcIp], Metric::Flows), Source::Rollups),
+        ("", top(&[DstIp], Metric::Peers), windows(Resolution::S10)),
+        ("vlan = 1", top(&[DstIp], Metric::Peers), Source::Rollups),
         ("", top(&[SrcIp, DstIp], Metric::Bytes), Source::Rollups),
         ("vlan = 1", top(&[SrcIp], Metric::Bytes), Source::Rollups),
         ("", Query::Top { by: vec![SrcIp], metric: Metric::Bytes, limit: 10, exact: true }, Source::Rollups),
@@ -181,12 +183,13 @@ fn a_plan_that_cannot_run_is_refused_with_the_argument_and_what_is_legal() {
     let rollups =
         "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, direction";
     let records = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, state, end_reason";
-    let step = "a multiple of 10 s (1 s unfiltered, and ungrouped or by `proto`), at most 31622400 s";
+    let step = "a multiple of 10 s (1 s unfiltered, and ungrouped, by `proto` or by `node`), at most 31622400 s";
     for (filter, query, message) in [
         ("", flows(0), "`limit` is 0: expected a number in 1..=10000".into()),
         ("", flows(10_001), "`limit` is 10001: expected a number in 1..=10000".into()),
         ("", top(&[], Metric::Bytes), format!("`by` is empty: expected at least one of {rollups}")),
         ("", top(&[SrcIp, State], Metric::Bytes), format!("`by` is state: expected some of {rollups}")),
+        ("", top(&[DstPort], Metric::Peers), "`by` is dst_port: expected src_ip or dst_ip with metric `peers`".into()),
         ("", series(10, &[SrcIp, SrcIp]), "`by` is src_ip,src_ip: expected each dimension once".into()),
         ("", cardinality(&[]), format!("`of` is empty: expected at least one of {rollups}")),
         (

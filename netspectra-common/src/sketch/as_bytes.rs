@@ -1,6 +1,6 @@
 //! Sketches as the bytes that they have everywhere.
 
-use super::{Hll, Quantiles, SketchError, TopK};
+use super::{Hll, PairSample, Quantiles, SketchError, TopK};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -37,4 +37,4 @@ macro_rules! as_bytes {
     )*};
 }
 
-as_bytes!(Hll, TopK, Quantiles);
+as_bytes!(Hll, TopK, Quantiles, PairSample);

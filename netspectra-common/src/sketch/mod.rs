@@ -1,10 +1,10 @@
 //! Mergeable summaries with bounds: how many distinct ([`Hll`]), which are the largest ([`TopK`]), how are values
-//! spread ([`Quantiles`]).
+//! spread ([`Quantiles`]), who has most counterparts ([`PairSample`]).
 //!
-//! What holds for all three:
+//! What holds for all of them:
 //! - **Any split, same answer.** Hash and seed are fixed ([`hash64`]), merging is infallible and commutative to the
-//!   byte. [`Hll`] and [`Quantiles`] are also associative to the byte: a state is a function of what was inserted, never
-//!   of the order or of the merge tree. [`TopK`] says where it is weaker. Only [`Hll`] is idempotent: the other two add.
+//!   byte. [`Hll`], [`Quantiles`] and [`PairSample`] are also associative to the byte: a state is a function of what was inserted, never
+//!   of the order or of the merge tree. [`TopK`] says where it is weaker. [`Hll`] and [`PairSample`] are idempotent: the other two add.
 //! - **Every answer has bounds.** An [`Estimate`] carries the interval and how sure it is.
 //! - **Stable bytes.** `to_bytes` writes kind, version and one canonical form; `from_bytes` accepts exactly what
 //!   `to_bytes` writes, so bytes that decode encode to themselves. It takes untrusted bytes: it returns a
@@ -16,6 +16,7 @@ mod error;
 mod hash;
 mod hll;
 mod overflow;
+mod pair_sample;
 mod quantiles;
 #[cfg(test)]
 mod testing;
@@ -27,6 +28,7 @@ pub use error::SketchError;
 pub use hash::hash64;
 pub use hll::Hll;
 pub use overflow::{OverflowReport, OverflowSum, OverflowSummary, PrefixCount, PrefixReport, ProtocolReport};
+pub use pair_sample::{PairSample, Peers, Side};
 pub use quantiles::Quantiles;
 pub use topk::{TopEntry, TopK};
 

@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub max_pending_deltas: usize,
     /// Nodes known at once. Messages of further ones are refused and counted. Default 10,000.
     pub max_nodes: usize,
+    /// Whether messages of application protocols are stored. Counted, and shown to detectors, they are always. Default true.
+    pub keep_messages: bool,
     /// Detectors of anomalies.
     pub detect: DetectConfig,
 }
@@ -51,6 +53,7 @@ impl Default for EngineConfig {
             max_open_windows: 10_000,
             max_pending_deltas: 4_000_000,
             max_nodes: 10_000,
+            keep_messages: true,
             detect: DetectConfig::default(),
         }
     }

@@ -257,7 +257,9 @@ impl Engine {
         self.keep_limits(at, &mut batch);
         sort(&mut batch.flows);
         self.judge(at, manifest.last, &observed, &mut batch);
-        batch.messages = payload::messages(&manifest.id.node, observed);
+        if self.config.keep_messages {
+            batch.messages = payload::messages(&manifest.id.node, observed);
+        }
         Some(batch)
     }
 

@@ -243,8 +243,14 @@ fn the_last_generation_of_a_source_ends_its_flows_and_windows() {
 }
 
 #[test]
-fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
-    let mut b = Bench::new(EngineConfig::default());
+fn prefixes_at_the_dns_port_are_counted_by_what_they_say_and_stored_where_messages_are_kept() {
+    for keep_messages in [true, false] {
+        prefixes_are_counted(keep_messages);
+    }
+}
+
+fn prefixes_are_counted(keep_messages: bool) {
+    let mut b = Bench::new(EngineConfig { keep_messages, ..EngineConfig::default() });
     let key = FlowKey { proto: 17, dst_port: 53, ..FlowKey::default() };
     let seen = |prefix: &[u8]| PayloadSeen { at: Nanos(1), key, prefix: prefix.to_vec(), len: 40 };
     let query = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -252,7 +258,7 @@ fn prefixes_at_the_dns_port_are_counted_by_what_they_say() {
     let generation = agent.generation((0.0, 1.0), &[]);
     let BusMessage::Manifest(manifest) = &generation[0] else { unreachable!("nothing else in it") };
     let payload = BusMessage::Payload { of: manifest.id.clone(), seen: Arc::new(vec![seen(&query), seen(&[])]) };
-    for expected in [1, 0] {
+    for expected in [usize::from(keep_messages), 0] {
         // The second time it is a duplicate.
         assert!(b.engine.apply(&payload).is_none());
         let observed = b.engine.apply(&generation[0]).map_or(0, |batch| batch.messages.len());

@@ -4,7 +4,7 @@ use super::board::PartitionState;
 
 /// Raised with every change of [`PartitionState`] and what is in it: engines of two versions share a board while a cluster
 /// is updated.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why bytes are not a state.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,9 @@ use super::rows::Rows;
 use netspectra_common::model::WindowState;
 use netspectra_common::model::{Family, WindowSketches};
 use netspectra_common::query::keys::{five_tuple, pair, port};
+#[cfg(feature = "clickhouse")]
+use netspectra_common::sketch::PairSample;
+use netspectra_common::sketch::hash64;
 
 /// Feeds the rows of a window into `sketches`, all but sizes and times, which rows do not have.
 ///
@@ -20,7 +23,10 @@ pub(crate) fn feed(sketches: &mut WindowSketches, rows: &Rows) {
         sketches.ips.insert(&src);
         sketches.ips.insert(&dst);
         sketches.dst_ports.insert(&to_port);
-        sketches.pairs.insert(&pair(&src, &dst));
+        let of_pair = pair(&src, &dst);
+        let hash = hash64(&of_pair);
+        sketches.pairs.insert_hash(hash);
+        sketches.peers.insert_hashed(hash, &of_pair);
         sketches.flows.insert(&five_tuple(&src, &dst, key.proto, key.src_port, key.dst_port));
         sketches.top_src_bytes.add(&src, row.bytes);
         sketches.top_dst_bytes.add(&dst, row.bytes);
@@ -48,11 +54,13 @@ pub(crate) fn merge(into: &mut WindowSketches, other: &WindowSketches) {
     into.server_rtt.merge(&other.server_rtt);
     into.client_rtt.merge(&other.client_rtt);
     into.dns_latency.merge(&other.dns_latency);
+    into.peers.merge(&other.peers);
 }
 
 /// Adds another window to `into`: totals and sketches.
 #[cfg(feature = "clickhouse")]
 pub(crate) fn merge_states(into: &mut WindowState, other: &WindowState) {
+    let lacks_peers = into.lacks_peers() || other.lacks_peers();
     into.total.add(other.total);
     into.new_flows = into.new_flows.saturating_add(other.new_flows);
     for (proto, counter) in &other.protocols {
@@ -60,5 +68,9 @@ pub(crate) fn merge_states(into: &mut WindowState, other: &WindowState) {
     }
     if let Some(sketches) = &other.sketches {
         merge(into.sketches.get_or_insert_default(), sketches);
+    }
+    // What is known of some windows is not known of all of them.
+    if lacks_peers && let Some(sketches) = &mut into.sketches {
+        sketches.peers = PairSample::default();
     }
 }

@@ -49,7 +49,12 @@ pub(crate) fn measure() {
     }
     let began = Instant::now();
     let merged = runtime.block_on(merge(&store));
-    println!("- windows merged in {:.1} s: {} minutes, {} hours\n", began.elapsed().as_secs_f64(), merged.minutes, merged.hours);
+    println!(
+        "- windows merged in {:.1} s: {} minutes, {} hours\n",
+        began.elapsed().as_secs_f64(),
+        merged.minutes,
+        merged.hours
+    );
     let parts = "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table";
     for line in sql(&url, &database, parts).lines() {
         let cells: Vec<&str> = line.split('\t').collect();
@@ -90,6 +95,7 @@ fn questions() -> Vec<(&'static str, &'static str, Query)> {
     vec![
         ("top senders", "", top(&[SrcIp])),
         ("top services", "", top(&[Proto, DstPort])),
+        ("senders with most peers", "", Query::Top { by: vec![SrcIp], metric: Metric::Peers, limit: 10, exact: false }),
         ("series", "", series(&[])),
         ("series by protocol", "", series(&[Proto])),
         ("distinct senders", "", Query::Cardinality { of: vec![SrcIp] }),
@@ -222,6 +228,7 @@ async fn windows(store: &ClickHouseStore, n: u64) {
                         s.dst_ips.insert(&dst);
                         s.dst_ports.insert(&port);
                         s.pairs.insert(&keys::pair(&src, &dst));
+                        s.peers.insert(&keys::pair(&src, &dst));
                         s.flows.insert(&keys::five_tuple(&src, &dst, 6, 1024 + (random() % 60_000) as u16, 443));
                         s.top_src_bytes.add(&src, bytes);
                         s.top_dst_bytes.add(&dst, bytes);

@@ -254,6 +254,7 @@ pub(crate) fn engine_config(config: &Config) -> EngineConfig {
         idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
+        keep_messages: config.engine.keep_messages,
         detect: config.detect.clone(),
         ..EngineConfig::default()
     }

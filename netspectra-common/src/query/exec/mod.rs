@@ -4,6 +4,7 @@ mod distinct;
 mod groups;
 mod nics;
 mod page;
+mod peers;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -14,8 +15,8 @@ pub use nics::MAX_NICS;
 
 use super::source::{ROLLUP, SketchSet, window_overlaps};
 use super::{
-    Answer, CardinalityAnswer, LedgerAnswer, Plan, PlanError, QuantilesAnswer, Quantity, Query, RowCursor, RowsAnswer,
-    SeriesAnswer, Source, keys,
+    Answer, CardinalityAnswer, LedgerAnswer, Metric, Plan, PlanError, QuantilesAnswer, Quantity, Query, RowCursor,
+    RowsAnswer, SeriesAnswer, Source, keys,
 };
 use crate::model::{
     Alert, AppMessage, EndReason, FlowFields, FlowRecord, Ledger, LedgerEntry, Nanos, Rollup, TimeRange, WindowState,
@@ -25,6 +26,7 @@ use distinct::Distinct;
 use groups::{Groups, SeriesSums};
 use nics::NicSums;
 use page::Page;
+use peers::Counterparts;
 use serde::{Deserialize, Serialize};
 use top::{RankedGroups, SketchedTop};
 
@@ -51,6 +53,7 @@ enum State {
     Messages(Page<AppMessage>),
     Groups(RankedGroups),
     SketchedTop(SketchedTop),
+    Peers(Counterparts),
     Series(Groups<SeriesSums>),
     Distinct(Distinct),
     Sketched(Hll),
@@ -80,6 +83,8 @@ impl Partial {
             Query::Flows { limit, .. } => State::Flows(Page::new(*limit)),
             Query::Alerts { limit, .. } => State::Alerts(Page::new(*limit)),
             Query::Messages { limit, .. } => State::Messages(Page::new(*limit)),
+            Query::Top { metric: Metric::Peers, .. } if windows => State::Peers(Counterparts::of_windows()),
+            Query::Top { metric: Metric::Peers, exact, .. } => State::Peers(Counterparts::of_rollups(*exact)),
             Query::Top { .. } if windows => State::SketchedTop(SketchedTop::default()),
             Query::Top { .. } => State::Groups(RankedGroups::default()),
             Query::Series { .. } => State::Series(Groups::default()),
@@ -124,6 +129,7 @@ impl Partial {
         self.see(row.window, row.window.plus(ROLLUP.duration()));
         match (&mut self.state, &plan.query) {
             (State::Groups(groups), Query::Top { by, metric, .. }) => groups.add(row, by, *metric),
+            (State::Peers(peers), _) => peers.add(row),
             (State::Series(groups), Query::Series { step, by }) => {
                 let sums = SeriesSums { packets: row.packets, bytes: row.bytes, new_flows: Some(row.new_flows) };
                 groups.add_point(row.window.floor(*step), sums, |key| keys::group(key, row, by));
@@ -155,6 +161,7 @@ impl Partial {
                 groups.add_window(window, window.start.floor(*step), by);
             }
             (State::SketchedTop(top), Query::Top { by, metric, .. }) => top.add(window, by, *metric),
+            (State::Peers(peers), _) => peers.add_window(window),
             (State::Sketched(hll), Query::Cardinality { of }) => {
                 if let (Some(sketches), Some(set)) = (sketches, SketchSet::of(of)) {
                     hll.merge(match set {
@@ -232,6 +239,7 @@ impl Partial {
             (State::Messages(mine), State::Messages(theirs)) => mine.merge(theirs),
             (State::Groups(mine), State::Groups(theirs)) => mine.merge(theirs),
             (State::SketchedTop(mine), State::SketchedTop(theirs)) => mine.merge(&theirs),
+            (State::Peers(mine), State::Peers(theirs)) => mine.merge(&theirs),
             (State::Series(mine), State::Series(theirs)) => mine.merge(theirs, SeriesSums::add),
             (State::Distinct(mine), State::Distinct(theirs)) => mine.merge(theirs),
             (State::Sketched(mine), State::Sketched(theirs)) => mine.merge(&theirs),
@@ -252,6 +260,7 @@ impl Partial {
             State::Messages(page) => page.floor(),
             State::Groups(_)
             | State::SketchedTop(_)
+            | State::Peers(_)
             | State::Series(_)
             | State::Distinct(_)
             | State::Sketched(_)
@@ -305,6 +314,7 @@ pub fn answer(plan: &Plan, partial: Partial) -> Result<Answer, PlanError> {
         }
         (State::Alerts(page), Query::Alerts { .. }) => Answer::Alerts(page.answer()?),
         (State::Messages(page), Query::Messages { .. }) => Answer::Messages(page.answer()?),
+        (State::Peers(peers), Query::Top { by, limit, .. }) => Answer::Top(peers.answer(range, by, *limit)?),
         (State::Groups(groups), Query::Top { by, limit, .. }) => Answer::Top(groups.answer(range, by, *limit)?),
         (State::SketchedTop(top), Query::Top { by, limit, .. }) => Answer::Top(top.answer(range, by, *limit)),
         (State::Series(groups), Query::Series { step, by }) => {

@@ -20,6 +20,8 @@ impl RankedGroups {
             Metric::Bytes => row.bytes,
             Metric::Packets => row.packets,
             Metric::Flows => row.new_flows,
+            // Of pairs of groups, see `peers`.
+            Metric::Peers => 0,
         };
         // A group that nothing is known of is no group: sketches do not have it either.
         if weight > 0 {

@@ -295,21 +295,11 @@ impl Asked<'_> {
     }
 
     async fn rollups(&self, partial: &mut Partial) -> Result<(), PortError> {
-        let mut wanted: BTreeSet<Dimension> = BTreeSet::new();
+        let mut wanted: BTreeSet<Dimension> = self.plan.dimensions().iter().copied().collect();
         let mut bucket = String::new();
-        match &self.plan.query {
-            Query::Top { by, .. } => wanted.extend(by),
-            Query::Cardinality { of } => wanted.extend(of),
-            Query::Series { step, by } => {
-                wanted.extend(by);
-                // Points of a series begin at multiples of its step, as here.
-                bucket = format!(", intDiv(toUnixTimestamp64Nano(window), {}) AS bucket", step.as_nanos().max(1));
-            }
-            Query::Flows { .. }
-            | Query::Quantiles { .. }
-            | Query::Ledger
-            | Query::Alerts { .. }
-            | Query::Messages { .. } => {}
+        if let Query::Series { step, .. } = &self.plan.query {
+            // Points of a series begin at multiples of its step, as here.
+            bucket = format!(", intDiv(toUnixTimestamp64Nano(window), {}) AS bucket", step.as_nanos().max(1));
         }
         // A port is that of its protocol.
         if wanted.iter().any(|d| matches!(d, Dimension::SrcPort | Dimension::DstPort)) {

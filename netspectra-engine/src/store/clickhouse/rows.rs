@@ -6,7 +6,7 @@ use netspectra_common::model::{
     InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
-use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
+use netspectra_common::sketch::{Hll, PairSample, Quantiles, SketchError, TopK};
 use netspectra_common::wire::Tunnel;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -369,6 +369,7 @@ rows_with_sketches! {
         server_rtt: Quantiles,
         client_rtt: Quantiles,
         dns_latency: Quantiles,
+        peers: PairSample,
     }
 
     struct WindowRow {

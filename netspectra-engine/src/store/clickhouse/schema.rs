@@ -287,11 +287,19 @@ const MERGED: [Table; 1] = [(
     new_flows UInt64,
     protocols Array(Tuple(Int16, UInt64, UInt64)),
     ",
-        sketches!()
+        sketches!(),
+        ",
+    peers String CODEC(ZSTD(1))"
     ),
     "(start, length_seconds)",
     Some(("start", Kept::Windows)),
 )];
+
+/// A column that a table of an earlier step gets: table, name, type.
+type Column = (&'static str, &'static str, &'static str);
+
+/// The columns of the third step.
+const SAMPLED: [Column; 1] = [("windows", "peers", "String CODEC(ZSTD(1))")];
 
 /// Name of a view, and what it selects.
 type View = (&'static str, &'static str);
@@ -364,17 +372,32 @@ fn view(config: &ClickHouseConfig, (name, select): &View) -> String {
     format!("CREATE VIEW IF NOT EXISTS {database}.{name}{cluster} AS SELECT {}", select.replace("{database}", database))
 }
 
-/// The steps, in their order, and what each makes: tables, then views.
-const STEPS: [(Migration, &[Table], &[View]); VERSION as usize] = [
-    (Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" }, &COUNTED, &[]),
-    (Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" }, &TOLD, &VIEWS),
-    (Migration { version: 3, what: "a table for windows merged over nodes and time" }, &MERGED, &[]),
+/// The statement that gives a table a column.
+fn add(config: &ClickHouseConfig, (table, name, kind): &Column) -> String {
+    let (database, cluster) = (&config.database, on_cluster(config));
+    format!("ALTER TABLE {database}.{table}{cluster} ADD COLUMN IF NOT EXISTS {name} {kind}")
+}
+
+/// The steps, in their order, and what each makes: tables, then columns, then views.
+const STEPS: [(Migration, &[Table], &[Column], &[View]); VERSION as usize] = [
+    (Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" }, &COUNTED, &[], &[]),
+    (Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" }, &TOLD, &[], &VIEWS),
+    (
+        Migration {
+            version: 3,
+            what: "a table for windows merged over nodes and time, a column for pairs of addresses",
+        },
+        &MERGED,
+        &SAMPLED,
+        &[],
+    ),
 ];
 
 /// All statements of a step.
-fn statements(config: &ClickHouseConfig, tables: &[Table], views: &[View]) -> Vec<String> {
+fn statements(config: &ClickHouseConfig, tables: &[Table], columns: &[Column], views: &[View]) -> Vec<String> {
     let tables = tables.iter().map(|table| create(config, table));
-    tables.chain(views.iter().map(|v| view(config, v))).collect()
+    let columns = columns.iter().map(|column| add(config, column));
+    tables.chain(columns).chain(views.iter().map(|v| view(config, v))).collect()
 }
 
 pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
@@ -402,10 +425,11 @@ pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Resul
         return Err(SchemaError::New { database: database.clone(), found, expected: VERSION });
     }
     let mut made = Vec::new();
-    for (step, tables, views) in STEPS.iter().filter(|(step, ..)| step.version > found) {
-        for statement in statements(config, tables, views) {
-            let table = statement.split_whitespace().nth(5).unwrap_or_default().to_owned();
-            bare.query_raw(&statement).execute().await.map_err(server(&format!("to make table `{table}`")))?;
+    for (step, tables, columns, views) in STEPS.iter().filter(|(step, ..)| step.version > found) {
+        for statement in statements(config, tables, columns, views) {
+            // As far as it says what is made or changed.
+            let what: Vec<&str> = statement.split_whitespace().take(6).collect();
+            bare.query_raw(&statement).execute().await.map_err(server(&format!("`{} …`", what.join(" "))))?;
         }
         client
             .query("INSERT INTO schema_migrations (version, what) SELECT {version:UInt32}, {what:String}")
@@ -450,7 +474,8 @@ mod tests {
     fn one_server_and_a_cluster_differ_in_engines_alone() {
         let one = ClickHouseConfig::default();
         let many = ClickHouseConfig { cluster: Some("main".into()), ..one.clone() };
-        let all = |config| STEPS.iter().flat_map(|(_, tables, _)| statements(config, tables, &[])).collect::<Vec<_>>();
+        let all =
+            |config| STEPS.iter().flat_map(|(_, tables, ..)| statements(config, tables, &[], &[])).collect::<Vec<_>>();
         for (one, many) in all(&one).iter().zip(all(&many)) {
             assert!(one.contains("ENGINE = MergeTree\n"), "{one}");
             assert!(one.contains("non_replicated_deduplication_window = 10000"), "{one}");
@@ -465,7 +490,7 @@ mod tests {
     #[test]
     fn rows_go_when_they_are_as_old_as_the_configuration_says() {
         let config = ClickHouseConfig { retention_days: 7, window_retention_days: 90, ..ClickHouseConfig::default() };
-        let all = statements(&config, &COUNTED, &[]);
+        let all = statements(&config, &COUNTED, &[], &[]);
         assert!(all[0].contains("TTL toDateTime(last_seen) + INTERVAL 7 DAY DELETE"), "{}", all[0]);
         assert!(all[2].contains("TTL toDateTime(start) + INTERVAL 90 DAY DELETE"), "{}", all[2]);
         assert!(!all[4].contains("TTL"), "{}", all[4]);

@@ -100,6 +100,8 @@ fn plans() -> Vec<Plan> {
         },
         Query::Top { by: vec![SrcIp], metric: Metric::Bytes, limit: 10, exact: false },
         Query::Top { by: vec![SrcIp], metric: Metric::Packets, limit: 10, exact: true },
+        Query::Top { by: vec![SrcIp], metric: Metric::Peers, limit: 20, exact: false },
+        Query::Top { by: vec![DstIp], metric: Metric::Peers, limit: 20, exact: true },
         Query::Top { by: vec![DstPort, Proto], metric: Metric::Bytes, limit: 1000, exact: false },
         Query::Top { by: vec![Node, Iface, Direction, Vlan], metric: Metric::Flows, limit: 100, exact: false },
         Query::Top {

@@ -38,12 +38,11 @@ impl Wanted {
         let mut range = plan.range;
         let mut columns = None;
         match &plan.query {
-            Query::Series { step, by } => {
+            Query::Series { step, .. } => {
                 slack = slack.max(*step);
-                columns = Some(rollup_columns(plan, by));
+                columns = Some(rollup_columns(plan));
             }
-            Query::Top { by, .. } => columns = Some(rollup_columns(plan, by)),
-            Query::Cardinality { of } => columns = Some(rollup_columns(plan, of)),
+            Query::Top { .. } | Query::Cardinality { .. } => columns = Some(rollup_columns(plan)),
             // What comes after a page is older than its last row.
             Query::Flows { after: Some(after), .. }
             | Query::Alerts { after: Some(after), .. }
@@ -80,11 +79,11 @@ fn totals() -> Vec<&'static str> {
     all.to_vec()
 }
 
-/// The columns of roll-ups that hold `dimensions` and those of the plan's filter, besides what every folding may look
+/// The columns of roll-ups that hold the plan's dimensions and those of its filter, besides what every folding may look
 /// at: what is counted, and what tells whether a row has ports, and of which protocol.
-fn rollup_columns(plan: &Plan, dimensions: &[Dimension]) -> Vec<&'static str> {
+fn rollup_columns(plan: &Plan) -> Vec<&'static str> {
     let mut columns = BTreeSet::from(["window", "src_ip", "proto", "packets", "bytes", "new_flows"]);
-    columns.extend(dimensions.iter().map(|d| d.name()));
+    columns.extend(plan.dimensions().iter().map(|d| d.name()));
     add_filter(&plan.filter, &mut columns);
     columns.into_iter().collect()
 }

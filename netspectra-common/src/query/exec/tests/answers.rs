@@ -1,7 +1,9 @@
 use crate::model::{Counter, Direction, Ledger, LedgerEntry, NicCounters, NicDelta, Resolution, Rollup, TimeRange};
+use crate::query::answer;
 use crate::query::testing::{Data, arp, exactly, ip, plan, range, rollup, secs};
 use crate::query::{Answer, LedgerAnswer, Metric, Plan, Quantity, Query, SeriesAnswer, SeriesPoint, TopAnswer};
 use crate::schema::Dimension;
+use crate::sketch::PairSample;
 use std::time::Duration;
 
 fn data(rollups: Vec<Rollup>) -> Data {
@@ -94,6 +96,44 @@ fn new_flows_are_ranked_even_where_the_sender_was_not_heard() {
     let data = data(vec![silent, Rollup { new_flows: 0, src_ip: ip("10.0.0.3"), ..rollup() }]);
     assert_eq!(items(&top(&data, &by(&[Dimension::SrcIp], Metric::Flows, 9))), [(vec!["10.0.0.1"], 2.0)]);
     assert_eq!(items(&top(&data, &by(&[Dimension::SrcIp], Metric::Packets, 9))), [(vec!["10.0.0.3"], 1.0)]);
+}
+
+#[test]
+fn peers_are_the_distinct_counterparts_of_either_end() {
+    use Dimension::{DstIp, SrcIp};
+    let of = |src: &str, dst: &str| Rollup { src_ip: ip(src), dst_ip: ip(dst), ..rollup() };
+    let silent = Rollup { packets: 0, bytes: 0, ..of("10.0.0.9", "10.0.1.9") };
+    let again = Rollup { window: secs(30), src_port: 7, ..of("10.0.0.1", "10.0.1.1") };
+    let data = data(vec![
+        of("10.0.0.1", "10.0.1.1"),
+        of("10.0.0.1", "10.0.1.2"),
+        again,
+        of("10.0.0.2", "10.0.1.2"),
+        silent,
+        arp(),
+    ]);
+    for order in [by(&[SrcIp], Metric::Peers, 9), exactly(&by(&[SrcIp], Metric::Peers, 9))] {
+        let answer = top(&data, &order);
+        assert_eq!(items(&answer), [(vec!["10.0.0.1"], 2.0), (vec!["10.0.0.2"], 1.0)]);
+        assert_eq!(answer.total, 3);
+    }
+    assert_eq!(items(&top(&data, &by(&[DstIp], Metric::Peers, 1))), [(vec!["10.0.1.2"], 2.0)]);
+    let filtered = plan(range(0, 60), "dst_ip = 10.0.1.1", by(&[SrcIp], Metric::Peers, 9).query);
+    assert_eq!(items(&top(&data, &filtered)), [(vec!["10.0.0.1"], 1.0)]);
+}
+
+#[test]
+fn windows_without_a_sample_are_no_answer_to_who_has_peers() {
+    let mut data = data(vec![rollup()]);
+    for window in &mut data.windows {
+        if let Some(sketches) = &mut window.sketches {
+            sketches.peers = PairSample::default();
+        }
+    }
+    let order = by(&[Dimension::SrcIp], Metric::Peers, 9);
+    let error = answer(&order, data.partial(&order)).unwrap_err().to_string();
+    assert!(error.contains("ask with `exact`"), "{error}");
+    assert_eq!(items(&top(&data, &exactly(&order))), [(vec!["10.0.0.1"], 1.0)]);
 }
 
 #[test]

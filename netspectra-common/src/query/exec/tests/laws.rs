@@ -155,6 +155,8 @@ fn queries() -> impl Strategy<Value = Query> {
             limit,
             exact
         }),
+        (prop::sample::select(vec![SrcIp, DstIp]), 1usize..10, prop::bool::ANY)
+            .prop_map(|(by, limit, exact)| Query::Top { by: vec![by], metric: Metric::Peers, limit, exact }),
         (step, prop::option::of(sets()))
             .prop_map(|(step, by)| Query::Series { step: Duration::from_secs(step), by: by.unwrap_or_default() }),
         Just(Query::Series { step: Duration::from_secs(1), by: vec![] }),

@@ -47,13 +47,14 @@ fn bounds(range: TimeRange) -> (i64, i64) {
 }
 
 /// The merged row to be taken for each length and begin: of those whose blocks are all asked for, that of the most.
-pub(super) fn usable<'a>(
-    cuts: &BTreeMap<u32, u64>,
-    merged: &'a [MergedKey],
-) -> BTreeMap<(i64, i64), &'a MergedKey> {
+pub(super) fn usable<'a>(cuts: &BTreeMap<u32, u64>, merged: &'a [MergedKey]) -> BTreeMap<(i64, i64), &'a MergedKey> {
     let asked = |key: &MergedKey| {
         key.partitions.len() == key.throughs.len()
-            && key.partitions.iter().zip(&key.throughs).all(|(p, through)| cuts.get(p).is_some_and(|cut| through <= cut))
+            && key
+                .partitions
+                .iter()
+                .zip(&key.throughs)
+                .all(|(p, through)| cuts.get(p).is_some_and(|cut| through <= cut))
     };
     let blocks = |key: &MergedKey| (key.throughs.iter().fold(0u128, |sum, t| sum + u128::from(*t) + 1), key.id);
     let mut best: BTreeMap<(i64, i64), &MergedKey> = BTreeMap::new();

@@ -53,7 +53,8 @@ impl Merging {
     /// As any call; what was merged until then stays.
     pub async fn pass(&mut self, store: &ClickHouseStore, now: Nanos) -> Result<Merged, PortError> {
         let blocks = Blocks { store, topic: &store.topic, cuts: query::cuts(store, &store.topic).await? };
-        let sql = format!("SELECT min(start), max(start) FROM windows WHERE {} AND resolution_seconds = 60", query::BLOCKS);
+        let sql =
+            format!("SELECT min(start), max(start) FROM windows WHERE {} AND resolution_seconds = 60", query::BLOCKS);
         let (first, last) = blocks.query(&sql).fetch_one::<(i64, i64)>().await.map_err(query::failed)?;
         // Also what it is where there is none.
         if last == 0 {

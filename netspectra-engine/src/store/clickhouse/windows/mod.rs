@@ -155,10 +155,8 @@ async fn fold_merged(
     /// Rows a query asks for: their names must fit into it.
     const AT_ONCE: usize = 1000;
     for some in keys.chunks(AT_ONCE) {
-        let named: Vec<String> = some
-            .iter()
-            .map(|key| format!("({}, {}, {})", key.length_seconds, at(key.start), key.id))
-            .collect();
+        let named: Vec<String> =
+            some.iter().map(|key| format!("({}, {}, {})", key.length_seconds, at(key.start), key.id)).collect();
         let sql = format!(
             "SELECT {} FROM merged_windows WHERE log_topic = {{topic:String}} AND start >= {} AND start <= {} AND (length_seconds, start, id) IN ({}) \
              ORDER BY start, length_seconds LIMIT 1 BY start, length_seconds",

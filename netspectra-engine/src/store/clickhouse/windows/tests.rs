@@ -8,6 +8,7 @@ use crate::store::clickhouse::ClickHouseStore;
 use crate::store::clickhouse::tests::{drop_database, embedded, store, text};
 use netspectra_common::model::{BlockId, Counter, Nanos, WindowSketches};
 use netspectra_common::ports::{BlockStore, Store, StoreBatch, Through};
+use netspectra_common::query::keys::pair;
 use netspectra_common::query::{Filter, Metric, Quantity, Query};
 use netspectra_common::schema::Dimension;
 use proptest::prelude::*;
@@ -29,9 +30,14 @@ type Window = (u32, i64, u64);
 
 fn minutes_of(windows: &[Window], cuts: &BTreeMap<u32, u64>) -> Vec<Minute> {
     let mut all: BTreeMap<(i64, u32), Minute> = BTreeMap::new();
-    for (partition, start, block) in windows.iter().filter(|(p, _, block)| cuts.get(p).is_some_and(|cut| block <= cut)) {
-        let minute =
-            all.entry((*start, *partition)).or_insert(Minute { partition: *partition, start: *start, last: 0, rows: 0 });
+    for (partition, start, block) in windows.iter().filter(|(p, _, block)| cuts.get(p).is_some_and(|cut| block <= cut))
+    {
+        let minute = all.entry((*start, *partition)).or_insert(Minute {
+            partition: *partition,
+            start: *start,
+            last: 0,
+            rows: 0,
+        });
         minute.last = minute.last.max(*block);
         minute.rows += 1;
     }
@@ -131,6 +137,7 @@ fn window(node: u32, minute: i64) -> WindowState {
         sketches.src_ips.insert(&src);
         sketches.dst_ips.insert(&dst);
         sketches.pairs.insert(&[src, dst].concat());
+        sketches.peers.insert(&pair(&src, &dst));
         sketches.top_src_bytes.add(&src, 1 + seed % 1000);
         sketches.top_dst_packets.add(&dst, 1 + seed % 10);
         sketches.packet_size.add(60.0 + (seed % 1400) as f64, 3);
@@ -160,6 +167,7 @@ fn plans() -> Vec<Plan> {
     let queries = [
         top(Dimension::SrcIp, Metric::Bytes),
         top(Dimension::DstIp, Metric::Packets),
+        top(Dimension::SrcIp, Metric::Peers),
         Query::Cardinality { of: vec![Dimension::SrcIp] },
         Query::Cardinality { of: vec![Dimension::SrcIp, Dimension::DstIp] },
         Query::Quantiles { of: Quantity::PacketSize, q: vec![0.1, 0.5, 0.99] },

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use netspectra_common::model::{Counter, Nanos, Resolution, TimeRange, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::schema::SKETCHES;
-use netspectra_common::sketch::{Hll, Quantiles, SketchError, TopK};
+use netspectra_common::sketch::{Hll, PairSample, Quantiles, SketchError, TopK};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ fn sketch_bytes(s: &WindowSketches) -> [Vec<u8>; SKETCHES.len()] {
         s.server_rtt.to_bytes(),
         s.client_rtt.to_bytes(),
         s.dns_latency.to_bytes(),
+        s.peers.to_bytes(),
     ]
 }
 
@@ -175,6 +176,7 @@ fn sketches_at(columns: &[Bytes<'_>], i: usize) -> Result<Option<Box<WindowSketc
         server_rtt: read(&cells, 13, Quantiles::from_bytes)?,
         client_rtt: read(&cells, 14, Quantiles::from_bytes)?,
         dns_latency: read(&cells, 15, Quantiles::from_bytes)?,
+        peers: read(&cells, 16, PairSample::from_bytes)?,
     })))
 }
 

@@ -52,6 +52,10 @@ fn plans() -> Vec<Plan> {
             plans.extend(queries.into_iter().map(|query| Plan { range, filter: filter.clone(), query }));
             let unfiltered = Plan { range, filter: Filter::ALL, query: exact(Metric::Bytes) };
             plans.push(unfiltered);
+            for exact in [true, false] {
+                let query = Query::Top { by: vec![Dimension::SrcIp], metric: Metric::Peers, limit: 20, exact };
+                plans.push(Plan { range, filter: filter.clone(), query });
+            }
         }
     }
     plans

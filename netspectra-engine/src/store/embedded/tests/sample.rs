@@ -184,6 +184,9 @@ fn sketches(rng: &mut Rng) -> WindowSketches {
     s.server_rtt.add(rng.below(1000) as f64 / 1e3, 2);
     s.client_rtt.add(rng.below(1000) as f64 / 1e4, 4);
     s.dns_latency.add(rng.below(1000) as f64 / 1e5, 5);
+    let mut pair = [0; 32];
+    pair.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&rng.next().to_be_bytes()));
+    s.peers.insert(&pair);
     s
 }
 
@@ -362,6 +365,7 @@ impl Exact for WindowState {
                 s.server_rtt.to_bytes(),
                 s.client_rtt.to_bytes(),
                 s.dns_latency.to_bytes(),
+                s.peers.to_bytes(),
             ];
             bytes
         });
