@@ -158,6 +158,8 @@ fn the_report_adds_up_and_estimates_have_bounds() {
     assert_eq!(r["cardinality"]["source_addresses"]["estimate"].as_f64().unwrap().round(), 2.0);
     let top = &r["top"]["top_sources_by_bytes"];
     assert_eq!((&top["items"][0]["key"][0], &top["items"][0]["value"]["low"]), (&"10.0.0.2".into(), &1162.0.into()));
+    let peers = &r["top"]["top_destinations_by_peers"];
+    assert_eq!((&peers["total"], &peers["items"][0]["value"]["low"]), (&2.into(), &1.0.into()));
     assert_eq!(r["quantiles"]["packet_size"]["count"], 10);
     let median = &r["quantiles"]["packet_size"]["items"][1]["value"];
     assert!(median["low"].as_f64().unwrap() <= 54.0 && median["high"].as_f64().unwrap() >= 54.0, "{median}");

@@ -70,7 +70,7 @@ impl WindowState {
         TimeRange { from: self.start, to: self.start.plus(self.resolution.duration()) }
     }
 
-    /// Whether it has IP packets and no sample of who sent them to whom: releases before 0.1.1 stored none.
+    /// Whether it has IP packets and no sample of who sent them to whom: earlier builds stored none.
     pub fn lacks_peers(&self) -> bool {
         let ip = self.protocols.iter().any(|(proto, counter)| proto.is_some() && counter.packets > 0);
         ip && self.sketches.as_deref().is_none_or(|s| s.peers.is_empty())

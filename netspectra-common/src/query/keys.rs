@@ -89,7 +89,7 @@ fn push(out: &mut Vec<u8>, row: &impl Row, d: Dimension) {
             },
             None => out.push(0),
         },
-        Kind::Text => push_text(out, &row.text(d).unwrap_or_default()),
+        Kind::Text => push_text(out, row.text(d).unwrap_or_default()),
     }
 }
 

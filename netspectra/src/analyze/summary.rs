@@ -70,6 +70,8 @@ impl Summary {
             ("top_destinations_by_bytes", list(vec![Dimension::DstIp], Metric::Bytes)),
             ("top_destinations_by_packets", list(vec![Dimension::DstIp], Metric::Packets)),
             ("top_destination_ports_by_bytes", list(vec![Dimension::Proto, Dimension::DstPort], Metric::Bytes)),
+            ("top_sources_by_peers", list(vec![Dimension::SrcIp], Metric::Peers)),
+            ("top_destinations_by_peers", list(vec![Dimension::DstIp], Metric::Peers)),
             ("source_addresses", count(vec![Dimension::SrcIp])),
             ("destination_addresses", count(vec![Dimension::DstIp])),
             ("destination_ports", count(vec![Dimension::Proto, Dimension::DstPort])),

@@ -378,26 +378,46 @@ fn add(config: &ClickHouseConfig, (table, name, kind): &Column) -> String {
     format!("ALTER TABLE {database}.{table}{cluster} ADD COLUMN IF NOT EXISTS {name} {kind}")
 }
 
-/// The steps, in their order, and what each makes: tables, then columns, then views.
-const STEPS: [(Migration, &[Table], &[Column], &[View]); VERSION as usize] = [
-    (Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" }, &COUNTED, &[], &[]),
-    (Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" }, &TOLD, &[], &VIEWS),
-    (
-        Migration {
+/// A step, and what it makes: tables, then columns, then views.
+struct Step {
+    migration: Migration,
+    tables: &'static [Table],
+    columns: &'static [Column],
+    views: &'static [View],
+}
+
+/// The steps, in their order.
+const STEPS: [Step; VERSION as usize] = [
+    Step {
+        migration: Migration { version: 1, what: "tables for flows, roll-ups, windows, ledgers and states" },
+        tables: &COUNTED,
+        columns: &[],
+        views: &[],
+    },
+    Step {
+        migration: Migration { version: 2, what: "tables for alerts and messages, views for dns, http and tls" },
+        tables: &TOLD,
+        columns: &[],
+        views: &VIEWS,
+    },
+    Step {
+        migration: Migration {
             version: 3,
             what: "a table for windows merged over nodes and time, a column for pairs of addresses",
         },
-        &MERGED,
-        &SAMPLED,
-        &[],
-    ),
+        tables: &MERGED,
+        columns: &SAMPLED,
+        views: &[],
+    },
 ];
 
-/// All statements of a step.
-fn statements(config: &ClickHouseConfig, tables: &[Table], columns: &[Column], views: &[View]) -> Vec<String> {
-    let tables = tables.iter().map(|table| create(config, table));
-    let columns = columns.iter().map(|column| add(config, column));
-    tables.chain(columns).chain(views.iter().map(|v| view(config, v))).collect()
+impl Step {
+    /// All its statements.
+    fn statements(&self, config: &ClickHouseConfig) -> Vec<String> {
+        let tables = self.tables.iter().map(|table| create(config, table));
+        let columns = self.columns.iter().map(|column| add(config, column));
+        tables.chain(columns).chain(self.views.iter().map(|v| view(config, v))).collect()
+    }
 }
 
 pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
@@ -425,20 +445,20 @@ pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Resul
         return Err(SchemaError::New { database: database.clone(), found, expected: VERSION });
     }
     let mut made = Vec::new();
-    for (step, tables, columns, views) in STEPS.iter().filter(|(step, ..)| step.version > found) {
-        for statement in statements(config, tables, columns, views) {
+    for step in STEPS.iter().filter(|step| step.migration.version > found) {
+        for statement in step.statements(config) {
             // As far as it says what is made or changed.
             let what: Vec<&str> = statement.split_whitespace().take(6).collect();
             bare.query_raw(&statement).execute().await.map_err(server(&format!("`{} …`", what.join(" "))))?;
         }
         client
             .query("INSERT INTO schema_migrations (version, what) SELECT {version:UInt32}, {what:String}")
-            .param("version", step.version)
-            .param("what", step.what)
+            .param("version", step.migration.version)
+            .param("what", step.migration.what)
             .execute()
             .await
             .map_err(server("to note the schema's version"))?;
-        made.push(step.clone());
+        made.push(step.migration.clone());
     }
     Ok(made)
 }
@@ -475,7 +495,7 @@ mod tests {
         let one = ClickHouseConfig::default();
         let many = ClickHouseConfig { cluster: Some("main".into()), ..one.clone() };
         let all =
-            |config| STEPS.iter().flat_map(|(_, tables, ..)| statements(config, tables, &[], &[])).collect::<Vec<_>>();
+            |config| STEPS.iter().flat_map(|step| step.tables).map(|table| create(config, table)).collect::<Vec<_>>();
         for (one, many) in all(&one).iter().zip(all(&many)) {
             assert!(one.contains("ENGINE = MergeTree\n"), "{one}");
             assert!(one.contains("non_replicated_deduplication_window = 10000"), "{one}");
@@ -490,7 +510,7 @@ mod tests {
     #[test]
     fn rows_go_when_they_are_as_old_as_the_configuration_says() {
         let config = ClickHouseConfig { retention_days: 7, window_retention_days: 90, ..ClickHouseConfig::default() };
-        let all = statements(&config, &COUNTED, &[], &[]);
+        let all = STEPS[0].statements(&config);
         assert!(all[0].contains("TTL toDateTime(last_seen) + INTERVAL 7 DAY DELETE"), "{}", all[0]);
         assert!(all[2].contains("TTL toDateTime(start) + INTERVAL 90 DAY DELETE"), "{}", all[2]);
         assert!(!all[4].contains("TTL"), "{}", all[4]);
