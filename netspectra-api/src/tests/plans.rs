@@ -93,7 +93,7 @@ async fn what_is_wrong_is_refused_under_the_name_of_its_parameter() {
         ("/api/v1/top?by=state", "by", "`state` in `by` is not a dimension that can be grouped by"),
         ("/api/v1/top?by=", "by", "`` in `by` is not a dimension that can be grouped by"),
         ("/api/v1/top?by=vlan,vlan", "by", "`vlan` is twice in `by`: expected once"),
-        ("/api/v1/top?metric=bits", "metric", "`metric` is `bits`: expected `bytes`, `packets` or `flows`"),
+        ("/api/v1/top?metric=bits", "metric", "`metric` is `bits`: expected `bytes`, `packets`, `flows` or `peers`"),
         ("/api/v1/top?exact=yes", "exact", "`exact` is `yes`: expected `true` or `false`"),
         ("/api/v1/series?step=0", "step", "`step` is `0`: expected a length such as `10s`, `1m`, `1h`, or seconds"),
         ("/api/v1/series?step=1y", "step", "`step` is `1y`: expected a length such as `10s`, `1m`, `1h`, or seconds"),
