@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use netspectra_common::ports::Clock;
+use netspectra_common::ports::{Board, Clock};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -25,6 +25,7 @@ use tower_http::compression::CompressionLayer;
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) answers: Arc<dyn Answers>,
+    pub(crate) board: Option<Arc<dyn Board>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) auth: Auth,
     pub(crate) health: Arc<dyn Health>,
@@ -45,11 +46,11 @@ pub fn router(deps: Deps) -> Router {
 
 /// [`router`] with other answers than those of the ports in `deps`.
 pub(crate) fn router_over(answers: Arc<dyn Answers>, deps: Deps) -> Router {
-    let Deps { clock, auth, health, mut metrics, limits, .. } = deps;
+    let Deps { board, clock, auth, health, mut metrics, limits, .. } = deps;
     let requests = RequestMetrics::register(&mut metrics);
     let rate = Rate::new(limits.requests_per_second, auth.callers());
     let running = Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS));
-    let app = Arc::new(App { answers, clock, auth, health, metrics, limits, requests, rate, running });
+    let app = Arc::new(App { answers, board, clock, auth, health, metrics, limits, requests, rate, running });
     let mut router = Router::new();
     for route in &ROUTES {
         router = router.route(
@@ -134,6 +135,7 @@ async fn answer(endpoint: Endpoint, ask: Ask) -> Result<Response, Problem> {
         Endpoint::Cardinality => endpoint::cardinality(ask).await,
         Endpoint::Quantiles => endpoint::quantiles(ask).await,
         Endpoint::Ledger => endpoint::ledger(ask).await,
+        Endpoint::Now => endpoint::now(ask).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the API is made of: ports, credentials and limits, handed in by the binary.
 
 use crate::auth::Auth;
-use netspectra_common::ports::{Clock, LiveState, Store};
+use netspectra_common::ports::{Board, Clock, LiveState, Store};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,8 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// Answers from what is not stored yet; `None` where there is no engine in this process.
     pub live: Option<Arc<dyn LiveState>>,
+    /// What a cluster shows of the present; `None` where there is none.
+    pub board: Option<Arc<dyn Board>>,
     /// Wall-clock time: `now` in requests, and the pace of the rate limit.
     pub clock: Arc<dyn Clock>,
     /// Who may ask.

@@ -36,6 +36,7 @@ pub(crate) enum Endpoint {
     Cardinality,
     Quantiles,
     Ledger,
+    Now,
 }
 
 impl Endpoint {
@@ -57,6 +58,7 @@ impl Endpoint {
                 | Self::Cardinality
                 | Self::Quantiles
                 | Self::Ledger
+                | Self::Now
         )
     }
 }
@@ -172,7 +174,7 @@ pub(crate) const FORMAT: Param = param(
 );
 
 /// Every route.
-pub(crate) static ROUTES: [Route; 14] = [
+pub(crate) static ROUTES: [Route; 15] = [
     Route { path: "/", endpoint: Endpoint::Index, summary: "what is here", params: &[] },
     Route {
         path: "/api/v1/flows",
@@ -221,6 +223,12 @@ pub(crate) static ROUTES: [Route; 14] = [
         endpoint: Endpoint::Ledger,
         summary: "where every frame of the range went",
         params: &[&FROM, &TO],
+    },
+    Route {
+        path: "/api/v1/now",
+        endpoint: Endpoint::Now,
+        summary: "what a cluster sees now, from its live board: active flows, and the latest ten seconds",
+        params: &[&TOP_LIMIT],
     },
     Route {
         path: "/api/v1/schema",

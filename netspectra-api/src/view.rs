@@ -2,6 +2,7 @@
 
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, TimeRange};
+use netspectra_common::ports::{Present, PresentWindow};
 use netspectra_common::query::{self, Completeness, LedgerAnswer, NicSum};
 use netspectra_common::schema::Dimension;
 use netspectra_common::sketch::Estimate;
@@ -165,5 +166,54 @@ impl Serialize for Key<'_> {
             map.serialize_entry(dimension.name(), &Some(value).filter(|v| !v.is_empty()))?;
         }
         map.end()
+    }
+}
+
+/// The present.
+#[derive(Serialize)]
+pub(crate) struct Now {
+    pub(crate) partitions: u64,
+    pub(crate) unreadable: u64,
+    pub(crate) nodes: u64,
+    pub(crate) active_flows: u64,
+    /// One, or none while none was closed.
+    pub(crate) windows: Vec<NowWindow>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct NowWindow {
+    pub(crate) range: Range,
+    pub(crate) nodes: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) new_flows: u64,
+    pub(crate) active_addresses: Estimate,
+    pub(crate) top_senders: Vec<Sender>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Sender {
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) bytes: Estimate,
+}
+
+impl From<Present> for Now {
+    fn from(present: Present) -> Self {
+        let window = |w: PresentWindow| NowWindow {
+            range: w.range.into(),
+            nodes: w.nodes,
+            packets: w.packets,
+            bytes: w.bytes,
+            new_flows: w.new_flows,
+            active_addresses: w.active_addresses,
+            top_senders: w.top_senders.into_iter().map(|(address, bytes)| Sender { address, bytes }).collect(),
+        };
+        Self {
+            partitions: present.partitions,
+            unreadable: present.unreadable,
+            nodes: present.nodes,
+            active_flows: present.active_flows,
+            windows: present.window.into_iter().map(window).collect(),
+        }
     }
 }

@@ -76,6 +76,7 @@ async fn a_request_is_logged_in_a_span_with_causes_and_without_its_token() {
     let router = router(Deps {
         store: Arc::new(Broken),
         live: None,
+        board: None,
         clock: Arc::new(Broken),
         auth: Auth::bearer([TOKEN]).unwrap(),
         health: Arc::new(Broken),

@@ -6,9 +6,11 @@ use crate::model::{
 };
 use crate::query::wire::{self, WireError};
 use crate::query::{Partial, Plan, Source};
+use crate::sketch::Estimate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -49,6 +51,46 @@ impl PortError {
 pub trait Clock: Send + Sync {
     /// Unix time.
     fn now(&self) -> Nanos;
+}
+
+/// What a cluster shows of the present, from memory: no store is asked.
+pub trait Board: Send + Sync {
+    /// What was published lately, with the `top` largest senders.
+    fn present(&self, top: usize) -> BoxFuture<'_, Result<Present, PortError>>;
+}
+
+/// The present of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Present {
+    /// Partitions that published lately.
+    pub partitions: u64,
+    /// Those whose state cannot be read, of another release for instance: they are in no other number.
+    pub unreadable: u64,
+    /// Nodes known.
+    pub nodes: u64,
+    /// Flows being watched.
+    pub active_flows: u64,
+    /// The latest window that most nodes have closed; `None` while there is none.
+    pub window: Option<PresentWindow>,
+}
+
+/// A closed window of several nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PresentWindow {
+    /// From its begin to its end.
+    pub range: TimeRange,
+    /// Nodes that have closed it.
+    pub nodes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// L2 bytes.
+    pub bytes: u64,
+    /// Flows that began.
+    pub new_flows: u64,
+    /// Distinct addresses, of senders and receivers.
+    pub active_addresses: Estimate,
+    /// Senders by bytes, largest first.
+    pub top_senders: Vec<(IpAddr, Estimate)>,
 }
 
 /// The agent's way out: ordered per node, acknowledged, bounded.

@@ -39,6 +39,7 @@ async fn serve(args: &ServeArgs) -> Outcome {
     let deps = Deps {
         store: Arc::new(store),
         live: None,
+        board: None,
         clock: Arc::new(SinceTheEnd { end, started: Instant::now() }),
         auth: Auth::bearer([&token]).map_err(Failure::misuse)?,
         health: Arc::new(Alive { name: "store", detail: "open" }),

@@ -1,11 +1,13 @@
 //! What each path answers.
 
+mod now;
 mod numbers;
 mod rows;
 mod series;
 mod service;
 mod top;
 
+pub(crate) use now::now;
 pub(crate) use numbers::{cardinality, ledger, quantiles};
 pub(crate) use rows::{alerts, flows, messages};
 pub(crate) use series::series;

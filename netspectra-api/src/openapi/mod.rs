@@ -50,6 +50,7 @@ pub(crate) const fn answer_schema(endpoint: Endpoint) -> Option<&'static str> {
         Endpoint::Cardinality => Some("Cardinality"),
         Endpoint::Quantiles => Some("Quantiles"),
         Endpoint::Ledger => Some("Ledger"),
+        Endpoint::Now => Some("Now"),
     }
 }
 

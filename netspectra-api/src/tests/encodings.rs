@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode};
 use netspectra_common::query::RowCursor;
 use serde_json::json;
 use std::io::Read;
+use std::time::Duration;
 
 fn completeness() -> serde_json::Value {
     json!({
@@ -227,4 +228,26 @@ async fn a_filter_on_what_rows_do_not_have_names_what_they_have() {
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(named), "{uri}: {detail}");
     }
+}
+
+#[tokio::test]
+async fn the_present_is_what_the_board_says_and_without_a_board_there_is_none() {
+    let found = get(&bench().router, "/api/v1/now?limit=5").await;
+    let expected = json!({
+        "partitions": 2, "unreadable": 0, "nodes": 3, "active_flows": 7,
+        "windows": [{
+            "range": { "from": NOW.minus(Duration::from_secs(10)).to_string(), "to": NOW.to_string() },
+            "nodes": 2, "packets": 30, "bytes": 3000, "new_flows": 4,
+            "active_addresses": { "estimate": 5.0, "low": 4.0, "high": 6.0, "confidence": 0.95 },
+            "top_senders": [{
+                "address": "10.0.0.1",
+                "bytes": { "estimate": 2000.0, "low": 2000.0, "high": 2000.0, "confidence": 1.0 },
+            }],
+        }],
+    });
+    assert_eq!(found.json(), expected);
+    let alone = crate::router(crate::Deps { board: None, ..deps(crate::Limits::default()) });
+    let none = get(&alone, "/api/v1/now").await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+    assert!(none.text().contains("cluster.redis"), "{}", none.text());
 }

@@ -9,13 +9,16 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use netspectra_common::abi::{FlowKey, Overflow};
 use netspectra_common::model::*;
-use netspectra_common::ports::{BoxFuture, Clock, LiveState, PortError, Store, StoreBatch};
+use netspectra_common::ports::{
+    Board, BoxFuture, Clock, LiveState, PortError, Present, PresentWindow, Store, StoreBatch,
+};
 use netspectra_common::query::*;
 use netspectra_common::sketch::Estimate;
 use netspectra_common::sketch::OverflowSum;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
@@ -232,6 +235,25 @@ impl LiveState for FakeStore {
     }
 }
 
+/// The board of a cluster with one sender.
+pub(crate) struct FakeBoard;
+
+impl Board for FakeBoard {
+    fn present(&self, top: usize) -> BoxFuture<'_, Result<Present, PortError>> {
+        let window = PresentWindow {
+            range: TimeRange { from: NOW.minus(Duration::from_secs(10)), to: NOW },
+            nodes: 2,
+            packets: 30,
+            bytes: 3000,
+            new_flows: 4,
+            active_addresses: Estimate { estimate: 5.0, low: 4.0, high: 6.0, confidence: 0.95 },
+            top_senders: vec![([10, 0, 0, 1].into(), Estimate::exact(2000.0)); top.min(1)],
+        };
+        let present = Present { partitions: 2, unreadable: 0, nodes: 3, active_flows: 7, window: Some(window) };
+        Box::pin(async { Ok(present) })
+    }
+}
+
 /// A router over [`FakeAnswers`], and handles on its fakes.
 pub(crate) struct Bench {
     pub(crate) answers: Arc<FakeAnswers>,
@@ -243,6 +265,7 @@ pub(crate) fn deps(limits: Limits) -> Deps {
     Deps {
         store: FakeStore::new(Does::Answer),
         live: None,
+        board: Some(Arc::new(FakeBoard)),
         clock: Arc::new(FakeClock(AtomicU64::new(NOW.0))),
         auth: Auth::bearer([TOKEN, "another-token-456789"]).unwrap(),
         health: Arc::new(FakeHealth(true, Vec::new())),

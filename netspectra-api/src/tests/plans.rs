@@ -50,6 +50,10 @@ async fn every_parameter_reaches_the_plan() {
         },
     };
     assert_eq!(plan(uri).await, expected);
+    for metric in Metric::ALL {
+        let asked = plan(&format!("/api/v1/top?by=dst_ip&metric={}", metric.name())).await.query;
+        assert!(matches!(asked, Query::Top { metric: found, .. } if found == metric), "{asked:?}");
+    }
     let series = plan("/api/v1/series?step=1m&by=node&from=-2h").await;
     assert_eq!(series.query, Query::Series { step: Duration::from_secs(60), by: vec![Dimension::Node] });
     for of in Quantity::ALL {

@@ -22,7 +22,9 @@ pub use url::BoardUrlError;
 use crate::engine::EngineStats;
 use board::Board;
 use link::Link;
-use netspectra_common::ports::{PortError, StoreBatch};
+use netspectra_common::model::{Resolution, TimeRange};
+use netspectra_common::ports::{BoxFuture, PortError, Present, PresentWindow, StoreBatch};
+use netspectra_common::query::keys::decode_address;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,6 +135,29 @@ impl LiveBoard {
             failed: counts.failed.load(Ordering::Relaxed),
             replaced: counts.replaced.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl netspectra_common::ports::Board for LiveBoard {
+    fn present(&self, top: usize) -> BoxFuture<'_, Result<Present, PortError>> {
+        Box::pin(async move {
+            let answer = self.read().await?;
+            let window = answer.window().map(|window| PresentWindow {
+                range: TimeRange { from: window.start, to: window.start.plus(Resolution::S10.duration()) },
+                nodes: window.nodes,
+                packets: window.packets,
+                bytes: window.bytes,
+                new_flows: window.new_flows,
+                active_addresses: window.active_addresses(),
+                top_senders: window
+                    .top_senders(top)
+                    .into_iter()
+                    .filter_map(|entry| Some((decode_address(&entry.key)?, entry.value)))
+                    .collect(),
+            });
+            let BoardAnswer { partitions, unreadable, active_flows, nodes, .. } = answer;
+            Ok(Present { partitions, unreadable, nodes, active_flows, window })
+        })
     }
 }
 

@@ -97,6 +97,7 @@ impl Question {
         let deps = Deps {
             store: self.asked.clone(),
             live: None,
+            board: None,
             clock: Arc::new(SystemClock),
             auth: Auth::open(),
             health: Arc::new(Alive { name: "capture", detail: "read" }),

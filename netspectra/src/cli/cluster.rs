@@ -116,6 +116,9 @@ pub(crate) struct ApiArgs {
     /// Topic whose blocks are asked for [default: netspectra.flows].
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
+    /// Redis of the live board, `redis://host:6379`, for `/api/v1/now`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
     /// Engines, `host:port` of their --listen, separated by commas; a name with several addresses is an engine at each.
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT")]
     pub(crate) engines: Vec<String>,

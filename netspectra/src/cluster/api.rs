@@ -1,7 +1,7 @@
 //! `netspectra api`: answers from ClickHouse and the engines.
 
 use super::owners::Engines;
-use super::settings::{Needs, cluster_token, load, set};
+use super::settings::{Needs, cluster_token, live_board, load, set};
 use crate::cli::cluster::ApiArgs;
 use crate::config::Config;
 use crate::run::metrics::build_info;
@@ -9,7 +9,7 @@ use crate::run::{SystemClock, listen, serve_api, token};
 use crate::{Failure, Outcome};
 use anyhow::Context;
 use netspectra_api::{Auth, Check, Deps, Health, Limits};
-use netspectra_common::ports::Store;
+use netspectra_common::ports::{Board, Store};
 use netspectra_engine::partition::Federation;
 use netspectra_engine::store::clickhouse::ClickHouseStore;
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub(crate) fn main(args: ApiArgs) -> Outcome {
         set(&mut config.api.listen, &args.listen);
         if !args.engines.is_empty() {
             config.cluster.engines.clone_from(&args.engines);
+        }
+        if args.redis.is_some() {
+            config.cluster.redis.clone_from(&args.redis);
         }
         if args.token_file.is_some() {
             config.api.token_file.clone_from(&args.token_file);
@@ -49,10 +52,12 @@ async fn serve(config: Config) -> Outcome {
     let store = Arc::new(ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?);
     let view: Arc<dyn Store> =
         Arc::new(Federation::new(config.kafka.topic.as_str().into(), store.clone(), Arc::new(engines)));
+    let board = live_board(&config)?.map(|board| Arc::new(board) as Arc<dyn Board>);
     let health = Arc::new(Reachable(AtomicBool::new(false)));
     let deps = Deps {
         store: view,
         live: None,
+        board,
         clock: Arc::new(SystemClock),
         auth: Auth::bearer([&token]).map_err(Failure::misuse)?,
         health: health.clone(),

@@ -2,7 +2,7 @@
 
 use super::merging::{self, MergingStats};
 use super::metrics::{Watched, engine_registry};
-use super::settings::{Needs, cluster_token, load, set};
+use super::settings::{Needs, cluster_token, live_board, load, set};
 use crate::cli::cluster::EngineArgs;
 use crate::config::Config;
 use crate::run::health::Alive;
@@ -16,7 +16,7 @@ use netspectra_common::proto;
 use netspectra_engine::EngineStats;
 use netspectra_engine::bus::kafka::{KafkaDeadLetters, Member};
 use netspectra_engine::partition::{AfterBlock, PartitionSet, run_group};
-use netspectra_engine::redis_board::{BoardConfig, LiveBoard, PartitionBoard};
+use netspectra_engine::redis_board::{LiveBoard, PartitionBoard};
 use netspectra_engine::remote_write::RemoteWrite;
 use netspectra_engine::store::clickhouse::ClickHouseStore;
 use std::collections::HashMap;
@@ -58,12 +58,7 @@ async fn serve(config: Config) -> Outcome {
     let address = listener.local_addr().context("the listener has no address")?;
     let auth = Auth::bearer([cluster_token(&config)?]).map_err(Failure::misuse)?;
     let store = Arc::new(ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?);
-    let board = config
-        .cluster
-        .redis
-        .as_ref()
-        .map(|url| LiveBoard::new(BoardConfig { url: url.clone(), ..BoardConfig::default() }));
-    let board = board.transpose().map_err(Failure::misuse)?;
+    let board = live_board(&config)?;
     let remote = RemoteWrite::start(&config.remote_write).map_err(Failure::misuse)?;
     let dead = Arc::new(KafkaDeadLetters::new(&config.kafka).map_err(Failure::misuse)?);
     let (stop, stopped) = watch::channel(false);

@@ -6,6 +6,7 @@ use crate::run::token;
 use crate::{Failure, output};
 use anyhow::Context;
 use netspectra_common::kafka::Password;
+use netspectra_engine::redis_board::{BoardConfig, LiveBoard};
 use netspectra_engine::store::clickhouse::Credentials;
 use std::path::Path;
 use std::process::ExitCode;
@@ -57,6 +58,13 @@ fn password(file: &Path, section: &str) -> Result<String, Failure> {
         .with_context(|| format!("cannot read `{}`, the password file of `{section}`", file.display()))
         .map_err(Failure::misuse)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The live board of the topic, where the configuration names its Redis. Connects when it is used.
+pub(super) fn live_board(config: &Config) -> Result<Option<LiveBoard>, Failure> {
+    let prefix = config.kafka.topic.clone();
+    let board = |url: &String| LiveBoard::new(BoardConfig { url: url.clone(), prefix, ..BoardConfig::default() });
+    config.cluster.redis.as_ref().map(board).transpose().map_err(Failure::misuse)
 }
 
 /// The token that engines and APIs share.

@@ -185,6 +185,7 @@ async fn serve(
     let deps = Deps {
         store: view.clone(),
         live: None,
+        board: None,
         clock: clock.clone(),
         auth,
         health: state.clone(),

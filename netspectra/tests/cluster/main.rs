@@ -75,6 +75,18 @@ pub(crate) fn assert_same_answers(apis: &[&str], token: &str, reference: SocketA
     }
 }
 
+/// The live board speaks of the latest window of this cluster's nodes.
+fn assert_now(api: &str, token: &str) {
+    let (status, text) = ask(api, token, "/api/v1/now?limit=3");
+    assert_eq!(status, 200, "{text}");
+    let now: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let count = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert!(count(&now["partitions"]) > 0 && now["unreadable"] == 0, "{text}");
+    let window = &now["windows"][0];
+    assert!(count(&window["nodes"]) > 0 && count(&window["packets"]) > 0, "{text}");
+    assert!(window["top_senders"][0]["bytes"]["low"].as_f64().unwrap() > 0.0, "{text}");
+}
+
 #[test]
 fn several_agents_engines_and_apis_answer_as_one_process() {
     let cluster = Cluster::new("several");
@@ -86,6 +98,7 @@ fn several_agents_engines_and_apis_answer_as_one_process() {
     let token = cluster.token();
     wait_for_all(&one, &token, packets);
     assert_same_answers(&[&one, &other], &token, reference);
+    assert_now(&one, &token);
     // An engine that leaves gives its partitions to the other one.
     let [first, second] = engines;
     first.stop();

@@ -130,6 +130,7 @@ pub(crate) fn reference(dir: &Path, files: &[PathBuf]) -> (tokio::runtime::Runti
     let deps = Deps {
         store,
         live: None,
+        board: None,
         clock: Arc::new(Fixed),
         auth: Auth::bearer([TOKEN]).unwrap(),
         health: Arc::new(Fixed),
