@@ -77,7 +77,7 @@ pub(crate) fn assert_same_answers(apis: &[&str], token: &str, reference: SocketA
 
 /// The live board speaks of the latest window of this cluster's nodes.
 fn assert_now(api: &str, token: &str) {
-    let (status, text) = ask(api, token, "/api/v1/now?limit=3");
+    let (status, text) = ask(api, token, "now?limit=3");
     assert_eq!(status, 200, "{text}");
     let now: serde_json::Value = serde_json::from_str(&text).unwrap();
     let count = |value: &serde_json::Value| value.as_u64().unwrap();
