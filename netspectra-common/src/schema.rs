@@ -33,6 +33,18 @@ pub enum Dimension {
     Node,
     /// `ingress` or `egress`.
     Direction,
+    /// Country of the source, ISO 3166-1, two letters in upper case; none where it is not known.
+    SrcCountry,
+    /// Country of the destination.
+    DstCountry,
+    /// Autonomous system of the source; none where it is not known.
+    SrcAs,
+    /// Autonomous system of the destination.
+    DstAs,
+    /// Local network of the source, as the configuration calls it; none for other addresses.
+    SrcNetwork,
+    /// Local network of the destination.
+    DstNetwork,
     /// Flow state; flow records only.
     State,
     /// End reason; flow records only.
@@ -74,7 +86,7 @@ pub enum ValueKind {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::SrcIp,
         Self::DstIp,
         Self::SrcPort,
@@ -87,6 +99,12 @@ impl Dimension {
         Self::Iface,
         Self::Node,
         Self::Direction,
+        Self::SrcCountry,
+        Self::DstCountry,
+        Self::SrcAs,
+        Self::DstAs,
+        Self::SrcNetwork,
+        Self::DstNetwork,
         Self::State,
         Self::EndReason,
         Self::App,
@@ -114,6 +132,12 @@ impl Dimension {
             Self::Iface => "iface",
             Self::Node => "node",
             Self::Direction => "direction",
+            Self::SrcCountry => "src_country",
+            Self::DstCountry => "dst_country",
+            Self::SrcAs => "src_as",
+            Self::DstAs => "dst_as",
+            Self::SrcNetwork => "src_network",
+            Self::DstNetwork => "dst_network",
             Self::State => "state",
             Self::EndReason => "end_reason",
             Self::App => "app",
@@ -147,6 +171,14 @@ impl Dimension {
             Self::Iface => "interface, or name of the capture file",
             Self::Node => "node that saw the traffic",
             Self::Direction => "ingress or egress at the observation point (not in flows)",
+            Self::SrcCountry => {
+                "country of the source, ISO 3166-1, two letters in upper case; none where it is not known"
+            }
+            Self::DstCountry => "country of the destination",
+            Self::SrcAs => "autonomous system of the source; none where it is not known",
+            Self::DstAs => "autonomous system of the destination",
+            Self::SrcNetwork => "local network of the source, as the configuration calls it; none for other addresses",
+            Self::DstNetwork => "local network of the destination",
             Self::State => "active, closed or timed_out (flows only)",
             Self::EndReason => "why the record was written (flows only)",
             Self::App => {
@@ -168,9 +200,18 @@ impl Dimension {
             Self::SrcIp | Self::DstIp => ValueKind::Address,
             Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan | Self::Code => ValueKind::U16,
             Self::Proto => ValueKind::Proto,
-            Self::TunnelId => ValueKind::U32,
+            Self::TunnelId | Self::SrcAs | Self::DstAs => ValueKind::U32,
             Self::Tunnel => ValueKind::Word(&TUNNELS),
-            Self::Iface | Self::Node | Self::App | Self::Name | Self::Detector | Self::Subject => ValueKind::Text,
+            Self::Iface
+            | Self::Node
+            | Self::SrcCountry
+            | Self::DstCountry
+            | Self::SrcNetwork
+            | Self::DstNetwork
+            | Self::App
+            | Self::Name
+            | Self::Detector
+            | Self::Subject => ValueKind::Text,
             Self::Direction => ValueKind::Word(&["ingress", "egress"]),
             Self::State => ValueKind::Word(&["active", "closed", "timed_out"]),
             Self::EndReason => ValueKind::Word(&[
@@ -383,7 +424,7 @@ const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field 
 }
 
 /// The fields of a flow record, in the order in which they are written.
-pub const FLOW_FIELDS: [Field; 37] = [
+pub const FLOW_FIELDS: [Field; 43] = [
     field("src_ip", FieldKind::TextOrNull, "initiator's address; null for non-IP"),
     field("dst_ip", FieldKind::TextOrNull, "responder's address; null for non-IP"),
     field("src_port", FieldKind::Integer, "initiator's port, 0 where there is none"),
@@ -433,6 +474,12 @@ pub const FLOW_FIELDS: [Field; 37] = [
     field("node", FieldKind::Text, "node that saw it"),
     field("iface", FieldKind::Text, "interface, or name of the capture file"),
     field("flow_id", FieldKind::Text, "identity of the flow, the same in all its records; 16 hexadecimal digits"),
+    field("src_country", FieldKind::TextOrNull, "country of the initiator, ISO 3166-1; null where it is not known"),
+    field("dst_country", FieldKind::TextOrNull, "country of the responder"),
+    field("src_as", FieldKind::IntegerOrNull, "autonomous system of the initiator; null where it is not known"),
+    field("dst_as", FieldKind::IntegerOrNull, "autonomous system of the responder"),
+    field("src_network", FieldKind::TextOrNull, "local network of the initiator, as the configuration calls it"),
+    field("dst_network", FieldKind::TextOrNull, "local network of the responder"),
 ];
 
 /// The fields of an alert, in the order in which they are written.

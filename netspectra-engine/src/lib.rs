@@ -8,6 +8,7 @@ pub mod bus;
 pub mod detect;
 pub mod dissect;
 pub mod engine;
+pub mod enrich;
 pub mod journal;
 mod lifecycle;
 mod live;

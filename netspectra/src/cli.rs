@@ -156,6 +156,8 @@ impl TunnelIdentity {
   zcat capture.pcap.gz | netspectra analyze --flows --unidirectional --format ndjson -
   netspectra analyze --tunnel inner overlay.pcap
   netspectra analyze --by src_ip,dst_port --metric packets --top 20 capture.pcap
+  netspectra analyze --by dst_country --country-file GeoLite2-Country.mmdb capture.pcap
+  netspectra analyze --by src_network,dst_network --network office=10.0.0.0/8 --network lab=10.1.0.0/16 capture.pcap
   netspectra analyze --by proto --time-bucket 10s --format csv capture.pcap
   netspectra analyze --flows --filter 'dst_port = 443 and src_ip in 10.0.0.0/8' capture.pcap
   netspectra analyze --export parquet --output flows.parquet --filter 'port = 53' capture.pcap
@@ -199,9 +201,18 @@ pub(crate) struct AnalyzeArgs {
     /// Whose five-tuple a tunnelled packet is booked to.
     #[arg(long, value_enum, default_value = "outer")]
     pub(crate) tunnel: TunnelIdentity,
-    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record, and `[detect]` what is an anomaly.
+    /// Configuration file (TOML) whose `[[capture.rules]]` say which packets get a flow record, `[detect]` what is an anomaly, and `[enrich]` what is known of addresses.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// File in MaxMind's format with countries (GeoLite2-Country), for src_country and dst_country.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) country_file: Option<PathBuf>,
+    /// File in MaxMind's format with autonomous systems (GeoLite2-ASN), for src_as and dst_as.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) as_file: Option<PathBuf>,
+    /// Local network, for src_network and dst_network: office=10.0.0.0/8,2001:db8::/32. May be given several times.
+    #[arg(long, value_name = "NAME=BLOCKS")]
+    pub(crate) network: Vec<String>,
     /// Rows of each top list in the report, or of --by.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) top: u16,

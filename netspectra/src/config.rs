@@ -4,6 +4,7 @@ use crate::cli::RunArgs;
 use anyhow::{Context, bail};
 use netspectra_agent::rules::{self, Rule};
 use netspectra_engine::detect::DetectConfig;
+use netspectra_engine::enrich::EnrichConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) node: Option<String>,
     pub(crate) capture: Capture,
     pub(crate) engine: Engine,
+    /// What is known of addresses beside their traffic.
+    pub(crate) enrich: EnrichConfig,
     /// Which anomalies are looked for.
     pub(crate) detect: DetectConfig,
     pub(crate) store: Store,
@@ -191,14 +194,14 @@ impl Config {
         Ok(config)
     }
 
-    /// What the file at `path` says for an analysis: rules, and detectors.
+    /// What the file at `path` says for an analysis: rules, detectors, and what is known of addresses.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub(crate) fn of_analysis(path: &Path) -> anyhow::Result<(Vec<Rule>, DetectConfig)> {
+    pub(crate) fn of_analysis(path: &Path) -> anyhow::Result<(Vec<Rule>, DetectConfig, EnrichConfig)> {
         let config = Self::read(path)?;
         config.validate()?;
-        Ok((config.capture.rules, config.detect))
+        Ok((config.capture.rules, config.detect, config.enrich))
     }
 
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {

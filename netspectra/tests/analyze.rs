@@ -617,3 +617,40 @@ fn inner(value: &Value) -> Value {
         _ => value.clone(),
     }
 }
+
+#[test]
+fn local_networks_are_in_records_and_can_be_grouped_by_and_filtered() {
+    let folder = Folder::new();
+    let file = folder.file("a.pcap", &pcap(1, &conversation()));
+    let office = ["--network", "all=10.0.0.0/8", "--network", "server=10.0.0.2,10.0.0.3"];
+    let records = lines(&analyze(&[&office[..], &["--flows", "--format", "ndjson"]].concat(), &[&file]));
+    assert_eq!((&records[0]["src_network"], &records[0]["dst_network"]), (&"all".into(), &"server".into()));
+    assert_eq!(records[0]["src_country"], Value::Null);
+    let by = ["--by", "src_network", "--metric", "packets", "--format", "json"];
+    let top = |filter: &[&str]| {
+        let out = analyze(&[&office[..], &by, filter].concat(), &[&file]);
+        let answer: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let items = answer["items"].as_array().unwrap().clone();
+        items.iter().map(|i| (i["key"]["src_network"].to_string(), i["value"]["estimate"].to_string())).collect::<Vec<_>>()
+    };
+    let row = |name: &str, packets: &str| (format!("\"{name}\""), packets.to_owned());
+    assert_eq!(top(&[]), [row("all", "5.0"), row("server", "3.0")]);
+    assert_eq!(top(&["--filter", "not dst_network = server"]), [row("server", "3.0")]);
+    // As in a configuration file, which may have more.
+    let config = folder.file(
+        "a.toml",
+        b"[[enrich.networks]]\nname = \"home\"\ncidrs = [\"10.0.0.1\"]\n",
+    );
+    let told = ["--config", config.to_str().unwrap(), "--flows", "--format", "ndjson"];
+    assert_eq!(lines(&analyze(&told, &[&file]))[0]["src_network"], "home");
+
+    for (arguments, says) in [
+        (["--network", "office"], "`--network office`: expected a name, `=`, and address blocks"),
+        (["--network", "office=10.0.0.0/40"], "network `office`: `10.0.0.0/40` is no address block"),
+        (["--as-file", "/etc/hostname"], "`/etc/hostname` cannot be used: expected a file in MaxMind's format"),
+    ] {
+        let out = analyze(&arguments, &[&file]);
+        assert_eq!(out.status.code(), Some(2), "{}", error(&out));
+        assert!(error(&out).contains(says), "{}", error(&out));
+    }
+}

@@ -155,6 +155,8 @@ pub(crate) fn record() -> FlowRecord {
         inner_vlan: None,
         tunnel: None,
         tunnel_id: None,
+        src_place: Default::default(),
+        dst_place: Default::default(),
         packets: 10,
         bytes: 1_000,
         l3_bytes: 860,

@@ -1,6 +1,6 @@
 //! Flow records field by field, for bytes between processes. What people read is [`FlowRecord`]'s own serialization.
 
-use super::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos};
+use super::{EndReason, FlowRecord, FlowState, InitiatorBy, Nanos, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ struct Fields {
     inner_vlan: Option<u16>,
     tunnel: Option<Arc<str>>,
     tunnel_id: Option<u32>,
+    src_place: Place,
+    dst_place: Place,
     packets: u64,
     bytes: u64,
     l3_bytes: u64,

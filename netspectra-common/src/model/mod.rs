@@ -8,6 +8,7 @@ mod ledger;
 mod message;
 mod nic;
 mod observation;
+mod place;
 mod record;
 mod rollup;
 mod shown;
@@ -28,6 +29,7 @@ pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
     TlsServer, tls_version_name,
 };
+pub use place::{Country, Place};
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
 pub use shown::Shown;

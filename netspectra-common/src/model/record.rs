@@ -1,4 +1,4 @@
-use super::Nanos;
+use super::{Country, Nanos, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -136,6 +136,10 @@ pub struct FlowRecord {
     pub tunnel: Option<Arc<str>>,
     /// VNI, GRE key, TEID.
     pub tunnel_id: Option<u32>,
+    /// Where the source is, as far as the engine knew.
+    pub src_place: Place,
+    /// Where the destination is.
+    pub dst_place: Place,
     /// Initiator's packets.
     pub packets: u64,
     /// Initiator's L2 bytes.
@@ -207,6 +211,8 @@ impl FlowRecord {
             dst_ip: self.src_ip,
             src_port: self.dst_port,
             dst_port: self.src_port,
+            src_place: self.dst_place.clone(),
+            dst_place: self.src_place.clone(),
             icmp_type: None,
             icmp_code: None,
             packets: self.reverse_packets,
@@ -264,6 +270,12 @@ impl Serialize for FlowRecord {
         s.serialize_field("node", &self.node)?;
         s.serialize_field("iface", &self.iface)?;
         s.serialize_field("flow_id", &format_args!("{:016x}", self.flow_id))?;
+        s.serialize_field("src_country", &self.src_place.country.as_ref().map(Country::as_str))?;
+        s.serialize_field("dst_country", &self.dst_place.country.as_ref().map(Country::as_str))?;
+        s.serialize_field("src_as", &self.src_place.asn)?;
+        s.serialize_field("dst_as", &self.dst_place.asn)?;
+        s.serialize_field("src_network", &self.src_place.network)?;
+        s.serialize_field("dst_network", &self.dst_place.network)?;
         s.end()
     }
 }
@@ -290,6 +302,8 @@ mod tests {
             inner_vlan: None,
             tunnel: Some("vxlan".into()),
             tunnel_id: Some(5),
+            src_place: Place { network: Some("office".into()), ..Place::default() },
+            dst_place: Place { country: Country::new("DE"), asn: Some(3320), network: None },
             packets: 3,
             bytes: 300,
             l3_bytes: 258,
@@ -330,7 +344,9 @@ mod tests {
              \"client_rtt_us\":null,\"first_seen\":\"2024-02-29T00:00:00.000000001Z\",\
              \"last_seen\":\"2024-02-29T00:00:01.500000000Z\",\"flow_start\":\"2024-02-29T00:00:00.000000000Z\",\
              \"state\":\"timed_out\",\"end_reason\":\"idle_timeout\",\"initiator_by\":\"first_packet\",\
-             \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\"}"
+             \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\",\
+             \"src_country\":null,\"dst_country\":\"DE\",\"src_as\":null,\"dst_as\":3320,\
+             \"src_network\":\"office\",\"dst_network\":null}"
         );
         let mut rest = &*json;
         for field in FLOW_FIELDS {
@@ -347,6 +363,7 @@ mod tests {
         assert_eq!((there.reverse_packets, there.reverse_bytes, there.reverse_tcp_flags), (0, 0, 0));
         assert_eq!((there.icmp_type, there.tcp_flags), (Some(8), 0x1b));
         assert_eq!((back.src_ip, back.dst_ip), (both.dst_ip, both.src_ip));
+        assert_eq!((&back.src_place, &back.dst_place), (&both.dst_place, &both.src_place));
         assert_eq!((back.src_port, back.dst_port), (443, 50_000));
         assert_eq!((back.packets, back.bytes, back.l3_bytes, back.tcp_flags), (2, 200, 172, 0x12));
         assert_eq!((there.retransmitted, there.reverse_retransmitted, there.reverse_out_of_order), (1, 0, 0));

@@ -1,4 +1,4 @@
-use super::{Direction, Nanos};
+use super::{Direction, Nanos, Place};
 use crate::wire::Tunnel;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +32,10 @@ pub struct Rollup {
     pub tunnel: Option<Tunnel>,
     /// Its identifier, where it has one.
     pub tunnel_id: Option<u32>,
+    /// Where the source is, as far as the engine knew.
+    pub src_place: Place,
+    /// Where the destination is.
+    pub dst_place: Place,
     /// Packets.
     pub packets: u64,
     /// L2 bytes.

@@ -116,11 +116,17 @@ impl Kind {
             | Dimension::EtherType
             | Dimension::Vlan
             | Dimension::TunnelId
+            | Dimension::SrcAs
+            | Dimension::DstAs
             | Dimension::Code => Self::Number,
             Dimension::Tunnel
             | Dimension::Iface
             | Dimension::Node
             | Dimension::Direction
+            | Dimension::SrcCountry
+            | Dimension::DstCountry
+            | Dimension::SrcNetwork
+            | Dimension::DstNetwork
             | Dimension::State
             | Dimension::EndReason
             | Dimension::App

@@ -2,7 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "no row has most of the dimensions")]
 
 use super::Row;
-use crate::model::{Alert, AppMessage, Direction, FlowRecord, Rollup};
+use crate::model::{Alert, AppMessage, Country, Direction, FlowRecord, Rollup};
 use crate::schema::Dimension;
 use std::net::IpAddr;
 
@@ -37,7 +37,9 @@ macro_rules! numbers_and_addresses {
 impl Row for FlowRecord {
     numbers_and_addresses!(
         EtherType => |row: &Self| Some(row.ether_type.into()),
-        TunnelId => |row: &Self| row.tunnel_id
+        TunnelId => |row: &Self| row.tunnel_id,
+        SrcAs => |row: &Self| row.src_place.asn,
+        DstAs => |row: &Self| row.dst_place.asn
     );
 
     fn text(&self, d: Dimension) -> Option<&str> {
@@ -45,6 +47,10 @@ impl Row for FlowRecord {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
             Dimension::Tunnel => self.tunnel.as_deref(),
+            Dimension::SrcCountry => self.src_place.country.as_ref().map(Country::as_str),
+            Dimension::DstCountry => self.dst_place.country.as_ref().map(Country::as_str),
+            Dimension::SrcNetwork => self.src_place.network.as_deref(),
+            Dimension::DstNetwork => self.dst_place.network.as_deref(),
             Dimension::State => Some(self.state.name()),
             Dimension::EndReason => Some(self.end_reason.name()),
             _ => None,
@@ -55,7 +61,9 @@ impl Row for FlowRecord {
 impl Row for Rollup {
     numbers_and_addresses!(
         EtherType => |row: &Self| Some(row.ether_type.into()),
-        TunnelId => |row: &Self| row.tunnel_id
+        TunnelId => |row: &Self| row.tunnel_id,
+        SrcAs => |row: &Self| row.src_place.asn,
+        DstAs => |row: &Self| row.dst_place.asn
     );
 
     fn text(&self, d: Dimension) -> Option<&str> {
@@ -63,6 +71,10 @@ impl Row for Rollup {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
             Dimension::Tunnel => self.tunnel.map(|t| t.name()),
+            Dimension::SrcCountry => self.src_place.country.as_ref().map(Country::as_str),
+            Dimension::DstCountry => self.dst_place.country.as_ref().map(Country::as_str),
+            Dimension::SrcNetwork => self.src_place.network.as_deref(),
+            Dimension::DstNetwork => self.dst_place.network.as_deref(),
             Dimension::Direction => self.direction.map(|d| match d {
                 Direction::Ingress => "ingress",
                 Direction::Egress => "egress",

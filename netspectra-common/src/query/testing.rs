@@ -3,7 +3,7 @@
 
 use super::{Answer, Filter, Partial, Plan, Query, answer, keys, parse_filter};
 use crate::model::{
-    Alert, AppMessage, Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos,
+    Alert, AppMessage, Counter, Direction, EndReason, FlowRecord, FlowState, InitiatorBy, LedgerEntry, Nanos, Place,
     Resolution, Rollup, TimeRange, WindowSketches, WindowState,
 };
 use std::collections::BTreeMap;
@@ -52,6 +52,8 @@ pub(super) fn flow() -> FlowRecord {
         inner_vlan: None,
         tunnel: None,
         tunnel_id: None,
+        src_place: Place::default(),
+        dst_place: Place::default(),
         packets: 1,
         bytes: 100,
         l3_bytes: 86,
@@ -94,6 +96,8 @@ pub(super) fn rollup() -> Rollup {
         vlan: None,
         tunnel: None,
         tunnel_id: None,
+        src_place: Place::default(),
+        dst_place: Place::default(),
         packets: 1,
         bytes: 100,
         l3_bytes: 86,

@@ -1,4 +1,5 @@
 use crate::detect::DetectConfig;
+use crate::enrich::Enrichment;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ pub struct EngineConfig {
     pub max_nodes: usize,
     /// Whether messages of application protocols are stored. Counted, and shown to detectors, they are always. Default true.
     pub keep_messages: bool,
+    /// What is known of addresses, for the rows that are made from now on. Not part of a state.
+    #[serde(skip)]
+    pub enrich: Enrichment,
     /// Detectors of anomalies.
     pub detect: DetectConfig,
 }
@@ -54,6 +58,7 @@ impl Default for EngineConfig {
             max_pending_deltas: 4_000_000,
             max_nodes: 10_000,
             keep_messages: true,
+            enrich: Enrichment::default(),
             detect: DetectConfig::default(),
         }
     }

@@ -107,10 +107,10 @@ impl Engine {
         Self {
             prefixes: Prefixes::new(Dissectors::new(dissectors), PREFIX_FLOWS),
             kinds: detect::builtin(&config.detect),
+            points: Points::new(config.enrich.clone()),
             config,
             nodes: Vec::new(),
             by_name: HashMap::new(),
-            points: Points::default(),
             flows: FlowTable::new(),
             events: Events::default(),
             stats: EngineStats::default(),

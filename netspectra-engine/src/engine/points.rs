@@ -1,8 +1,10 @@
 //! Observation points (node and interface) as small numbers.
 
+use crate::enrich::Enrichment;
 use hashbrown::HashMap;
-use netspectra_common::model::Direction;
+use netspectra_common::model::{Direction, Place};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -27,9 +29,22 @@ pub(crate) struct Points {
     numbers: HashMap<Point, u32>,
     /// Points in use after the last collection.
     kept: usize,
+    /// What is known of addresses. Not part of the state: rows have what was known when they were made.
+    #[serde(skip)]
+    pub(crate) enrichment: Enrichment,
 }
 
 impl Points {
+    /// None yet.
+    pub(crate) fn new(enrichment: Enrichment) -> Self {
+        Self { enrichment, ..Self::default() }
+    }
+
+    /// Where an address is.
+    pub(crate) fn place(&self, address: Option<IpAddr>) -> Place {
+        address.map_or_else(Place::default, |address| self.enrichment.place(address))
+    }
+
     /// The number of an interface of a node; `is_file` where there is no direction.
     pub(crate) fn intern(&mut self, node: &Arc<str>, iface: &Arc<str>, is_file: bool) -> u32 {
         let point = Point { node: node.clone(), iface: iface.clone(), is_file };

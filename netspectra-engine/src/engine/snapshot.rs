@@ -5,6 +5,7 @@
 
 use super::{Engine, EngineConfig, Node, Points};
 use crate::detect;
+use crate::enrich::Enrichment;
 use crate::lifecycle::FlowTable;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -92,6 +93,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Knows this of addresses from now on: of rows that are made again, too, because it is no part of the state.
+    pub fn enrich(&mut self, enrichment: Enrichment) {
+        self.points.enrichment = enrichment.clone();
+        self.config.enrich = enrichment;
+    }
+
     /// Goes on with `config`. Flows that are over by it end with the next generation.
     pub fn reconfigure(&mut self, config: EngineConfig) {
         if self.config != config {
@@ -100,6 +107,7 @@ impl Engine {
                 self.kinds = detect::builtin(&config.detect);
                 self.nodes.iter_mut().for_each(|node| node.detectors.put_aside());
             }
+            self.enrich(config.enrich.clone());
             self.config = config;
         }
     }

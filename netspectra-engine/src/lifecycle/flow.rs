@@ -253,11 +253,13 @@ impl Flow {
         let has_ports = is_ip && !is_icmp;
         let (node, iface) = points.names(key.point);
         let (first_seen, last_seen) = self.part();
+        let (src_ip, dst_ip) =
+            (address(key.family, &key.addresses[from]), address(key.family, &key.addresses[1 - from]));
         FlowRecord {
             node,
             iface,
-            src_ip: address(key.family, &key.addresses[from]),
-            dst_ip: address(key.family, &key.addresses[1 - from]),
+            src_ip,
+            dst_ip,
             src_port: if has_ports { key.ports[from] } else { 0 },
             dst_port: if has_ports { key.ports[1 - from] } else { 0 },
             proto: key.proto,
@@ -268,6 +270,8 @@ impl Flow {
             inner_vlan: vlan(key.inner_vlan),
             tunnel: Tunnel::from_raw(key.tunnel).map(|t| t.name().into()),
             tunnel_id: (key.tunnel != 0 && key.tunnel_id != 0).then_some(key.tunnel_id),
+            src_place: points.place(src_ip),
+            dst_place: points.place(dst_ip),
             packets: there.packets,
             bytes: there.bytes,
             l3_bytes: there.l3_bytes,

@@ -3,6 +3,7 @@
 use super::blocks::Blocks;
 use super::silence::Silence;
 use crate::engine::{Engine, SnapshotError};
+use crate::enrich::Enrichment;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -66,7 +67,14 @@ impl State {
     }
 
     /// Goes on from here.
-    pub(super) fn into_blocks(self, topic: Arc<str>, partition: u32, align: Option<u64>) -> Blocks {
+    pub(super) fn into_blocks(
+        mut self,
+        enrichment: Enrichment,
+        topic: Arc<str>,
+        partition: u32,
+        align: Option<u64>,
+    ) -> Blocks {
+        self.engine.enrich(enrichment);
         Blocks::at(self.engine, self.silence, topic, partition, Some(self.cut), align)
     }
 }

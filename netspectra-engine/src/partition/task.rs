@@ -221,7 +221,7 @@ impl Task {
             Some(mut state) => {
                 resume = Some(state.resume());
                 waiting = std::mem::take(&mut state.waiting);
-                state.into_blocks(topic, partition, stored)
+                state.into_blocks(setting.config.enrich.clone(), topic, partition, stored)
             }
             None => Blocks::begin(setting.config.clone(), topic, partition, stored),
         };

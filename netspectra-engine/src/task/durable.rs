@@ -20,12 +20,13 @@ impl EngineTask {
         let folder = dir.to_owned();
         let (journal, recovered) = spawn_blocking(move || Journal::open(&folder)).await??;
         let Recovered { state, generations } = recovered;
-        let engine = match &state {
+        let mut engine = match &state {
             Some(bytes) => {
                 Engine::restore(bytes).map_err(|source| JournalError::State { path: dir.to_owned(), source })?
             }
             None => Engine::new(config.clone()),
         };
+        engine.enrich(config.enrich.clone());
         drop(state);
         let mut task = Self::new(engine, store);
         let count = generations.len();

@@ -89,13 +89,14 @@ impl Row {
     pub(crate) fn rollup(&self, window: Nanos, points: &Points) -> Rollup {
         let key = &self.key;
         let (node, iface) = points.names(key.point);
+        let (src_ip, dst_ip) = (address(key.family, &key.src), address(key.family, &key.dst));
         Rollup {
             window,
             node,
             iface,
             direction: direction_of(key.direction),
-            src_ip: address(key.family, &key.src),
-            dst_ip: address(key.family, &key.dst),
+            src_ip,
+            dst_ip,
             src_port: key.src_port,
             dst_port: key.dst_port,
             proto: key.proto,
@@ -103,6 +104,8 @@ impl Row {
             vlan: vlan(key.vlan),
             tunnel: Tunnel::from_raw(key.tunnel),
             tunnel_id: (key.tunnel_id != 0).then_some(key.tunnel_id),
+            src_place: points.place(src_ip),
+            dst_place: points.place(dst_ip),
             packets: self.packets,
             bytes: self.bytes,
             l3_bytes: self.l3_bytes,

@@ -24,8 +24,8 @@ use netspectra_common::abi::LossReason;
 use netspectra_common::model::Nanos;
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::query::parse_filter;
-use netspectra_engine::detect::DetectConfig;
 use netspectra_engine::dissect::{self, Dissectors};
+use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
 use netspectra_engine::{Engine, EngineConfig};
 use out::Out;
 use pipeline::Step;
@@ -67,9 +67,18 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         ..PcapConfig::default()
     };
     let told = args.config.as_deref().map(Config::of_analysis).transpose().map_err(Failure::misuse)?;
-    let (rules, mut detect) = told.unwrap_or_default();
+    let (rules, mut detect, mut enrich) = told.unwrap_or_default();
     // Alerts are in the report, and in what is saved.
     detect.enabled &= !args.no_detect && (is_report || saving.is_some());
+    say_more(&mut enrich, args)?;
+    let engine = EngineConfig {
+        idle_timeout: Duration::from_secs(args.idle_timeout),
+        active_timeout: Duration::from_secs(args.active_timeout),
+        max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
+        enrich: Enrichment::open(&enrich).map_err(Failure::misuse)?,
+        detect,
+        ..EngineConfig::default()
+    };
     let mut source = PcapSource::open(&args.files, &config)?;
     source.set_rules(&rules).map_err(Failure::misuse)?;
     if (is_report || saving.is_some()) && !args.no_l7 {
@@ -82,24 +91,44 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
             .with_context(|| format!("cannot write `{}`", path.unwrap_or(Path::new("-")).display()))
             .map_err(Failure::misuse)?;
         let mut writer = flows::Writer::new(kind, out, args.unidirectional)?;
-        let read = drive(source, args, saving, detect, |batch| writer.write(&batch.flows, &filter))?;
+        let read = drive(source, args, saving, engine, |batch| writer.write(&batch.flows, &filter))?;
         writer.finish()?;
         return ended(&read);
     }
     if let Some(question) = question {
-        let read = drive(source, args, saving, detect, |batch| {
+        let read = drive(source, args, saving, engine, |batch| {
             question.fold(batch);
             Ok(())
         })?;
         question.finish()?;
         return ended(&read);
     }
-    let mut summary = Summary::new(usize::from(args.top), !args.no_l7, detect.enabled)?;
-    let read = drive(source, args, saving, detect, |batch| summary.fold(batch))?;
+    let mut summary = Summary::new(usize::from(args.top), !args.no_l7, engine.detect.enabled)?;
+    let read = drive(source, args, saving, engine, |batch| summary.fold(batch))?;
     let summary = summary.finish(&read)?;
     let text = if args.format == Format::Json { report::json(&summary)? } else { report::text(&summary) };
     output::print(&text)?;
     ended(&read)
+}
+
+/// What the command line says of addresses, beside the configuration file.
+fn say_more(enrich: &mut EnrichConfig, args: &AnalyzeArgs) -> Result<(), Failure> {
+    let files = [(&mut enrich.country_file, &args.country_file), (&mut enrich.as_file, &args.as_file)];
+    for (told, file) in files {
+        if file.is_some() {
+            told.clone_from(file);
+        }
+    }
+    for text in &args.network {
+        let Some((name, blocks)) = text.split_once('=') else {
+            return Err(Failure::misuse(anyhow!(
+                "`--network {text}`: expected a name, `=`, and address blocks separated by commas, such as `office=10.0.0.0/8`"
+            )));
+        };
+        let cidrs = blocks.split(',').map(|block| block.trim().to_owned()).collect();
+        enrich.networks.push(LocalNetwork { name: name.trim().to_owned(), cidrs });
+    }
+    Ok(())
 }
 
 /// How flow records are wanted; `None` when they are not.
@@ -129,19 +158,13 @@ fn drive(
     source: PcapSource,
     args: &AnalyzeArgs,
     saving: Option<Saving>,
-    detect: DetectConfig,
+    engine: EngineConfig,
     mut fold: impl FnMut(&StoreBatch) -> anyhow::Result<()>,
 ) -> anyhow::Result<Read> {
     let started = std::time::Instant::now();
     let progress = progress_bar(&source, args.no_progress);
     let drain = Drain::new("capture".into(), 0, CHUNK_FLOWS);
-    let engine = Engine::new(EngineConfig {
-        idle_timeout: Duration::from_secs(args.idle_timeout),
-        active_timeout: Duration::from_secs(args.active_timeout),
-        max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
-        detect,
-        ..EngineConfig::default()
-    });
+    let engine = Engine::new(engine);
     let mut unsupported = 0;
     let mut each = |batch: &StoreBatch| {
         for entry in &batch.ledger {

@@ -6,7 +6,7 @@ use super::settings::{Needs, cluster_token, live_board, load, set};
 use crate::cli::cluster::EngineArgs;
 use crate::config::Config;
 use crate::run::health::Alive;
-use crate::run::{closed, end_signal, engine_config, listen, part};
+use crate::run::{closed, end_signal, engine_config, listen, part, refresh};
 use crate::{Failure, Outcome, output};
 use anyhow::Context;
 use netspectra_api::{Auth, Limits, ServiceDeps, serve_service};
@@ -88,7 +88,9 @@ async fn serve(config: Config) -> Outcome {
     let after: Arc<dyn AfterBlock> = Arc::new(Outlets { board, partitions: Mutex::default(), remote: remote.clone() });
     let (close, closing) = watch::channel(false);
     let merging = tokio::spawn(merging::run(store.clone(), set.clone(), merged));
-    let group = run_group(Box::new(member), engine_config(&config), store, dead, set, after, stopped);
+    let engine_config = engine_config(&config)?;
+    let refreshing = tokio::spawn(refresh(engine_config.enrich.clone()));
+    let group = run_group(Box::new(member), engine_config, store, dead, set, after, stopped);
     let mut group = tokio::spawn(group);
     let mut service = tokio::spawn(serve_service(listener, deps, closed(closing)));
     tracing::info!(
@@ -105,6 +107,7 @@ async fn serve(config: Config) -> Outcome {
     let _ = stop.send(true);
     // A row is there or not, whenever this ends.
     merging.abort();
+    refreshing.abort();
     if let Some(error) = ended_early {
         return Err(error.into());
     }

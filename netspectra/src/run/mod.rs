@@ -27,6 +27,7 @@ use netspectra_api::{Auth, Deps, Limits};
 use netspectra_common::model::{Ledger, Nanos, TimeRange};
 use netspectra_common::ports::{Clock, Store};
 use netspectra_common::query::{Answer, Filter, Plan, Query, answer};
+use netspectra_engine::enrich::Enrichment;
 use netspectra_engine::store::embedded::{Config as StoreConfig, EmbeddedStore};
 use netspectra_engine::task::{EngineTask, in_process_bus};
 use netspectra_engine::{EngineConfig, EngineStats};
@@ -48,6 +49,8 @@ const BUS_GENERATIONS: usize = 4;
 const JOURNAL: &str = "journal";
 /// How often the store seals and forgets.
 const MAINTENANCE: Duration = Duration::from_secs(30);
+/// Between two looks at whether files of addresses have changed.
+const REFRESH: Duration = Duration::from_secs(60);
 
 pub(crate) fn main(args: RunArgs) -> Outcome {
     let mut config = Config::load(&args).map_err(Failure::misuse)?;
@@ -162,10 +165,11 @@ async fn serve(
         Auth::bearer([&token]).with_context(|| format!("the token in `{}` is not usable", token_file.display()))?;
     let hangups = reload::signals()?;
     let series = Series::start(&config)?;
-    let engine =
-        EngineTask::recover(engine_config(&config), series.beside(store.clone()), &config.store.data_dir.join(JOURNAL))
-            .await
-            .map_err(Failure::misuse)?;
+    let engine_config = engine_config(&config)?;
+    let refreshing = tokio::spawn(refresh(engine_config.enrich.clone()));
+    let engine = EngineTask::recover(engine_config, series.beside(store.clone()), &config.store.data_dir.join(JOURNAL))
+        .await
+        .map_err(Failure::misuse)?;
     let instance = instance::name(&node_name(&config), &config.store.data_dir);
     let asked = config.capture.clone();
     let opened = tokio::task::spawn_blocking(move || {
@@ -233,6 +237,7 @@ async fn serve(
     let _ = upkeep.await;
     sampler.abort();
     reloads.abort();
+    refreshing.abort();
     let ledger = ledger_since(&*store, epoch).await?;
     let _ = close_api.send(true);
     api.await.context("the API task was lost")?.context("the API did not end well")?;
@@ -250,14 +255,33 @@ fn open_store(config: &Config) -> anyhow::Result<EmbeddedStore> {
         .with_context(|| format!("cannot open the store in `{}`", config.store.data_dir.display()))
 }
 
-pub(crate) fn engine_config(config: &Config) -> EngineConfig {
-    EngineConfig {
+/// # Errors
+/// What is to be known of addresses cannot be.
+pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, Failure> {
+    Ok(EngineConfig {
         idle_timeout: Duration::from_secs(config.engine.idle_timeout_seconds),
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
         keep_messages: config.engine.keep_messages,
+        enrich: Enrichment::open(&config.enrich).map_err(Failure::misuse)?,
         detect: config.detect.clone(),
         ..EngineConfig::default()
+    })
+}
+
+/// Reads files of addresses again when they change, for as long as it is let.
+pub(crate) async fn refresh(enrichment: Enrichment) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let again = enrichment.clone();
+        match tokio::task::spawn_blocking(move || again.refresh()).await {
+            Ok(Ok(true)) => tracing::info!("what is known of addresses was read again"),
+            Ok(Err(error)) => {
+                let error = output::chain(&anyhow::Error::new(error));
+                tracing::warn!(error, "a file of addresses changed and cannot be used: what was known stays");
+            }
+            Ok(Ok(false)) | Err(_) => {}
+        }
     }
 }
 

@@ -104,8 +104,14 @@ impl Condition {
         // Frames that are not IP have no ports and no protocol; their columns have zeros.
         match dimension {
             Dimension::SrcPort | Dimension::DstPort | Dimension::Proto => format!("(src_ip IS NOT NULL AND {text})"),
+            // What is not known is empty text, which no filter means.
+            Dimension::SrcCountry | Dimension::DstCountry | Dimension::SrcNetwork | Dimension::DstNetwork => {
+                format!("({column} != '' AND {text})")
+            }
             Dimension::SrcIp
             | Dimension::DstIp
+            | Dimension::SrcAs
+            | Dimension::DstAs
             | Dimension::EtherType
             | Dimension::Vlan
             | Dimension::Tunnel

@@ -2,8 +2,8 @@
 
 use clickhouse::Row;
 use netspectra_common::model::{
-    Alert, AlertPhase, AppMessage, BlockId, Counter, Direction, EndReason, Evidence, FlowRecord, FlowState,
-    InitiatorBy, LedgerEntry, Nanos, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
+    Alert, AlertPhase, AppMessage, BlockId, Counter, Country, Direction, EndReason, Evidence, FlowRecord, FlowState,
+    InitiatorBy, LedgerEntry, Nanos, Place, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, PairSample, Quantiles, SketchError, TopK};
@@ -52,6 +52,23 @@ const fn way(direction: Direction) -> &'static str {
     }
 }
 
+fn country(place: &Place) -> String {
+    place.country.as_ref().map_or("", Country::as_str).to_owned()
+}
+
+fn network(place: &Place) -> String {
+    place.network.as_deref().unwrap_or_default().to_owned()
+}
+
+/// Empty text is nothing.
+fn place(column: &'static str, country: &str, asn: Option<u32>, network: &str) -> Result<Place, RowError> {
+    let country = match country {
+        "" => None,
+        code => Some(Country::new(code).ok_or_else(|| value(column, code))?),
+    };
+    Ok(Place { country, asn, network: (!network.is_empty()).then(|| network.into()) })
+}
+
 fn ip(address: Option<IpAddr>) -> Option<Ipv6Addr> {
     address.map(|address| match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -85,6 +102,12 @@ pub(super) struct FlowRow {
     inner_vlan: Option<u16>,
     tunnel: String,
     tunnel_id: Option<u32>,
+    src_country: String,
+    dst_country: String,
+    src_as: Option<u32>,
+    dst_as: Option<u32>,
+    src_network: String,
+    dst_network: String,
     packets: u64,
     bytes: u64,
     l3_bytes: u64,
@@ -131,6 +154,12 @@ impl FlowRow {
             inner_vlan: r.inner_vlan,
             tunnel: r.tunnel.as_deref().unwrap_or_default().to_owned(),
             tunnel_id: r.tunnel_id,
+            src_country: country(&r.src_place),
+            dst_country: country(&r.dst_place),
+            src_as: r.src_place.asn,
+            dst_as: r.dst_place.asn,
+            src_network: network(&r.src_place),
+            dst_network: network(&r.dst_place),
             packets: r.packets,
             bytes: r.bytes,
             l3_bytes: r.l3_bytes,
@@ -179,6 +208,8 @@ impl FlowRow {
             inner_vlan: self.inner_vlan,
             tunnel: (!self.tunnel.is_empty()).then(|| self.tunnel.into()),
             tunnel_id: self.tunnel_id,
+            src_place: place("src_country", &self.src_country, self.src_as, &self.src_network)?,
+            dst_place: place("dst_country", &self.dst_country, self.dst_as, &self.dst_network)?,
             packets: self.packets,
             bytes: self.bytes,
             l3_bytes: self.l3_bytes,
@@ -222,6 +253,12 @@ pub(super) struct RollupRow {
     vlan: Option<u16>,
     tunnel: String,
     tunnel_id: Option<u32>,
+    src_country: String,
+    dst_country: String,
+    src_as: Option<u32>,
+    dst_as: Option<u32>,
+    src_network: String,
+    dst_network: String,
     packets: u64,
     bytes: u64,
     l3_bytes: u64,
@@ -248,6 +285,12 @@ impl RollupRow {
             vlan: r.vlan,
             tunnel: r.tunnel.map_or("", Tunnel::name).to_owned(),
             tunnel_id: r.tunnel_id,
+            src_country: country(&r.src_place),
+            dst_country: country(&r.dst_place),
+            src_as: r.src_place.asn,
+            dst_as: r.dst_place.asn,
+            src_network: network(&r.src_place),
+            dst_network: network(&r.dst_place),
             packets: r.packets,
             bytes: r.bytes,
             l3_bytes: r.l3_bytes,
@@ -273,6 +316,12 @@ pub(super) struct GroupRow {
     vlan: Option<u16>,
     tunnel: String,
     tunnel_id: Option<u32>,
+    src_country: String,
+    dst_country: String,
+    src_as: Option<u32>,
+    dst_as: Option<u32>,
+    src_network: String,
+    dst_network: String,
     packets: u64,
     bytes: u64,
     new_flows: u64,
@@ -308,6 +357,8 @@ impl GroupRow {
             vlan: self.vlan,
             tunnel,
             tunnel_id: self.tunnel_id,
+            src_place: place("src_country", &self.src_country, self.src_as, &self.src_network)?,
+            dst_place: place("dst_country", &self.dst_country, self.dst_as, &self.dst_network)?,
             packets: self.packets,
             bytes: self.bytes,
             l3_bytes: 0,

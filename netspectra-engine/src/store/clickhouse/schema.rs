@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -301,6 +301,22 @@ type Column = (&'static str, &'static str, &'static str);
 /// The columns of the third step.
 const SAMPLED: [Column; 1] = [("windows", "peers", "String CODEC(ZSTD(1))")];
 
+/// The columns of the fourth step.
+const PLACES: [Column; 12] = [
+    ("flows", "src_country", "LowCardinality(String)"),
+    ("flows", "dst_country", "LowCardinality(String)"),
+    ("flows", "src_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
+    ("flows", "dst_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
+    ("flows", "src_network", "LowCardinality(String)"),
+    ("flows", "dst_network", "LowCardinality(String)"),
+    ("rollups", "src_country", "LowCardinality(String)"),
+    ("rollups", "dst_country", "LowCardinality(String)"),
+    ("rollups", "src_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
+    ("rollups", "dst_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
+    ("rollups", "src_network", "LowCardinality(String)"),
+    ("rollups", "dst_network", "LowCardinality(String)"),
+];
+
 /// Name of a view, and what it selects.
 type View = (&'static str, &'static str);
 
@@ -407,6 +423,12 @@ const STEPS: [Step; VERSION as usize] = [
         },
         tables: &MERGED,
         columns: &SAMPLED,
+        views: &[],
+    },
+    Step {
+        migration: Migration { version: 4, what: "columns for country, autonomous system and local network" },
+        tables: &[],
+        columns: &PLACES,
         views: &[],
     },
 ];

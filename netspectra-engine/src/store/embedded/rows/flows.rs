@@ -1,11 +1,12 @@
 use super::build::Columns;
+use super::places::PlacesDecoder;
 use super::read::{FromText, Numbers, TextDecoder, Times};
 use super::{DecodeError, Record, TimeColumns};
 use crate::store::embedded::dataset::Dataset;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
-use netspectra_common::model::{EndReason, FlowRecord, FlowState, InitiatorBy, TimeRange};
+use netspectra_common::model::{Country, EndReason, FlowRecord, FlowState, InitiatorBy, TimeRange};
 use netspectra_common::ports::StoreBatch;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(in crate::store::embedded) struct FlowDecoder {
     src_ip: TextDecoder<IpAddr>,
     dst_ip: TextDecoder<IpAddr>,
     tunnel: TextDecoder<Arc<str>>,
+    places: PlacesDecoder,
     state: TextDecoder<FlowState>,
     end_reason: TextDecoder<EndReason>,
     initiator_by: TextDecoder<InitiatorBy>,
@@ -63,6 +65,12 @@ impl Record for FlowRecord {
             .opt_u16("inner_vlan", |r| r.inner_vlan)
             .opt_text("tunnel", |r| r.tunnel.as_deref())
             .opt_u32("tunnel_id", |r| r.tunnel_id)
+            .opt_text("src_country", |r| r.src_place.country.as_ref().map(Country::as_str))
+            .opt_text("dst_country", |r| r.dst_place.country.as_ref().map(Country::as_str))
+            .opt_u32("src_as", |r| r.src_place.asn)
+            .opt_u32("dst_as", |r| r.dst_place.asn)
+            .opt_text("src_network", |r| r.src_place.network.as_deref())
+            .opt_text("dst_network", |r| r.dst_place.network.as_deref())
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
             .u64("l3_bytes", |r| r.l3_bytes)
@@ -105,6 +113,7 @@ impl Record for FlowRecord {
         let inner_vlan = Numbers::<UInt16Type>::bind(batch, "inner_vlan")?;
         let mut tunnel = d.tunnel.bind(batch, "tunnel")?;
         let tunnel_id = Numbers::<UInt32Type>::bind(batch, "tunnel_id")?;
+        let mut places = d.places.bind(batch)?;
         let packets = Numbers::<UInt64Type>::bind(batch, "packets")?;
         let bytes = Numbers::<UInt64Type>::bind(batch, "bytes")?;
         let l3_bytes = Numbers::<UInt64Type>::bind(batch, "l3_bytes")?;
@@ -144,6 +153,8 @@ impl Record for FlowRecord {
                 inner_vlan: inner_vlan.at(i),
                 tunnel: tunnel.at(i)?,
                 tunnel_id: tunnel_id.at(i),
+                src_place: places.src(i)?,
+                dst_place: places.dst(i)?,
                 packets: packets.or_zero(i),
                 bytes: bytes.or_zero(i),
                 l3_bytes: l3_bytes.or_zero(i),

@@ -9,6 +9,7 @@ mod flows;
 mod ledger;
 mod messages;
 mod nics;
+mod places;
 mod read;
 mod rollups;
 mod windows;

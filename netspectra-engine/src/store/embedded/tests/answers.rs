@@ -72,6 +72,9 @@ fn filters() -> Vec<(Dimension, Filter)> {
             }
             Dimension::Tunnel => text("vxlan"),
             Dimension::TunnelId => (CmpOp::Gt, Value::Number(5)),
+            Dimension::SrcAs | Dimension::DstAs => (CmpOp::Gt, Value::Number(30_000)),
+            Dimension::SrcCountry | Dimension::DstCountry => text("DE"),
+            Dimension::SrcNetwork | Dimension::DstNetwork => text("lab"),
             Dimension::Proto => (CmpOp::Ge, Value::Number(100)),
             Dimension::Iface => text("eth0"),
             Dimension::Node => text("alpha"),

@@ -2,15 +2,16 @@
 
 use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
-    Alert, AlertPhase, AppMessage, Counter, Direction, DnsKind, DnsMessage, DnsQuestion, DnsRecord, EndReason,
+    Alert, AlertPhase, AppMessage, Counter, Country, Direction, DnsKind, DnsMessage, DnsQuestion, DnsRecord, EndReason,
     Evidence, FlowRecord, FlowState, HttpRequest, HttpResponse, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
-    NicDelta, Observation, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches, WindowState,
+    NicDelta, Observation, Place, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::schema::SKETCHES;
 use netspectra_common::sketch::OverflowSum;
 use netspectra_common::wire::Tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 2023-11-14T22:13:20Z.
@@ -88,6 +89,8 @@ pub(super) fn flow(rng: &mut Rng, at: Nanos) -> FlowRecord {
             let v = rng.next() as u32;
             rng.option(v)
         },
+        src_place: place(rng),
+        dst_place: place(rng),
         packets: rng.number(),
         bytes: rng.number(),
         l3_bytes: rng.number(),
@@ -138,6 +141,8 @@ pub(super) fn rollup(rng: &mut Rng, at: Nanos) -> Rollup {
             let id = rng.next() as u32;
             rng.option(id)
         },
+        src_place: place(rng),
+        dst_place: place(rng),
         packets: rng.number(),
         bytes: rng.number(),
         l3_bytes: rng.number(),
@@ -160,6 +165,13 @@ pub(super) fn window(rng: &mut Rng, at: Nanos, resolution: Resolution) -> Window
             .collect(),
         sketches: (resolution != Resolution::S1).then(|| Box::new(sketches(rng))),
     }
+}
+
+/// Something is known of some addresses.
+fn place(rng: &mut Rng) -> Place {
+    let (country, asn) = (["DE", "NZ", "US"][rng.below(3) as usize], rng.below(70_000) as u32);
+    let network: Arc<str> = ["lab", "office \u{1f3e2}"][rng.below(2) as usize].into();
+    Place { country: rng.option(Country::new(country)).flatten(), asn: rng.option(asn), network: rng.option(network) }
 }
 
 /// No two sketches of the same kind are equal, so that none can stand in for another.
