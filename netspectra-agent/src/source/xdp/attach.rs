@@ -160,11 +160,6 @@ impl Hooks {
         Ok(hooks)
     }
 
-    /// The interface has another name now; returns the old one.
-    pub(super) fn rename(&mut self, name: &str) -> String {
-        std::mem::replace(&mut self.attached.iface, name.to_owned())
-    }
-
     /// The interface is gone: nothing is left to detach.
     pub(super) fn abandon(mut self) {
         self.unpin();
