@@ -63,6 +63,11 @@ impl Maps {
         self.named.remove(name).ok_or_else(|| XdpError::Object { what: format!("map `{name}`") })
     }
 
+    /// All of them.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (String, MapData)> + use<> {
+        std::mem::take(&mut self.named).into_iter()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.named.contains_key(name)
     }

@@ -12,6 +12,7 @@ mod default_route;
 mod devices;
 mod generations;
 mod hand;
+mod handed;
 mod interfaces;
 mod kept;
 mod left;
@@ -37,6 +38,7 @@ pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
 pub(crate) use devices::{Counted, Devices};
 pub use generations::Step;
+pub(crate) use handed::{Ended, Handed};
 pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
@@ -45,9 +47,11 @@ pub use offload::{Offloads, offloads};
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 pub use sys::effective_capabilities;
+pub(crate) use sys::{read_small_map, small_map};
 
 use super::wall_clock;
 use crate::generation::{FlowMerge, Generation, merge_totals};
+use crate::loader::Refusal;
 use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
 use aya::Ebpf;
@@ -179,6 +183,12 @@ pub enum XdpError {
     /// The rules cannot be kept.
     #[error("the capture rules are not in force")]
     Rules(#[source] RuleError),
+    /// The loader's process refused.
+    #[error("{}", .0.text)]
+    Refused(Refusal),
+    /// The loader's process cannot be asked.
+    #[error("the process that attaches the programs does not answer: start again, which goes on with what is pinned")]
+    LoaderGone(#[source] std::io::Error),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -247,6 +257,65 @@ pub enum XdpError {
         /// The limit of the key.
         most: usize,
     },
+}
+
+impl XdpError {
+    /// Whether the caller has something to change first.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Load { .. }
+            | Self::Map { .. }
+            | Self::Object { .. }
+            | Self::Pin { .. }
+            | Self::LoaderGone(_)
+            | Self::Netlink { .. } => false,
+            Self::NoInterface { .. }
+            | Self::Privilege { .. }
+            | Self::NoBtf
+            | Self::Foreign { .. }
+            | Self::Attach { .. }
+            | Self::Busy { .. }
+            | Self::Layout { .. }
+            | Self::NotEthernet { .. }
+            | Self::Overlap { .. }
+            | Self::Rules(_)
+            | Self::TooMany { .. } => true,
+            Self::Refused(refusal) => refusal.is_misuse,
+        }
+    }
+
+    /// Whether it is the kernel that refuses eBPF, and not one interface or one program.
+    pub fn refuses_ebpf(&self) -> bool {
+        match self {
+            Self::Privilege { .. } | Self::NoBtf | Self::Load { .. } | Self::Map { .. } => true,
+            Self::NoInterface { .. }
+            | Self::Foreign { .. }
+            | Self::Attach { .. }
+            | Self::Object { .. }
+            | Self::Pin { .. }
+            | Self::Busy { .. }
+            | Self::Layout { .. }
+            | Self::NotEthernet { .. }
+            | Self::Overlap { .. }
+            | Self::Netlink { .. }
+            | Self::Rules(_)
+            | Self::LoaderGone(_)
+            | Self::TooMany { .. } => false,
+            Self::Refused(refusal) => refusal.is_kernel,
+        }
+    }
+
+    /// Whether no other interface needs to be tried.
+    fn ends_the_start(&self) -> bool {
+        matches!(self, Self::Privilege { .. } | Self::LoaderGone(_))
+            || matches!(self, Self::Refused(refusal) if refusal.is_kernel)
+    }
+
+    /// The same for another process.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let text = netspectra_common::report::chain(self);
+        Refusal { is_kernel: self.refuses_ebpf(), ..Refusal::new(text, self.is_misuse()) }
+    }
 }
 
 /// Programs and maps in the kernel, attached to interfaces. Dropping it detaches.
@@ -542,6 +611,9 @@ impl XdpSource {
             }
         }
         let Some(watch) = &mut self.watch else { return Ok(()) };
+        if self.hand.is_gone() {
+            return Err(XdpError::LoaderGone(std::io::ErrorKind::BrokenPipe.into()));
+        }
         watch.turn(&mut self.hand);
         self.saved.interfaces = Roster::of(&watch.slots());
         if let Some(wake) = &mut self.wake {

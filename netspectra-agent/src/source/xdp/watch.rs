@@ -101,7 +101,7 @@ impl Watch {
             let name = pending.link.name.clone();
             match self.attach(hand, pending) {
                 Ok(()) => {}
-                Err(e) if self.config.interfaces.contains(&name) || matches!(e, XdpError::Privilege { .. }) => {
+                Err(e) if self.config.interfaces.contains(&name) || e.ends_the_start() => {
                     return Err(e);
                 }
                 Err(e) => first = first.or(Some(e)),
