@@ -43,7 +43,8 @@ impl Channel {
         }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        // The room is rounded up: it may take more than the other end has room for.
+        if fds.len() > MOST_FDS || (!fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds))) {
             return Err(io::Error::other(format!("{} descriptors, expected at most {MOST_FDS}", fds.len())));
         }
         rustix::io::retry_on_intr(|| {

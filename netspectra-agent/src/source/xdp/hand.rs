@@ -67,10 +67,8 @@ impl Hand {
             Self::Here(loader) => loader.attach(link, has_vlan),
             Self::There(loader) => {
                 let request = Request::Attach { link: Box::new(link.clone()), has_vlan };
-                match ask(loader, &request)? {
-                    Reply::Attached(attached) => Ok(attached),
-                    other => Err(unexpected(&other)),
-                }
+                let reply = ask(loader, &request)?;
+                if let Reply::Attached(attached) = reply { Ok(attached) } else { Err(unexpected(&reply)) }
             }
         }
     }
@@ -116,10 +114,8 @@ fn ask(loader: &loader::Loader, request: &Request) -> Result<Reply, XdpError> {
 }
 
 fn done(loader: &loader::Loader, request: &Request) -> Result<(), XdpError> {
-    match ask(loader, request)? {
-        Reply::Done => Ok(()),
-        other => Err(unexpected(&other)),
-    }
+    let reply = ask(loader, request)?;
+    if let Reply::Done = reply { Ok(()) } else { Err(unexpected(&reply)) }
 }
 
 fn unexpected(reply: &Reply) -> XdpError {
