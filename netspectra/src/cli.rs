@@ -103,6 +103,10 @@ pub(crate) struct RunArgs {
     /// Name of this node in records [default: the host's name].
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// The user that everything but the loading of programs goes on as [default: the one who starts it, without
+    /// capabilities]. Its files: the data folder, which is made for it, and what the configuration names.
+    #[arg(long, value_name = "NAME|UID[:GROUP]")]
+    pub(crate) user: Option<String>,
     /// Configuration file (TOML); options on the command line win.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

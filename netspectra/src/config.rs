@@ -58,6 +58,10 @@ pub(crate) struct Capture {
     /// Whether the kernel counts on when the process is killed, until it is started again (or `netspectra detach`). After
     /// Ctrl-C or SIGTERM nothing stays, either way.
     pub(crate) pin: bool,
+    /// The user (`NAME` or `UID`, then `:GROUP` or nothing) that everything but the loading of programs goes on as: engine,
+    /// dissectors, API, Kafka's client. Default: the one who starts it, without capabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
     /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
     pub(crate) ring_mib: usize,
     /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
@@ -75,6 +79,7 @@ impl Default for Capture {
             tunnel: "outer".into(),
             max_flows: 262_144,
             pin: true,
+            user: None,
             ring_mib: 64,
             rules: Vec::new(),
         }
@@ -186,6 +191,9 @@ impl Config {
         }
         if let Some(file) = &args.token_file {
             config.api.token_file = Some(file.clone());
+        }
+        if args.user.is_some() {
+            config.capture.user.clone_from(&args.user);
         }
         if let Some(node) = &args.node {
             config.node = Some(node.clone());

@@ -631,16 +631,16 @@ fn local_networks_are_in_records_and_can_be_grouped_by_and_filtered() {
         let out = analyze(&[&office[..], &by, filter].concat(), &[&file]);
         let answer: Value = serde_json::from_slice(&out.stdout).unwrap();
         let items = answer["items"].as_array().unwrap().clone();
-        items.iter().map(|i| (i["key"]["src_network"].to_string(), i["value"]["estimate"].to_string())).collect::<Vec<_>>()
+        items
+            .iter()
+            .map(|i| (i["key"]["src_network"].to_string(), i["value"]["estimate"].to_string()))
+            .collect::<Vec<_>>()
     };
     let row = |name: &str, packets: &str| (format!("\"{name}\""), packets.to_owned());
     assert_eq!(top(&[]), [row("all", "5.0"), row("server", "3.0")]);
     assert_eq!(top(&["--filter", "not dst_network = server"]), [row("server", "3.0")]);
     // As in a configuration file, which may have more.
-    let config = folder.file(
-        "a.toml",
-        b"[[enrich.networks]]\nname = \"home\"\ncidrs = [\"10.0.0.1\"]\n",
-    );
+    let config = folder.file("a.toml", b"[[enrich.networks]]\nname = \"home\"\ncidrs = [\"10.0.0.1\"]\n");
     let told = ["--config", config.to_str().unwrap(), "--flows", "--format", "ndjson"];
     assert_eq!(lines(&analyze(&told, &[&file]))[0]["src_network"], "home");
 

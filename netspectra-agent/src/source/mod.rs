@@ -1,6 +1,7 @@
 //! Where packets come from.
 
 pub mod af_packet;
+pub mod by_loader;
 pub mod capture_file;
 pub mod pcap;
 pub mod xdp;

@@ -70,6 +70,10 @@ pub(crate) struct AgentArgs {
     /// Name of this node in records [default: the host's name].
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// The user that everything but the loading of programs goes on as [default: the one who starts it, without
+    /// capabilities].
+    #[arg(long, value_name = "NAME|UID[:GROUP]", conflicts_with = "read")]
+    pub(crate) user: Option<String>,
     /// Where health and metrics are served [default: 127.0.0.1:8471].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,

@@ -7,8 +7,10 @@ use crate::cli::{Mode, TunnelIdentity};
 use crate::config::Config;
 use crate::run::capture::{CaptureThread, CapturedSource};
 use crate::run::health::State;
+use crate::run::source::start_loader;
 use crate::run::{
-    CHUNK_FLOWS, GENERATION, closed, default_interface, end_signal, instance, node_name, on_runtime, part,
+    CHUNK_FLOWS, GENERATION, Hands, closed, default_interface, end_signal, fix_privileges, instance, least, node_name,
+    on_runtime, part,
 };
 use crate::{Failure, Outcome};
 use anyhow::{Context, anyhow};
@@ -38,6 +40,9 @@ pub(crate) fn main(args: AgentArgs) -> Outcome {
         if !args.iface.is_empty() {
             config.capture.interfaces.clone_from(&args.iface);
         }
+        if args.user.is_some() {
+            config.capture.user.clone_from(&args.user);
+        }
         if let Some(mode) = args.mode {
             config.capture.mode = Mode::name(mode).into();
         }
@@ -56,31 +61,36 @@ pub(crate) fn main(args: AgentArgs) -> Outcome {
         config.capture.interfaces = vec![default_interface().map_err(Failure::misuse)?];
     }
     crate::run::init_log(false);
+    let user = least::user(config.capture.user.as_deref())?;
+    // No thread but this one until now: the loader's process begins as this one is, all threads have what is left.
+    fix_privileges()?;
+    // The kernel's side belongs to the topic that it is counted for.
+    let topic = format!("{}/{}", config.kafka.brokers, config.kafka.topic);
+    let instance = instance::name(&node_name(&config), Path::new(&topic));
+    let loader = start_loader(&config.capture, &instance)?;
     let listener = std::net::TcpListener::bind(config.cluster.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("cannot listen on `{}`: name a free address with --listen", config.cluster.listen))
         .map_err(Failure::misuse)?;
-    // No thread but this one until now: those that come have what is left.
-    privilege::gain_nothing_more().context("privileges cannot be fixed")?;
-    let capture = CaptureThread::start()?;
+    let reading = privilege::for_reading_maps().context("privileges cannot be told")?;
+    privilege::settle(user, reading).context("privileges cannot be given up")?;
+    let capture = CaptureThread::start(reading)?;
     privilege::keep_only(0).context("privileges cannot be given up")?;
-    on_runtime(watch_host(config, listener, capture))
+    on_runtime(watch_host(config, listener, Hands { capture, loader, instance }))
 }
 
 fn publisher(config: &Config) -> Result<Arc<KafkaPublisher>, Failure> {
     KafkaPublisher::new(&config.kafka, proto::encode).map(Arc::new).map_err(Failure::misuse)
 }
 
-async fn watch_host(config: Config, listener: std::net::TcpListener, capture: CaptureThread) -> Outcome {
+async fn watch_host(config: Config, listener: std::net::TcpListener, hands: Hands) -> Outcome {
     let listener = tokio::net::TcpListener::from_std(listener).context("the listener cannot be waited for")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let publisher = publisher(&config)?;
     let node = node_name(&config);
-    // The kernel's side belongs to the topic that it is counted for.
-    let name = instance::name(&node, Path::new(&format!("{}/{}", config.kafka.brokers, config.kafka.topic)));
     let asked = config.capture.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let source = capture.open(asked, name)?;
+        let source = hands.open(asked)?;
         let facts = source.with(|s| (s.epoch(), s.mode(), s.next_generation(), s.previous()));
         Ok::<_, Failure>((source, facts.context("the capture did not begin")?))
     });

@@ -1,14 +1,14 @@
-//! The thread that captures: the only one of the process with any capability.
+//! The thread that reads what was counted.
 //!
-//! It is started first. Then the main thread gives up everything, and all threads of the runtime, which serve the API and
-//! read payloads, begin without. What this thread does it does in its own memory, which is that of the process: the split
-//! keeps faults and files from privilege, not code that somebody brought in.
+//! What needs privilege is done by the loader's process. Where the kernel lets nobody read maps without CAP_BPF this thread
+//! has it, and no other one of the process.
 
 use super::source::LiveSource;
 use crate::Failure;
 use crate::config::Capture;
 use anyhow::{Context, anyhow};
 use netspectra_agent::generation::Generation;
+use netspectra_agent::loader::Loader;
 use netspectra_agent::privilege;
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_common::model::ManifestHash;
@@ -26,13 +26,16 @@ pub(crate) struct CaptureThread {
 }
 
 impl CaptureThread {
-    /// Starts it with the privileges of the caller.
+    /// Starts it with the privileges of the caller, of which it keeps those of `keep`.
     ///
     /// # Errors
     /// No thread.
-    pub(crate) fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start(keep: u64) -> anyhow::Result<Self> {
         let (jobs, todo) = sync_channel::<Job>(1);
         let work = move || {
+            if let Err(error) = privilege::keep_only(keep) {
+                tracing::warn!(%error, "the capture thread keeps its privileges");
+            }
             let mut source = None;
             todo.iter().for_each(|job| job(&mut source));
         };
@@ -41,17 +44,13 @@ impl CaptureThread {
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Opens the source; afterwards the thread keeps only what goes on needing.
+    /// Opens the source by `loader`.
     ///
     /// # Errors
     /// Those of [`LiveSource::open`].
-    pub(crate) fn open(self, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
+    pub(crate) fn open(self, loader: Loader, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
         let opened = self.ask(move |place| {
-            let source = LiveSource::open(&capture, instance)?;
-            let keep = if source.is_ebpf() { privilege::for_loaded_programs() } else { Ok(0) };
-            if let Err(error) = keep.and_then(privilege::keep_only) {
-                tracing::warn!(%error, "the capture thread keeps its privileges");
-            }
+            let source = LiveSource::open(loader, &capture, &instance)?;
             source.log();
             *place = Some(source);
             Ok(())
@@ -80,7 +79,7 @@ impl CaptureThread {
 
 impl Drop for CaptureThread {
     fn drop(&mut self) {
-        // Without a sender the thread ends, and the source with it: detaching needs its privileges.
+        // Without a sender the thread ends, and the source with it.
         self.jobs = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

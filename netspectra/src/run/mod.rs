@@ -15,12 +15,13 @@ pub(crate) mod source;
 pub(crate) mod token;
 
 use crate::cli::RunArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::{Failure, Outcome, output, overflow};
 use anyhow::{Context, anyhow, bail};
 use capture::{CaptureThread, CapturedSource};
 use health::State;
 use netspectra_agent::drain::Drain;
+use netspectra_agent::loader::Loader;
 use netspectra_agent::source::xdp::{default_route_interface, list_interfaces};
 use netspectra_agent::{privilege, run as agent};
 use netspectra_api::{Auth, Deps, Limits};
@@ -68,20 +69,49 @@ pub(crate) fn main(args: RunArgs) -> Outcome {
     let live_view = !args.no_live && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     init_log(live_view);
     // What the arguments name: a failure here is the caller's to mend, and nothing was attached.
-    std::fs::create_dir_all(&config.store.data_dir)
-        .with_context(|| {
-            format!("cannot make the data folder `{}`: name another with --data-dir", config.store.data_dir.display())
-        })
-        .map_err(Failure::misuse)?;
+    let user = least::user(config.capture.user.as_deref())?;
+    least::make_folder(&config.store.data_dir, user)?;
+    // No thread but this one until now: the loader's process begins as this one is, all threads have what is left.
+    fix_privileges()?;
+    let instance = instance::name(&node_name(&config), &config.store.data_dir);
+    let loader = source::start_loader(&config.capture, &instance)?;
     let listener = std::net::TcpListener::bind(config.api.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("cannot listen on `{}`: name a free address with --listen", config.api.listen))
         .map_err(Failure::misuse)?;
-    // No thread but this one until now: those that come have what is left.
-    privilege::gain_nothing_more().context("privileges cannot be fixed")?;
-    let capture = CaptureThread::start()?;
-    least::give_up(&config.store.data_dir).context("privileges cannot be given up")?;
-    on_runtime(serve(config, args, live_view, listener, capture))
+    let reading = privilege::for_reading_maps().context("privileges cannot be told")?;
+    let kept = least::give_up(&config.store.data_dir, user, reading)?;
+    let capture = CaptureThread::start(reading)?;
+    privilege::keep_only(kept).context("privileges cannot be given up")?;
+    on_runtime(serve(config, args, live_view, listener, Hands { capture, loader, instance }))
+}
+
+/// Nothing that this process starts or executes has more privilege than it has.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn fix_privileges() -> anyhow::Result<()> {
+    privilege::gain_nothing_more().and_then(|()| privilege::pass_nothing_on()).context("privileges cannot be fixed")
+}
+
+/// By what traffic is captured.
+pub(crate) struct Hands {
+    /// Reads what was counted.
+    pub(crate) capture: CaptureThread,
+    /// Loads and attaches the programs.
+    pub(crate) loader: Loader,
+    /// The name of what is pinned.
+    pub(crate) instance: String,
+}
+
+impl Hands {
+    /// Opens the source.
+    ///
+    /// # Errors
+    /// Each names the thing and the remedy; nothing stays attached then.
+    pub(crate) fn open(self, asked: config::Capture) -> Result<CapturedSource, Failure> {
+        self.capture.open(self.loader, asked, self.instance)
+    }
 }
 
 /// Runs `part` on a runtime of its own.
@@ -154,7 +184,7 @@ async fn serve(
     args: RunArgs,
     live_view: bool,
     listener: std::net::TcpListener,
-    capture: CaptureThread,
+    hands: Hands,
 ) -> Outcome {
     let listener = tokio::net::TcpListener::from_std(listener).context("the listener cannot be waited for")?;
     let address = listener.local_addr().context("the listener has no address")?;
@@ -170,10 +200,9 @@ async fn serve(
     let engine = EngineTask::recover(engine_config, series.beside(store.clone()), &config.store.data_dir.join(JOURNAL))
         .await
         .map_err(Failure::misuse)?;
-    let instance = instance::name(&node_name(&config), &config.store.data_dir);
     let asked = config.capture.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let source = capture.open(asked, instance)?;
+        let source = hands.open(asked)?;
         let facts = source.with(|s| (s.rules_handle(), s.epoch(), s.mode(), s.next_generation(), s.previous()));
         Ok::<_, Failure>((source, facts.context("the capture did not begin")?))
     });

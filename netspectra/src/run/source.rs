@@ -2,12 +2,14 @@
 
 use super::SystemClock;
 use crate::config::Capture;
-use crate::{Failure, object};
-use anyhow::anyhow;
+use crate::{Failure, object, output};
+use anyhow::Context;
 use netspectra_agent::generation::Generation;
+use netspectra_agent::loader::{self, Loader, Refusal};
 use netspectra_agent::rules::RulesHandle;
-use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource};
-use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpError, XdpSource};
+use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketSource};
+use netspectra_agent::source::by_loader::{self, Opened, Wanted};
+use netspectra_agent::source::xdp::{AttachMode, EgressChoice, XdpConfig, XdpSource};
 use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use netspectra_common::model::{ManifestHash, Nanos};
@@ -22,27 +24,40 @@ pub(crate) enum LiveSource {
     AfPacket(AfPacketSource, Option<String>),
 }
 
+/// Starts the process that will open what `capture` says, under the name `instance`. Before there are threads.
+///
+/// # Errors
+/// No process.
+pub(crate) fn start_loader(capture: &Capture, instance: &str) -> anyhow::Result<Loader> {
+    let started = loader::start(|channel| {
+        let object = || object::bytes().map_err(|e| Refusal::new(output::chain(&e), true));
+        let (xdp, packets) = (xdp_config(capture, instance), af_packet_config(capture));
+        match by_loader::serve(&channel, wanted(capture), object, &xdp, &packets) {
+            Ok(()) => 0,
+            // Whoever asked is gone, and says itself why.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+            Err(error) => {
+                tracing::error!(%error, "the loader's process ends");
+                crate::FAILED
+            }
+        }
+    });
+    started.context("the process that loads the programs cannot be started")
+}
+
 impl LiveSource {
-    /// What `capture.mode` asks for, under the name `instance`. In mode `auto` packet sockets are the last resort, when the kernel refuses eBPF as such:
-    /// not when an interface does, because that has a remedy.
+    /// What `capture` says, opened by `loader`, which was started for it. In mode `auto` packet sockets are the last resort,
+    /// when the kernel refuses eBPF as such: not when an interface does, because that has a remedy.
     ///
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
-    pub(crate) fn open(capture: &Capture, instance: String) -> Result<Self, Failure> {
-        if capture.mode == "af-packet" {
-            return open_af_packet(capture).map(|s| Self::AfPacket(s, None)).map_err(af_packet_failure);
-        }
-        let object = object::bytes().map_err(Failure::misuse)?;
-        match XdpSource::open(&object, &xdp_config(capture, instance)) {
-            Ok(source) => Ok(Self::Xdp(Box::new(source))),
-            Err(refusal) if capture.mode == "auto" && refuses_ebpf(&refusal) => match open_af_packet(capture) {
-                Ok(source) => Ok(Self::AfPacket(source, Some(refusal.to_string()))),
-                Err(AfPacketError::Privilege { .. }) => {
-                    Err(Failure::misuse(anyhow!("{refusal}; packet sockets need at least CAP_NET_RAW")))
-                }
-                Err(e) => Err(af_packet_failure(e)),
-            },
-            Err(e) => Err(xdp_failure(e)),
+    pub(crate) fn open(loader: Loader, capture: &Capture, instance: &str) -> Result<Self, Failure> {
+        let (xdp, packets) = (xdp_config(capture, instance), af_packet_config(capture));
+        match by_loader::open(loader, wanted(capture), &xdp, &packets) {
+            Ok(Opened::Xdp(source)) => Ok(Self::Xdp(source)),
+            Ok(Opened::AfPacket(source, refusal)) => Ok(Self::AfPacket(source, refusal)),
+            Err(e) if e.is_misuse() => Err(Failure::misuse(e)),
+            Err(e) => Err(Failure::from(e)),
         }
     }
 
@@ -72,14 +87,6 @@ impl LiveSource {
         match self {
             Self::Xdp(source) => source.rules_handle(),
             Self::AfPacket(source, _) => source.rules_handle(),
-        }
-    }
-
-    /// Whether eBPF programs count.
-    pub(crate) fn is_ebpf(&self) -> bool {
-        match self {
-            Self::Xdp(_) => true,
-            Self::AfPacket(..) => false,
         }
     }
 
@@ -164,7 +171,7 @@ fn identity(capture: &Capture) -> Identity {
     if capture.tunnel == "inner" { Identity::Inner } else { Identity::Outer }
 }
 
-fn xdp_config(capture: &Capture, instance: String) -> XdpConfig {
+fn xdp_config(capture: &Capture, instance: &str) -> XdpConfig {
     XdpConfig {
         interfaces: capture.interfaces.clone(),
         mode: match capture.mode.as_str() {
@@ -176,69 +183,26 @@ fn xdp_config(capture: &Capture, instance: String) -> XdpConfig {
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: capture.max_flows,
         identity: identity(capture),
-        instance: capture.pin.then_some(instance),
+        instance: capture.pin.then(|| instance.to_owned()),
         rules: capture.rules.clone(),
     }
 }
 
-fn open_af_packet(capture: &Capture) -> Result<AfPacketSource, AfPacketError> {
-    AfPacketSource::open(&AfPacketConfig {
+fn af_packet_config(capture: &Capture) -> AfPacketConfig {
+    AfPacketConfig {
         interfaces: capture.interfaces.clone(),
         ring_bytes: capture.ring_mib << 20,
         max_flows: capture.max_flows as usize,
         identity: identity(capture),
         rules: capture.rules.clone(),
         ..AfPacketConfig::default()
-    })
-}
-
-/// Whether it is the kernel that refuses eBPF, and not one interface or one program.
-fn refuses_ebpf(e: &XdpError) -> bool {
-    match e {
-        XdpError::Privilege { .. } | XdpError::NoBtf | XdpError::Load { .. } | XdpError::Map { .. } => true,
-        XdpError::NoInterface { .. }
-        | XdpError::Foreign { .. }
-        | XdpError::Attach { .. }
-        | XdpError::Object { .. }
-        | XdpError::Pin { .. }
-        | XdpError::Busy { .. }
-        | XdpError::Layout { .. }
-        | XdpError::NotEthernet { .. }
-        | XdpError::Overlap { .. }
-        | XdpError::Netlink { .. }
-        | XdpError::Rules(_)
-        | XdpError::TooMany { .. } => false,
     }
 }
 
-fn xdp_failure(e: XdpError) -> Failure {
-    match e {
-        XdpError::Load { .. }
-        | XdpError::Map { .. }
-        | XdpError::Object { .. }
-        | XdpError::Pin { .. }
-        | XdpError::Netlink { .. } => Failure::from(e),
-        XdpError::NoInterface { .. }
-        | XdpError::Privilege { .. }
-        | XdpError::NoBtf
-        | XdpError::Foreign { .. }
-        | XdpError::Attach { .. }
-        | XdpError::Busy { .. }
-        | XdpError::Layout { .. }
-        | XdpError::NotEthernet { .. }
-        | XdpError::Overlap { .. }
-        | XdpError::Rules(_)
-        | XdpError::TooMany { .. } => Failure::misuse(e),
-    }
-}
-
-fn af_packet_failure(e: AfPacketError) -> Failure {
-    match e {
-        AfPacketError::Interfaces(e) => xdp_failure(e),
-        AfPacketError::Privilege { .. }
-        | AfPacketError::Ring { .. }
-        | AfPacketError::Rules(_)
-        | AfPacketError::Thread { .. } => Failure::misuse(e),
-        AfPacketError::Option { .. } | AfPacketError::Ended { .. } => Failure::from(e),
+fn wanted(capture: &Capture) -> Wanted {
+    match capture.mode.as_str() {
+        "af-packet" => Wanted::Sockets,
+        "auto" => Wanted::Either,
+        _ => Wanted::Programs,
     }
 }

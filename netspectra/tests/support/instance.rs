@@ -37,6 +37,11 @@ impl Instance {
         Self::start_as(pair, &[], iface, mode, "test", data)
     }
 
+    /// Starts one on any interface of the monitored namespace that goes on as `user`.
+    pub fn start_for(pair: &Pair, iface: &str, user: &str, data: tempfile::TempDir) -> Self {
+        Self::start_told(pair, &[], iface, "auto", "test", &["--user", user], data)
+    }
+
     /// Starts one under a node name of its own, by a program that takes privileges away, `prefix` with its arguments.
     pub fn start_as(
         pair: &Pair,
@@ -44,6 +49,19 @@ impl Instance {
         iface: &str,
         mode: &str,
         node: &str,
+        data: tempfile::TempDir,
+    ) -> Self {
+        Self::start_told(pair, prefix, iface, mode, node, &[], data)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what can be told")]
+    fn start_told(
+        pair: &Pair,
+        prefix: &[&str],
+        iface: &str,
+        mode: &str,
+        node: &str,
+        more: &[&str],
         data: tempfile::TempDir,
     ) -> Self {
         let mut child = Command::new("nsenter")
@@ -63,6 +81,7 @@ impl Instance {
                 "--data-dir",
             ])
             .arg(data.path())
+            .args(more)
             .args(data.path().join("run.toml").exists().then(|| format!("--config={}/run.toml", data.path().display())))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -194,9 +213,29 @@ impl Instance {
         (status, std::mem::replace(&mut self.data, tempfile::tempdir().unwrap()))
     }
 
+    /// Waits until it ends by itself; returns its exit status and the rest of its log.
+    pub fn wait_for_end(&mut self) -> (ExitStatus, String) {
+        self.rest()
+    }
+
+    /// The data of one that has ended, for another one.
+    pub fn give_data(&mut self) -> tempfile::TempDir {
+        std::mem::replace(&mut self.data, tempfile::tempdir().unwrap())
+    }
+
+    /// `kill -9`; hands over the data for another instance.
+    pub fn kill_keeping_data(mut self) -> (ExitStatus, tempfile::TempDir) {
+        self.child.kill().unwrap();
+        (self.child.wait().unwrap(), self.give_data())
+    }
+
     fn end(&mut self) -> (ExitStatus, String) {
         // SAFETY: signals the process that this test started, which has not been waited for.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGINT) };
+        self.rest()
+    }
+
+    fn rest(&mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         if let Some(mut log) = self.log.take() {
             let _ = std::io::Read::read_to_string(&mut log, &mut text);

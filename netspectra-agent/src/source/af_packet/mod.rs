@@ -17,12 +17,13 @@ mod worker;
 use super::xdp::{Counted as DevicesCounted, Devices, LEAST_FLOWS, XdpError, match_interfaces};
 use super::{Source, SourceError, wall_clock};
 use crate::generation::{FlowMerge, Generation, empty_totals, merge_totals};
+use crate::loader::{Channel, MOST_FDS, Reply, SocketFacts};
 use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
 use crate::table::{FlowTable, Identity};
 use netspectra_common::model::{Interface, Nanos};
 use netspectra_common::sketch::OverflowSum;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -192,13 +193,14 @@ impl AfPacketSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays open then.
     pub fn open(config: &AfPacketConfig) -> Result<Self, AfPacketError> {
-        let found = match_interfaces(&config.interfaces)?;
-        let per_interface = match config.sockets {
-            0 => default_sockets(found.len()),
-            n => n,
-        };
-        let rings = found.len().saturating_mul(per_interface).max(1);
-        let blocks = (config.ring_bytes / ring::BLOCK / rings).clamp(LEAST_BLOCKS, MOST_BLOCKS);
+        Self::of(PacketSockets::open(config)?, config)
+    }
+
+    /// Begins to count on sockets that are open, which needs no privilege.
+    ///
+    /// # Errors
+    /// Each names the thing and the remedy; nothing stays open then.
+    pub(crate) fn of(opened: PacketSockets, config: &AfPacketConfig) -> Result<Self, AfPacketError> {
         let filling =
             sys::event().map_err(|source| AfPacketError::Thread { iface: config.interfaces.join(","), source })?;
         let mut source = Self {
@@ -213,11 +215,13 @@ impl AfPacketSource {
             new_rules: RulesHandle::default(),
         };
         let mut sockets = Vec::new();
-        for (slot, (ifindex, name)) in found.iter().enumerate() {
-            let iface: Arc<str> = Arc::from(name.as_str());
-            let opened = socket::open(name, *ifindex, per_interface, blocks)?;
-            sockets.extend(opened.into_iter().map(|s| (iface.clone(), slot as u8, s)));
-            source.interfaces.push(Interface { slot: slot as u8, ifindex: *ifindex, name: iface });
+        for bound in opened.0 {
+            let (iface, ifindex) = (bound.iface.clone(), bound.ifindex);
+            if source.interfaces.last().is_none_or(|last| last.ifindex != ifindex) {
+                let slot = source.interfaces.len() as u8;
+                source.interfaces.push(Interface { slot, ifindex, name: iface.clone() });
+            }
+            sockets.push((iface, (source.interfaces.len() - 1) as u8, bound.map()?));
         }
         let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
         source.started = wall_clock();
@@ -345,6 +349,62 @@ impl Source for AfPacketSource {
     }
 
     fn recycle(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+impl AfPacketError {
+    /// Whether the caller has something to change first.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Interfaces(e) => e.is_misuse(),
+            Self::Privilege { .. } | Self::Ring { .. } | Self::Rules(_) | Self::Thread { .. } => true,
+            Self::Option { .. } | Self::Ended { .. } => false,
+        }
+    }
+}
+
+/// Sockets that are bound, those of an interface one after the other. They let nothing through yet.
+#[derive(Debug)]
+pub(crate) struct PacketSockets(Vec<socket::Bound>);
+
+impl PacketSockets {
+    /// Opens sockets on every interface of `config`.
+    ///
+    /// # Errors
+    /// Each names the thing and the remedy; nothing stays open then.
+    pub(crate) fn open(config: &AfPacketConfig) -> Result<Self, AfPacketError> {
+        let found = match_interfaces(&config.interfaces)?;
+        let per_interface = match config.sockets {
+            0 => default_sockets(found.len()),
+            n => n,
+        };
+        let rings = found.len().saturating_mul(per_interface).max(1);
+        let blocks = (config.ring_bytes / ring::BLOCK / rings).clamp(LEAST_BLOCKS, MOST_BLOCKS);
+        let mut all = Vec::new();
+        for (ifindex, name) in &found {
+            all.extend(socket::open(name, *ifindex, per_interface, blocks)?);
+        }
+        Ok(Self(all))
+    }
+
+    /// Those that another process opened.
+    pub(crate) fn received(sockets: Vec<(SocketFacts, OwnedFd)>) -> Self {
+        Self(sockets.into_iter().map(|(facts, fd)| socket::Bound::received(facts, fd)).collect())
+    }
+
+    /// Hands them to another process; `refusal` says why not eBPF.
+    ///
+    /// # Errors
+    /// The channel's.
+    pub(crate) fn hand_over(&self, channel: &Channel, refusal: Option<String>) -> io::Result<()> {
+        let mut parts = self.0.chunks(MOST_FDS).peekable();
+        while let Some(part) = parts.next() {
+            let sockets = part.iter().map(socket::Bound::facts).collect();
+            let fds: Vec<_> = part.iter().map(|bound| bound.fd.as_fd()).collect();
+            let more = parts.peek().is_some();
+            channel.send(&Reply::Sockets { sockets, refusal: refusal.clone(), more }, &fds)?;
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ring::{BLOCK, Ring};
 use super::{AfPacketError, sys};
+use crate::loader::SocketFacts;
 use netspectra_common::wire::link;
 use std::io;
 use std::mem::size_of;
@@ -54,6 +55,16 @@ impl Link {
     }
 }
 
+/// A bound socket with a ring that is not mapped, and what is known of its interface.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) iface: Arc<str>,
+    pub(super) ifindex: u32,
+    pub(super) fd: OwnedFd,
+    link: Link,
+    blocks: usize,
+}
+
 /// A bound socket, its ring, and what is known of its interface. Lets nothing through until [`Socket::begin`].
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -70,8 +81,8 @@ pub(super) struct Socket {
 ///
 /// # Errors
 /// Each names the interface and what was refused.
-pub(super) fn open(iface: &str, ifindex: u32, count: usize, blocks: usize) -> Result<Vec<Socket>, AfPacketError> {
-    let first = Socket::open(iface, ifindex, blocks)?;
+pub(super) fn open(iface: &str, ifindex: u32, count: usize, blocks: usize) -> Result<Vec<Bound>, AfPacketError> {
+    let first = Bound::open(iface, ifindex, blocks)?;
     if count < 2 {
         return Ok(vec![first]);
     }
@@ -89,14 +100,14 @@ pub(super) fn open(iface: &str, ifindex: u32, count: usize, blocks: usize) -> Re
     let group = sys::number_option(first.fd.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT).map_err(refused)?;
     let mut sockets = vec![first];
     for _ in 1..count {
-        let next = Socket::open(iface, ifindex, blocks)?;
+        let next = Bound::open(iface, ifindex, blocks)?;
         next.set(libc::PACKET_FANOUT, &(kind << 16 | group & 0xffff)).map_err(refused)?;
         sockets.push(next);
     }
     Ok(sockets)
 }
 
-impl Socket {
+impl Bound {
     fn open(iface: &str, ifindex: u32, blocks: usize) -> Result<Self, AfPacketError> {
         let refused = |option| move |source| AfPacketError::Option { iface: iface.into(), option, source };
         let fd = sys::packet_socket().map_err(|source| AfPacketError::Privilege { source })?;
@@ -111,16 +122,34 @@ impl Socket {
         if link.loopback {
             packet(libc::PACKET_IGNORE_OUTGOING, 1).map_err(refused("PACKET_IGNORE_OUTGOING"))?;
         }
-        let ring = Self::ring(raw, blocks).map_err(|source| AfPacketError::Ring {
-            iface: iface.into(),
-            kib: (blocks * BLOCK) >> 10,
-            source,
-        })?;
+        Self::set_up_ring(raw, blocks).map_err(|source| no_ring(iface, blocks, source))?;
         sys::bind(raw, ifindex).map_err(refused("bind"))?;
-        Ok(Self { fd: Arc::new(fd), ring, link })
+        Ok(Self { iface: iface.into(), ifindex, fd, link, blocks })
     }
 
-    fn ring(fd: i32, blocks: usize) -> io::Result<Ring> {
+    /// One that another process opened.
+    pub(super) fn received(facts: SocketFacts, fd: OwnedFd) -> Self {
+        let link = Link { kind: facts.kind, raw: facts.raw, loopback: facts.loopback };
+        Self { iface: facts.iface.into(), ifindex: facts.ifindex, fd, link, blocks: facts.blocks }
+    }
+
+    /// What is to be known of it elsewhere.
+    pub(super) fn facts(&self) -> SocketFacts {
+        let Link { kind, raw, loopback } = self.link;
+        SocketFacts { iface: self.iface.to_string(), ifindex: self.ifindex, kind, raw, loopback, blocks: self.blocks }
+    }
+
+    /// Maps its ring.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn map(self) -> Result<Socket, AfPacketError> {
+        let ring = Ring::map(self.fd.as_raw_fd(), self.blocks);
+        let ring = ring.map_err(|source| no_ring(&self.iface, self.blocks, source))?;
+        Ok(Socket { fd: Arc::new(self.fd), ring, link: self.link })
+    }
+
+    fn set_up_ring(fd: i32, blocks: usize) -> io::Result<()> {
         /// Has no meaning in version 3 but must divide a block.
         const FRAME: usize = 2048;
         let request = libc::tpacket_req3 {
@@ -132,19 +161,24 @@ impl Socket {
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
-        sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
-        Ring::map(fd, blocks)
+        sys::set_option(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
     }
 
     fn set(&self, option: libc::c_int, value: &u32) -> io::Result<()> {
         const { assert!(size_of::<u32>() == size_of::<libc::c_int>()) };
         sys::set_option(self.fd.as_raw_fd(), libc::SOL_PACKET, option, value)
     }
+}
 
+impl Socket {
     /// Lets frames through.
     pub(super) fn begin(&self) -> io::Result<()> {
         sys::set_filter(self.fd.as_raw_fd(), SNAP)
     }
+}
+
+fn no_ring(iface: &str, blocks: usize, source: io::Error) -> AfPacketError {
+    AfPacketError::Ring { iface: iface.into(), kib: (blocks * BLOCK) >> 10, source }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, Xdp};
 use netspectra_common::report::chain;
+use serde::{Deserialize, Serialize};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub enum EgressChoice {
 }
 
 /// How ingress is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IngressMode {
     /// In the driver.
     NativeXdp,
@@ -66,7 +67,7 @@ impl IngressMode {
 }
 
 /// How egress is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EgressMode {
     /// TCX (Linux 6.6).
     Tcx,
@@ -88,7 +89,7 @@ impl EgressMode {
 }
 
 /// One interface's hooks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// The interface.
     pub iface: String,
@@ -158,11 +159,6 @@ impl Hooks {
         }
         hooks.kept = hooks.pins.is_some();
         Ok(hooks)
-    }
-
-    /// The interface has another name now; returns the old one.
-    pub(super) fn rename(&mut self, name: &str) -> String {
-        std::mem::replace(&mut self.attached.iface, name.to_owned())
     }
 
     /// The interface is gone: nothing is left to detach.

@@ -86,17 +86,6 @@ impl XdpSource {
         }
     }
 
-    /// From now on the instance's folder counts.
-    pub(super) fn begin(&mut self) -> Result<(), XdpError> {
-        if let Some(pins) = &self.pins
-            && !self.adopted
-        {
-            self.keeper = Keeper::begin(pins, &self.saved)?;
-        }
-        self.step(Step::Begun);
-        Ok(())
-    }
-
     /// The slot that is not being filled.
     pub(super) fn ended_slot(&self) -> u32 {
         (self.saved.slot + SLOTS - 1) % SLOTS
@@ -173,12 +162,9 @@ impl XdpSource {
             self.step(Step::Emptied);
             self.save(Phase::Clean, Step::Clean)?;
         }
-        if self.ended
-            && self.saved.ended.last != 0
-            && let Some(pins) = self.pins.take()
-        {
+        if self.ended && self.saved.ended.last != 0 {
             self.keeper = Keeper::default();
-            pins.remove_all()?;
+            self.hand.forget()?;
         }
         Ok(())
     }

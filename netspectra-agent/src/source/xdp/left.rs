@@ -1,7 +1,7 @@
 //! What a process that was killed left: found again by the next one, or given up.
 
 use super::pin::{self, Pins};
-use super::saved::{Keeper, Saved};
+use super::saved::Keeper;
 use super::{XdpError, kept, tables};
 use netspectra_common::abi::Counter;
 
@@ -40,7 +40,7 @@ pub fn give_up(instance: &str) -> Result<Option<Left>, XdpError> {
 }
 
 /// What was left in a folder. The rest of a start or of an end that was cut short is removed.
-pub(super) fn find(pins: &Pins, cpus: u32) -> Result<Option<(Keeper, Box<Saved>)>, XdpError> {
+pub(super) fn find(pins: &Pins, cpus: u32) -> Result<Option<Keeper>, XdpError> {
     let found = Keeper::find(pins);
     if found.is_err() {
         // What cannot be read is not ours to remove.
@@ -60,5 +60,5 @@ pub(super) fn find(pins: &Pins, cpus: u32) -> Result<Option<(Keeper, Box<Saved>)
         generation = saved.number,
         "going on with what a process before this one left in the kernel"
     );
-    Ok(Some((keeper, saved)))
+    Ok(Some(keeper))
 }

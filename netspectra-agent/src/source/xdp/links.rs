@@ -3,6 +3,7 @@
 //! `/sys/class/net` would say the same, but follows the mount instead of the namespace.
 
 use super::netlink::{Netlink, attributes, number, text};
+use serde::{Deserialize, Serialize};
 use std::io;
 
 const RTM_NEWLINK: u16 = 16;
@@ -27,7 +28,7 @@ const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 
 /// An interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// The kernel's index.
     pub index: u32,
@@ -50,7 +51,7 @@ pub struct Link {
 }
 
 /// An attached XDP program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XdpPresent {
     /// Its identifier; 0 where several are attached.
     pub program: u32,

@@ -11,10 +11,13 @@ mod clsact;
 mod default_route;
 mod devices;
 mod generations;
+mod hand;
+mod handed;
 mod interfaces;
 mod kept;
 mod left;
 mod links;
+mod loader;
 mod netlink;
 mod observe;
 mod offload;
@@ -35,6 +38,7 @@ pub use attach::{AttachMode, Attached, EgressChoice, EgressMode, IngressMode};
 pub use default_route::default_route_interface;
 pub(crate) use devices::{Counted, Devices};
 pub use generations::Step;
+pub(crate) use handed::{Ended, Handed};
 pub(crate) use interfaces::name_matches;
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
@@ -44,25 +48,25 @@ pub use pin::instances_folder;
 pub use sizes::ProgramSize;
 pub use survey::{Survey, survey};
 pub use sys::effective_capabilities;
+pub(crate) use sys::{read_small_map, small_map};
 
 use super::wall_clock;
 use crate::generation::{FlowMerge, Generation, merge_totals};
+use crate::loader::Refusal;
 use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use netspectra_common::abi::{
-    ABI_VERSION, Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, SLOTS, maps,
-};
+use hand::Hand;
+use loader::{LOG, Loader, Maps, STATE};
+use netspectra_common::abi::{Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, maps};
 use netspectra_common::model::{FlowDelta, FlowStats, ManifestHash, Nanos, PayloadSeen};
 use netspectra_common::sketch::OverflowSum;
-use pin::Pins;
 use rules::RuleMaps;
 use saved::{Keeper, Roster, Saved};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use tables::{Pod, Tables};
 use wake::Wake;
 use watch::Watch;
@@ -180,6 +184,12 @@ pub enum XdpError {
     /// The rules cannot be kept.
     #[error("the capture rules are not in force")]
     Rules(#[source] RuleError),
+    /// The loader's process refused.
+    #[error("{}", .0.text)]
+    Refused(Refusal),
+    /// The loader's process cannot be asked.
+    #[error("the process that attaches the programs does not answer: start again, which goes on with what is pinned")]
+    LoaderGone(#[source] std::io::Error),
     /// A system call on a map failed.
     #[error("{call} on map `{map}` failed")]
     Map {
@@ -250,6 +260,65 @@ pub enum XdpError {
     },
 }
 
+impl XdpError {
+    /// Whether the caller has something to change first.
+    pub fn is_misuse(&self) -> bool {
+        match self {
+            Self::Load { .. }
+            | Self::Map { .. }
+            | Self::Object { .. }
+            | Self::Pin { .. }
+            | Self::LoaderGone(_)
+            | Self::Netlink { .. } => false,
+            Self::NoInterface { .. }
+            | Self::Privilege { .. }
+            | Self::NoBtf
+            | Self::Foreign { .. }
+            | Self::Attach { .. }
+            | Self::Busy { .. }
+            | Self::Layout { .. }
+            | Self::NotEthernet { .. }
+            | Self::Overlap { .. }
+            | Self::Rules(_)
+            | Self::TooMany { .. } => true,
+            Self::Refused(refusal) => refusal.is_misuse,
+        }
+    }
+
+    /// Whether it is the kernel that refuses eBPF, and not one interface or one program.
+    pub fn refuses_ebpf(&self) -> bool {
+        match self {
+            Self::Privilege { .. } | Self::NoBtf | Self::Load { .. } | Self::Map { .. } => true,
+            Self::NoInterface { .. }
+            | Self::Foreign { .. }
+            | Self::Attach { .. }
+            | Self::Object { .. }
+            | Self::Pin { .. }
+            | Self::Busy { .. }
+            | Self::Layout { .. }
+            | Self::NotEthernet { .. }
+            | Self::Overlap { .. }
+            | Self::Netlink { .. }
+            | Self::Rules(_)
+            | Self::LoaderGone(_)
+            | Self::TooMany { .. } => false,
+            Self::Refused(refusal) => refusal.is_kernel,
+        }
+    }
+
+    /// Whether no other interface needs to be tried.
+    fn ends_the_start(&self) -> bool {
+        matches!(self, Self::Privilege { .. } | Self::LoaderGone(_))
+            || matches!(self, Self::Refused(refusal) if refusal.is_kernel)
+    }
+
+    /// The same for another process.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let text = netspectra_common::report::chain(self);
+        Refusal { is_kernel: self.refuses_ebpf(), ..Refusal::new(text, self.is_misuse()) }
+    }
+}
+
 /// Programs and maps in the kernel, attached to interfaces. Dropping it detaches.
 pub struct XdpSource {
     tables: Tables,
@@ -274,7 +343,6 @@ pub struct XdpSource {
     /// Which generation is where; what is pinned is the same.
     saved: Box<Saved>,
     keeper: Keeper,
-    pins: Option<Arc<Pins>>,
     /// What a process before this one left is gone on with.
     adopted: bool,
     /// How the counters of devices are asked for; `None` where nothing is attached to.
@@ -287,7 +355,9 @@ pub struct XdpSource {
     returned: bool,
     ended: bool,
     on_step: Option<Box<dyn FnMut(Step) + Send>>,
-    bpf: Ebpf,
+    /// Those that nothing has taken yet.
+    maps: Maps,
+    hand: Hand,
 }
 
 impl XdpSource {
@@ -296,10 +366,16 @@ impl XdpSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let mut source = Self::prepare(object, config, 1)?;
+        let (loader, maps) = Loader::load(object, config)?;
+        Self::of(maps, Hand::Here(Box::new(loader)), 1)?.begin(config)
+    }
+
+    /// Attaches to every interface of `config`.
+    fn begin(mut self, config: &XdpConfig) -> Result<Self, XdpError> {
+        let source = &mut self;
         // Slots that a generation not yet read may have used keep their meaning in it.
         let left = source.saved.interfaces.interfaces();
-        let watch = Watch::plan(&mut source.bpf, config, source.pins.clone(), left)?;
+        let watch = Watch::plan(&mut source.maps, config, left)?;
         source.saved.interfaces = Roster::of(&watch.slots());
         source.devices = Devices::open();
         source.begin_devices();
@@ -311,11 +387,11 @@ impl XdpSource {
         // With the interfaces that conditions may name.
         source.apply_rules(&config.rules)?;
         if let Some(watch) = &mut source.watch {
-            watch.begin(&mut source.bpf)?;
+            watch.begin(&mut source.hand)?;
         }
-        source.keep();
+        source.hand.keep()?;
         source.step(Step::Attached);
-        Ok(source)
+        Ok(self)
     }
 
     /// Loads the programs and makes the tables, or takes over those that the instance left, without attaching to
@@ -324,106 +400,54 @@ impl XdpSource {
     /// # Errors
     /// As for [`XdpSource::open`].
     pub fn load(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
-        let mut source = Self::prepare(object, config, 0)?;
+        let (loader, maps) = Loader::load(object, config)?;
+        let mut source = Self::of(maps, Hand::Here(Box::new(loader)), 0)?;
         source.apply_rules(&config.rules)?;
-        source.keep();
+        source.hand.keep()?;
         Ok(source)
     }
 
-    /// What is pinned stays from now on.
-    fn keep(&self) {
-        if let Some(pins) = &self.pins {
-            pins.keep();
-        }
-    }
-
-    /// As [`XdpSource::load`]; what is pinned goes when this is dropped before [`XdpSource::keep`].
-    /// `emit` is [`XdpSource::emit`].
-    fn prepare(object: &[u8], config: &XdpConfig, emit: u32) -> Result<Self, XdpError> {
-        if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-            return Err(XdpError::NoBtf);
-        }
-        let cpus = sys::possible_cpus();
-        let outer = SLOTS * cpus;
-        let inner = u8::from(config.identity == Identity::Inner);
-        let pins = match &config.instance {
-            Some(name) => Pins::open(name)?,
-            None => None,
+    /// The source of `maps`, which `hand` made. `emit` is [`XdpSource::emit`].
+    fn of(mut maps: Maps, hand: Hand, emit: u32) -> Result<Self, XdpError> {
+        let control: Array<_, Pod<Control>> = maps.take(maps::CONTROL)?;
+        let log = if maps.has(LOG) { maps.take(LOG).ok() } else { None };
+        let (keeper, saved) = if maps.has(STATE) {
+            Keeper::read(maps.data(STATE)?, Path::new(STATE))?
+        } else {
+            (Keeper::default(), Box::new(Saved::new(wall_clock().0, sys::possible_cpus())))
         };
-        let found = pins.as_ref().map(|p| left::find(p, cpus)).transpose()?.flatten();
-        let mut loader = EbpfLoader::new();
-        loader
-            .override_global(INNER_IDENTITY, &inner, true)
-            .map_max_entries(maps::FLOWS4, outer)
-            .map_max_entries(maps::FLOWS, outer)
-            .map_max_entries(maps::TOTALS, outer)
-            .map_max_entries(maps::OVERFLOW, outer);
-        for (pins, name) in pins.iter().flat_map(|p| pin::KEPT.map(|name| (p, name))) {
-            // A map that is pinned already is taken instead of a new one.
-            loader.map_pin_path(name, pins.path(name));
-        }
-        let mut bpf = loader.load(object).map_err(|e| load_error("the maps", &e))?;
-        let version = format!("ABI_{ABI_VERSION}");
-        if bpf.map(&version).is_none() {
-            return Err(XdpError::Object {
-                what: format!("map `{version}`: it was made for another version of the agent"),
-            });
-        }
-        let log = bpf.take_map("AYA_LOGS").and_then(|m| RingBuf::try_from(m).ok());
-
-        let control: Array<_, Pod<Control>> = take_map(&mut bpf, maps::CONTROL)?;
-        let no_table: PerCpuArray<_, Pod<Counter>> = take_map(&mut bpf, maps::NO_TABLE)?;
-        let events: RingBuf<_> = take_map(&mut bpf, maps::EVENTS)?;
-        let filling: RingBuf<_> = take_map(&mut bpf, maps::FILLING)?;
-        let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
-        let adopted = found.is_some();
-        let (tables, keeper, saved) = match (found, &pins) {
-            (Some((keeper, saved)), Some(pins)) => (Tables::adopt(&mut bpf, cpus, pins)?, keeper, saved),
-            _ => {
-                let saved = Box::new(Saved::new(wall_clock().0, cpus));
-                (Tables::new(&mut bpf, cpus, flows, pins.as_ref())?, Keeper::default(), saved)
-            }
-        };
-        let early = tables.max_flows() / 2;
-        let rule_maps = RuleMaps::new(&mut bpf)?;
-        let ingress: &mut Xdp = program(&mut bpf, INGRESS)?;
-        ingress.load().map_err(|e| load_error("the ingress program", &e))?;
-        for (name, what) in [(TC_INGRESS, "the TC ingress program"), (EGRESS, "the egress program")] {
-            let classifier: &mut SchedClassifier = program(&mut bpf, name)?;
-            classifier.load().map_err(|e| load_error(what, &e))?;
-        }
+        let tables = Tables::take(&mut maps, saved.cpus)?;
         // Those in force stay so until others are written.
         let word = control.get(&0, 0).map_err(|e| load_error("map `CONTROL`", &e))?.0.slot;
-        let rules = if adopted { word >> Control::SLOT_BITS } else { 0 };
         let mut source = Self {
+            early: tables.max_flows() / 2,
             tables,
             control,
-            no_table,
+            no_table: maps.take(maps::NO_TABLE)?,
             log,
-            events,
-            filling,
-            early,
+            events: maps.take(maps::EVENTS)?,
+            filling: maps.take(maps::FILLING)?,
             emit,
             watch: None,
             wake: None,
-            rule_maps,
-            rules,
+            rule_maps: RuleMaps::new(&mut maps)?,
+            rules: if maps.adopted { word >> Control::SLOT_BITS } else { 0 },
             new_rules: RulesHandle::default(),
             rules_asked: Vec::new(),
             saved,
             keeper,
-            pins: pins.map(Arc::new),
-            adopted,
+            adopted: maps.adopted,
             devices: None,
             sent: None,
             lacking: false,
             returned: false,
             ended: false,
             on_step: None,
-            bpf,
+            maps,
+            hand,
         };
         source.set_slot()?;
-        source.begin()?;
+        source.step(Step::Begun);
         Ok(source)
     }
 
@@ -438,7 +462,7 @@ impl XdpSource {
     /// # Errors
     /// The driver's or the kernel's refusal.
     pub fn probe_native(&mut self, link: &Link) -> Result<(), XdpError> {
-        attach::probe_native(program(&mut self.bpf, INGRESS)?, link)
+        attach::probe_native(program(self.hand.bpf()?, INGRESS)?, link)
     }
 
     /// The loaded ingress program, for `BPF_PROG_TEST_RUN`.
@@ -446,7 +470,7 @@ impl XdpSource {
     /// # Errors
     /// When the object lacks it.
     pub fn ingress_program(&mut self) -> Result<&mut Xdp, XdpError> {
-        program(&mut self.bpf, INGRESS)
+        program(self.hand.bpf()?, INGRESS)
     }
 
     /// A handle that runs the ingress program on given frames, also while this source is in use.
@@ -464,16 +488,15 @@ impl XdpSource {
     /// # Errors
     /// As for [`XdpSource::test_runner`].
     pub fn egress_test_runner(&mut self) -> Result<TestRunner, XdpError> {
-        let program: &mut SchedClassifier = program(&mut self.bpf, EGRESS)?;
+        let program: &mut SchedClassifier = program(self.hand.bpf()?, EGRESS)?;
         let fd = program.fd().and_then(|fd| fd.try_clone().map_err(Into::into));
         fd.map(|fd| TestRunner { fd }).map_err(|e| load_error("a test run", &e))
     }
 
     /// Detaches; the next generation is the last. When it is recycled nothing is pinned any more.
     pub fn detach(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            watch.end();
-        }
+        self.watch = None;
+        self.hand.detach();
         self.ended = true;
         self.step(Step::Detached);
     }
@@ -589,7 +612,10 @@ impl XdpSource {
             }
         }
         let Some(watch) = &mut self.watch else { return Ok(()) };
-        watch.turn();
+        if self.hand.is_gone() {
+            return Err(XdpError::LoaderGone(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        watch.turn(&mut self.hand);
         self.saved.interfaces = Roster::of(&watch.slots());
         if let Some(wake) = &mut self.wake {
             wake.rearm(watch.notices());
@@ -605,7 +631,7 @@ impl XdpSource {
             self.rules_asked = rules;
         }
         if let Some(watch) = &mut self.watch {
-            watch.attach_pending(&mut self.bpf);
+            watch.attach_pending(&mut self.hand);
         }
         Ok(())
     }
@@ -671,15 +697,6 @@ impl TestRunner {
         use std::os::fd::AsFd;
         sys::test_run(self.fd.as_fd(), frame, repeat)
     }
-}
-
-/// Takes a map out of the loaded object.
-fn take_map<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
-    bpf: &mut Ebpf,
-    name: &str,
-) -> Result<M, XdpError> {
-    let map = bpf.take_map(name).ok_or_else(|| XdpError::Object { what: format!("map `{name}`") })?;
-    M::try_from(map).map_err(|e| XdpError::Object { what: format!("map `{name}` as expected ({e})") })
 }
 
 fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, XdpError>

@@ -1,8 +1,8 @@
 //! What the programs counted of packets whose flow found no room: one entry for each slot and CPU.
 
+use super::loader::Maps;
 use super::tables::Pod;
-use super::{XdpError, load_error, take_map};
-use aya::Ebpf;
+use super::{XdpError, load_error};
 use aya::maps::{Array, MapData, MapError};
 use netspectra_common::abi::{Overflow, maps};
 
@@ -15,8 +15,8 @@ pub(super) struct Overflows {
 }
 
 impl Overflows {
-    pub(super) fn new(bpf: &mut Ebpf, entries: u32) -> Result<Self, XdpError> {
-        Ok(Self { map: take_map(bpf, maps::OVERFLOW)?, used: vec![true; entries as usize] })
+    pub(super) fn new(maps: &mut Maps, entries: u32) -> Result<Self, XdpError> {
+        Ok(Self { map: maps.take(maps::OVERFLOW)?, used: vec![true; entries as usize] })
     }
 
     /// The entry `at` of a frozen slot.

@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Where systems mount a BPF file system.
 const SYSTEM: &str = "/sys/fs/bpf";
@@ -22,6 +23,10 @@ const FOLDER: &str = "netspectra";
 const STATE: &str = "state";
 /// Times that a folder may vanish while it is being locked.
 const ATTEMPTS: usize = 10;
+/// How long a folder is waited for: the loader of a process that was killed ends when it notices, which takes it a moment.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two tries.
+const PACE: Duration = Duration::from_millis(5);
 /// Longest name of an instance, bytes.
 const MAX_NAME: usize = 100;
 
@@ -89,7 +94,7 @@ impl Pins {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(e) => return Err(failed("open")(e)),
             };
-            match lock.try_lock() {
+            match lock_soon(&lock) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(XdpError::Busy { path: dir }),
                 Err(TryLockError::Error(e)) => return Err(failed("lock")(e)),
@@ -172,6 +177,17 @@ impl Drop for Pins {
             && let Err(error) = super::kept::detach(self, |_, _| true).and_then(|_| self.remove_all())
         {
             tracing::debug!(%error, "the rest of a start that failed stays");
+        }
+    }
+}
+
+/// Locks it, at once or within [`PATIENCE`].
+fn lock_soon(folder: &File) -> Result<(), TryLockError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(PACE),
+            other => return other,
         }
     }
 }

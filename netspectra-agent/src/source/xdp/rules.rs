@@ -1,11 +1,11 @@
 //! The rules in the kernel: two sets, one in force, the other one free to be written.
 
+use super::loader::Maps;
 use super::tables::Pod;
 use super::{XdpError, load_error, sys};
 use crate::rules::{CompiledRules, Rule};
-use aya::Ebpf;
+use aya::maps::MapData;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Map, MapData};
 use netspectra_common::abi::{NetKey, NetMasks, RULE_SETS, maps};
 use netspectra_common::model::Interface;
 use std::os::fd::AsFd;
@@ -21,11 +21,8 @@ pub(super) struct RuleMaps {
 }
 
 impl RuleMaps {
-    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, XdpError> {
-        let Some(Map::Array(sets)) = bpf.take_map(maps::RULES) else {
-            return Err(XdpError::Object { what: format!("array map `{}`", maps::RULES) });
-        };
-        Ok(Self { sets, nets: super::take_map(bpf, maps::RULE_NETS)?, keys: Default::default() })
+    pub(super) fn new(maps: &mut Maps) -> Result<Self, XdpError> {
+        Ok(Self { sets: maps.data(maps::RULES)?, nets: maps.take(maps::RULE_NETS)?, keys: Default::default() })
     }
 
     /// Writes `rules` into set `number`, which no program may be using.

@@ -19,6 +19,7 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use netspectra_common::abi::{ABI_VERSION, Counter, Obs};
 use netspectra_common::model::{Interface, ManifestHash, NicCounters, NicDelta};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -274,8 +275,16 @@ impl Keeper {
             return Ok(None);
         }
         let map = MapData::from_pin(&path).map_err(|e| super::load_error("the pinned state", &e))?;
+        Self::read(map, pins.dir()).map(Some)
+    }
+
+    /// What `map` holds, which is pinned in the folder `dir`.
+    ///
+    /// # Errors
+    /// [`XdpError::Layout`] when it was written by another version.
+    pub(super) fn read(map: MapData, dir: &Path) -> Result<(Self, Box<Saved>), XdpError> {
         let info = map.info().map_err(|e| super::load_error("the pinned state", &e))?;
-        let other = |found: String| XdpError::Layout { path: pins.dir().to_owned(), found };
+        let other = |found: String| XdpError::Layout { path: dir.to_owned(), found };
         let mut bytes = vec![0u8; info.value_size() as usize];
         sys::lookup_bytes(map.fd().as_fd(), &0u32, &mut bytes).map_err(|source| XdpError::Map {
             call: "BPF_MAP_LOOKUP_ELEM",
@@ -291,7 +300,7 @@ impl Keeper {
             return Err(other(format!("version {abi}.{layout}")));
         }
         let saved = Saved::read_from_bytes(&bytes).map_err(|_| other(format!("{} bytes", bytes.len())))?;
-        Ok(Some((Self { map: Some(map) }, Box::new(saved))))
+        Ok((Self { map: Some(map) }, Box::new(saved)))
     }
 
     /// Pins `saved`: from now on the folder counts.
@@ -311,6 +320,11 @@ impl Keeper {
             map.pin(pins.state()).map_err(|e| failed(&e))?;
         }
         Ok(keeper)
+    }
+
+    /// The element's map.
+    pub(super) fn into_map(self) -> Option<MapData> {
+        self.map
     }
 
     /// Writes `saved`, all at once.

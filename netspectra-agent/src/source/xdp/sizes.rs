@@ -26,7 +26,7 @@ impl XdpSource {
     /// When the kernel does not tell.
     pub fn program_sizes(&self) -> Result<Vec<ProgramSize>, XdpError> {
         let mut sizes = Vec::new();
-        for (name, program) in self.bpf.programs().filter(|(_, p)| p.fd().is_ok()) {
+        for (name, program) in self.hand.loaded()?.programs().filter(|(_, p)| p.fd().is_ok()) {
             let info = program.info().map_err(|e| load_error("a question about a loaded program", &e))?;
             sizes.push(ProgramSize {
                 name: name.to_owned(),

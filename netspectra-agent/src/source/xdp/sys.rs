@@ -4,7 +4,7 @@ use super::table_types::Types;
 use netspectra_common::model::Nanos;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -70,6 +70,24 @@ pub(super) fn create_map(shape: MapShape, types: Option<Types<'_>>) -> io::Resul
     };
     // SAFETY: the attribute is a whole `bpf_attr` for this command and holds no pointers.
     unsafe { new_fd(BPF_MAP_CREATE, &attr) }
+}
+
+/// An array of one number, to try what this kernel lets a process do with it.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn small_map() -> io::Result<OwnedFd> {
+    let kind = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    create_map(MapShape { kind, key: size_of::<u32>(), value: size_of::<u64>(), entries: 1, flags: 0 }, None)
+}
+
+/// Reads the number of a [`small_map`].
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn read_small_map(map: &OwnedFd) -> io::Result<u64> {
+    let mut value = 0u64;
+    lookup(map.as_fd(), &0u32, &mut value).map(|()| value)
 }
 
 /// `union bpf_attr` for `BPF_BTF_LOAD`.

@@ -1,16 +1,17 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
+use super::XdpError;
+use super::loader::Maps;
 use super::overflow::Overflows;
 use super::pin::Pins;
 use super::saved::check_sizes;
 use super::sys::{self, Batch, MapShape};
 use super::table_types::TableTypes;
-use super::{XdpError, take_map};
-use aya::Ebpf;
 use aya::maps::{ArrayOfMaps, MapData};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
 use netspectra_common::abi::{Counter, FlowKey, FlowKey4, FlowStats, GenTotals, LossReason, Overflow, SLOTS, maps};
-use std::os::fd::AsFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Entries a batch look-up asks for.
@@ -21,6 +22,12 @@ const FLOWS4: &str = "flows4-";
 const FLOWS: &str = "flows-";
 /// The kind that holds the totals.
 pub(super) const TOTALS: &str = "totals-";
+/// The kinds, with the sizes of their keys and values.
+const KINDS: [(&str, usize, usize); 3] = [
+    (FLOWS4, size_of::<FlowKey4>(), size_of::<FlowStats>()),
+    (FLOWS, size_of::<FlowKey>(), size_of::<FlowStats>()),
+    (TOTALS, size_of::<u32>(), size_of::<GenTotals>()),
+];
 
 /// Lets an ABI structure cross the library's typed maps.
 #[derive(Clone, Copy, Debug)]
@@ -50,65 +57,77 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Makes the tables of every slot and CPU, `max_flows` entries each, and pins them where there are `pins`.
-    pub(super) fn new(bpf: &mut Ebpf, cpus: u32, max_flows: u32, pins: Option<&Pins>) -> Result<Self, XdpError> {
-        let sizes = [
-            (size_of::<FlowKey4>(), size_of::<FlowStats>()),
-            (size_of::<FlowKey>(), size_of::<FlowStats>()),
-            (size_of::<u32>(), size_of::<GenTotals>()),
-        ];
-        let types = TableTypes::load(&sizes).map_err(|e| super::load_error("the types of the tables", &e))?;
-        let mut outer4: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::FLOWS4)?;
-        let mut outer: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::FLOWS)?;
-        let mut outer_totals: ArrayOfMaps<MapData, MapData> = take_map(bpf, maps::TOTALS)?;
-        let mut inner = Vec::new();
+    /// Makes the tables of every slot and CPU, `max_flows` entries each, pins them where there are `pins`, and adds them
+    /// to `maps`, which has the outer ones.
+    pub(super) fn make(
+        maps: &mut BTreeMap<String, MapData>,
+        cpus: u32,
+        max_flows: u32,
+        pins: Option<&Pins>,
+    ) -> Result<(), XdpError> {
+        let types = TableTypes::load(&KINDS.map(|(_, key, value)| (key, value)))
+            .map_err(|e| super::load_error("the types of the tables", &e))?;
         for at in 0..SLOTS * cpus {
-            let tables = CpuTables {
-                flows4: flow_map::<FlowKey4>(&types, 0, max_flows)?,
-                flows: flow_map::<FlowKey>(&types, 1, max_flows)?,
-                totals: totals_map(&types)?,
-            };
-            outer4.set(at, &tables.flows4, 0).map_err(|e| new_map(&e))?;
-            outer.set(at, &tables.flows, 0).map_err(|e| new_map(&e))?;
-            outer_totals.set(at, &tables.totals, 0).map_err(|e| new_map(&e))?;
-            if let Some(pins) = pins {
-                for (kind, map) in [(FLOWS4, &tables.flows4), (FLOWS, &tables.flows), (TOTALS, &tables.totals)] {
-                    map.pin(pins.path(&name(kind, at))).map_err(|e| super::load_error("a table to be pinned", &e))?;
+            let tables = [
+                (maps::FLOWS4, FLOWS4, flow_map::<FlowKey4>(&types, 0, max_flows)?),
+                (maps::FLOWS, FLOWS, flow_map::<FlowKey>(&types, 1, max_flows)?),
+                (maps::TOTALS, TOTALS, totals_map(&types)?),
+            ];
+            for (outer, kind, table) in tables {
+                if let Some(outer) = maps.get(outer) {
+                    let fd = table.fd().as_fd().as_raw_fd() as u32;
+                    sys::update(outer.fd().as_fd(), &at, &fd).map_err(|e| super::load_error("a counting table", &e))?;
                 }
+                if let Some(pins) = pins {
+                    table.pin(pins.path(&name(kind, at))).map_err(|e| super::load_error("a table to be pinned", &e))?;
+                }
+                maps.insert(name(kind, at), table);
             }
-            inner.push(tables);
         }
-        let overflow = Overflows::new(bpf, SLOTS * cpus)?;
-        Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        Ok(())
     }
 
-    /// Takes over the tables that are pinned.
+    /// Adds the tables that are pinned to `maps`.
     ///
     /// # Errors
     /// [`XdpError::Layout`] when one has other sizes.
-    pub(super) fn adopt(bpf: &mut Ebpf, cpus: u32, pins: &Pins) -> Result<Self, XdpError> {
-        let (outer4, outer) = (take_map(bpf, maps::FLOWS4)?, take_map(bpf, maps::FLOWS)?);
-        let outer_totals = take_map(bpf, maps::TOTALS)?;
-        let mut max_flows = u32::MAX;
-        let mut take = |kind: &str, at: u32, key: usize, value: usize| {
+    pub(super) fn find(maps: &mut BTreeMap<String, MapData>, cpus: u32, pins: &Pins) -> Result<(), XdpError> {
+        for (at, (kind, key, value)) in (0..SLOTS * cpus).flat_map(|at| KINDS.map(|kind| (at, kind))) {
             let name = name(kind, at);
             let map = MapData::from_pin(pins.path(&name)).map_err(|e| super::load_error("a pinned table", &e))?;
             let info = map.info().map_err(|e| super::load_error("a pinned table", &e))?;
             check_sizes(pins, &name, &info, key, value)?;
-            if kind != TOTALS {
-                max_flows = max_flows.min(info.max_entries());
-            }
-            Ok::<_, XdpError>(map)
-        };
+            maps.insert(name, map);
+        }
+        Ok(())
+    }
+
+    /// Takes the tables of `cpus` CPUs out of `maps`.
+    ///
+    /// # Errors
+    /// When one is missing, or has other sizes, which bounds what the kernel reads and writes.
+    pub(super) fn take(maps: &mut Maps, cpus: u32) -> Result<Self, XdpError> {
+        let mut max_flows = u32::MAX;
         let mut inner = Vec::new();
         for at in 0..SLOTS * cpus {
-            inner.push(CpuTables {
-                flows4: take(FLOWS4, at, size_of::<FlowKey4>(), size_of::<FlowStats>())?,
-                flows: take(FLOWS, at, size_of::<FlowKey>(), size_of::<FlowStats>())?,
-                totals: take(TOTALS, at, size_of::<u32>(), size_of::<GenTotals>())?,
-            });
+            let mut take = |(kind, key, value): (&str, usize, usize)| {
+                let name = name(kind, at);
+                let map = maps.data(&name)?;
+                let info = map.info().map_err(|e| super::load_error("a counting table", &e))?;
+                if (info.key_size() as usize, info.value_size() as usize) != (key, value) {
+                    return Err(XdpError::Object { what: format!("map `{name}` of {key} and {value} bytes") });
+                }
+                if kind != TOTALS {
+                    max_flows = max_flows.min(info.max_entries());
+                }
+                Ok(map)
+            };
+            let [flows4, flows, totals] = KINDS;
+            inner.push(CpuTables { flows4: take(flows4)?, flows: take(flows)?, totals: take(totals)? });
         }
-        let overflow = Overflows::new(bpf, SLOTS * cpus)?;
+        let (outer4, outer, outer_totals) =
+            (maps.take(maps::FLOWS4)?, maps.take(maps::FLOWS)?, maps.take(maps::TOTALS)?);
+        let overflow = Overflows::new(maps, SLOTS * cpus)?;
         Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 

@@ -3,21 +3,19 @@
 //! Notices of the kernel only say that something changed; what there is is listed then, so that a lost notice changes
 //! nothing. Everything happens between two generations, on the thread that reads them.
 
-use super::attach::{Attached, Hooks};
-use super::kept;
+use super::attach::Attached;
+use super::hand::Hand;
 use super::links::{Link, list_links};
+use super::loader::Maps;
 use super::netlink::Netlink;
 use super::observe::{Choice, choose, choose_present};
-use super::pin::Pins;
 use super::roster::Roster;
-use super::{XdpConfig, XdpError, take_map};
-use aya::Ebpf;
+use super::{XdpConfig, XdpError};
 use aya::maps::{Array, HashMap, MapData};
 use netspectra_common::abi::maps;
 use netspectra_common::model::Interface;
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::Arc;
 
 /// `RTMGRP_LINK`.
 const LINK_GROUP: u32 = 1;
@@ -27,8 +25,6 @@ const ARRAY: u32 = 65_536;
 /// The hooks on interfaces, and their slots.
 pub(super) struct Watch {
     config: XdpConfig,
-    /// Where hooks are kept over a kill.
-    pins: Option<Arc<Pins>>,
     hooks: Vec<Watched>,
     /// Those that have come: with a slot, without hooks.
     pending: Vec<Pending>,
@@ -50,7 +46,7 @@ pub(super) struct Watch {
 struct Watched {
     index: u32,
     has_slot: bool,
-    hooks: Hooks,
+    attached: Attached,
 }
 
 /// An interface that is to be attached to.
@@ -66,12 +62,7 @@ impl Watch {
     ///
     /// # Errors
     /// As for [`super::XdpSource::open`].
-    pub(super) fn plan(
-        bpf: &mut Ebpf,
-        config: &XdpConfig,
-        pins: Option<Arc<Pins>>,
-        left: Vec<Interface>,
-    ) -> Result<Self, XdpError> {
+    pub(super) fn plan(maps: &mut Maps, config: &XdpConfig, left: Vec<Interface>) -> Result<Self, XdpError> {
         let netlink = |source| XdpError::Netlink { what: "list interfaces", source };
         // Before the list, so that nothing that changes afterwards goes unnoticed.
         let notices = Netlink::open(LINK_GROUP).map_err(netlink)?;
@@ -79,13 +70,12 @@ impl Watch {
         let choice = choose(&config.interfaces, &links)?;
         let mut watch = Self {
             config: config.clone(),
-            pins,
             hooks: Vec::new(),
             pending: Vec::new(),
             changed: false,
             roster: Roster::restore(left),
-            slots: take_map(bpf, maps::IFACES)?,
-            slots_high: take_map(bpf, maps::IFACES_HIGH)?,
+            slots: maps.take(maps::IFACES)?,
+            slots_high: maps.take(maps::IFACES_HIGH)?,
             notices,
             again: false,
             refused: HashSet::new(),
@@ -103,17 +93,15 @@ impl Watch {
     /// # Errors
     /// As for [`super::XdpSource::open`]. An interface that a glob matches and that cannot be attached to is an error only when
     /// there is no other.
-    pub(super) fn begin(&mut self, bpf: &mut Ebpf) -> Result<(), XdpError> {
-        if let Some(pins) = &self.pins {
-            // Hooks that were left where nothing is asked for any more.
-            kept::detach(pins, |_, index| self.pending.iter().all(|p| p.link.index != index))?;
-        }
+    pub(super) fn begin(&mut self, hand: &mut Hand) -> Result<(), XdpError> {
+        // Hooks that were left where nothing is asked for any more go.
+        hand.retain(self.pending.iter().map(|p| p.link.index).collect())?;
         let mut first = None;
         for pending in std::mem::take(&mut self.pending) {
             let name = pending.link.name.clone();
-            match self.attach(bpf, pending) {
+            match self.attach(hand, pending) {
                 Ok(()) => {}
-                Err(e) if self.config.interfaces.contains(&name) || matches!(e, XdpError::Privilege { .. }) => {
+                Err(e) if self.config.interfaces.contains(&name) || e.ends_the_start() => {
                     return Err(e);
                 }
                 Err(e) => first = first.or(Some(e)),
@@ -131,12 +119,12 @@ impl Watch {
 
     /// Ends a generation: follows what has changed. What has come is attached to by
     /// [`Watch::attach_pending`].
-    pub(super) fn turn(&mut self) {
+    pub(super) fn turn(&mut self, hand: &mut Hand) {
         self.roster.turn();
         self.seat_waiting();
         if self.notices.had_notices() || self.again {
             match list_links() {
-                Ok(links) => self.follow(&links),
+                Ok(links) => self.follow(hand, &links),
                 Err(error) => {
                     tracing::warn!(%error, "the interfaces could not be listed");
                     self.again = true;
@@ -161,12 +149,12 @@ impl Watch {
     }
 
     /// Attaches to those that have come.
-    pub(super) fn attach_pending(&mut self, bpf: &mut Ebpf) {
+    pub(super) fn attach_pending(&mut self, hand: &mut Hand) {
         for pending in std::mem::take(&mut self.pending) {
-            if self.attach(bpf, pending).is_ok()
+            if self.attach(hand, pending).is_ok()
                 && let Some(new) = self.hooks.last()
             {
-                let a = &new.hooks.attached;
+                let a = &new.attached;
                 let (ingress, egress) = (a.ingress.name(), a.egress.name());
                 tracing::info!(iface = %a.iface, ingress, egress, note = a.note, "watching");
             }
@@ -175,12 +163,7 @@ impl Watch {
 
     /// Where and how the programs are attached.
     pub(super) fn attached(&self) -> Vec<Attached> {
-        self.hooks.iter().map(|w| w.hooks.attached.clone()).collect()
-    }
-
-    /// Detaches for good; hooks that were kept go, too.
-    pub(super) fn end(self) {
-        self.hooks.into_iter().for_each(|w| w.hooks.end());
+        self.hooks.iter().map(|w| w.attached.clone()).collect()
     }
 
     /// Readable when interfaces have changed.
@@ -188,14 +171,14 @@ impl Watch {
         self.notices.as_fd()
     }
 
-    fn follow(&mut self, links: &[Link]) {
+    fn follow(&mut self, hand: &mut Hand, links: &[Link]) {
         self.again = false;
         let choice = choose_present(&self.config.interfaces, links);
-        self.let_go(&choice, links);
+        self.let_go(hand, &choice, links);
         self.refused.retain(|index| links.iter().any(|l| l.index == *index));
         for link in &choice.watch {
             match self.hooks.iter().position(|w| w.index == link.index) {
-                Some(at) if self.hooks[at].hooks.attached.iface != link.name => self.rename(at, link),
+                Some(at) if self.hooks[at].attached.iface != link.name => self.rename(at, link),
                 Some(_) => {}
                 None if self.refused.contains(&link.index) => {}
                 None => self.admit(link, links),
@@ -205,17 +188,13 @@ impl Watch {
     }
 
     /// Lets go of what is not chosen any more.
-    fn let_go(&mut self, choice: &Choice, links: &[Link]) {
+    fn let_go(&mut self, hand: &mut Hand, choice: &Choice, links: &[Link]) {
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.hooks).into_iter().partition(|w| choice.watch.iter().any(|l| l.index == w.index));
         self.hooks = kept;
-        for Watched { index, hooks, .. } in gone {
-            tracing::info!(iface = %hooks.attached.iface, "not watched any more");
-            if links.iter().any(|l| l.index == index) {
-                hooks.end();
-            } else {
-                hooks.abandon();
-            }
+        for Watched { index, attached, .. } in gone {
+            tracing::info!(iface = %attached.iface, "not watched any more");
+            hand.let_go(index, links.iter().any(|l| l.index == index));
             self.roster.leave(index);
             self.point(index, None);
             self.changed = true;
@@ -223,7 +202,7 @@ impl Watch {
     }
 
     fn rename(&mut self, at: usize, link: &Link) {
-        let old = self.hooks[at].hooks.rename(&link.name);
+        let old = std::mem::replace(&mut self.hooks[at].attached.iface, link.name.clone());
         tracing::info!(iface = old, now = %link.name, "renamed");
         self.roster.leave(link.index);
         self.hooks[at].has_slot = self.seat(link.index, &link.name);
@@ -233,7 +212,7 @@ impl Watch {
     fn seat_waiting(&mut self) {
         for at in 0..self.hooks.len() {
             if !self.hooks[at].has_slot {
-                let (index, name) = (self.hooks[at].index, self.hooks[at].hooks.attached.iface.clone());
+                let (index, name) = (self.hooks[at].index, self.hooks[at].attached.iface.clone());
                 self.hooks[at].has_slot = self.seat(index, &name);
             }
         }
@@ -249,11 +228,11 @@ impl Watch {
         self.pending.push(Pending { link: link.clone(), has_slot, has_vlan });
     }
 
-    fn attach(&mut self, bpf: &mut Ebpf, pending: Pending) -> Result<(), XdpError> {
+    fn attach(&mut self, hand: &mut Hand, pending: Pending) -> Result<(), XdpError> {
         let Pending { link, has_slot, has_vlan } = pending;
-        match Hooks::attach(bpf, &link, has_vlan, (self.config.mode, self.config.egress), self.pins.clone()) {
-            Ok(hooks) => {
-                self.hooks.push(Watched { index: link.index, has_slot, hooks });
+        match hand.attach(&link, has_vlan) {
+            Ok(attached) => {
+                self.hooks.push(Watched { index: link.index, has_slot, attached });
                 Ok(())
             }
             Err(error) => {

@@ -3,10 +3,16 @@
 //! Capabilities belong to threads; a thread that is started has those of the one that starts it. So who drops them before
 //! any other thread is there drops them for the whole process (capabilities(7)).
 
+mod user;
+
+pub use user::{User, UserError};
+
 use std::io;
 
 /// Attaching to interfaces.
 const NET_ADMIN: u64 = 1 << 12;
+/// Taking capabilities out of the set of those that files may bring.
+const SETPCAP: u64 = 1 << 8;
 /// What contained the next one before Linux 5.8, and still does.
 const SYS_ADMIN: u64 = 1 << 21;
 /// Maps, and attaching.
@@ -67,6 +73,62 @@ pub fn gain_nothing_more() -> io::Result<()> {
     // SAFETY: a plain request; the arguments that it does not use must be 0.
     let rc = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// From now on no program that this thread, or one that it starts, executes gets a capability: none may be inherited, and
+/// none comes with a file. Without CAP_SETPCAP the set of those that files may bring stays, which [`gain_nothing_more`]
+/// makes of no use.
+///
+/// # Errors
+/// The kernel's.
+pub fn pass_nothing_on() -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    if permitted()? & SETPCAP == 0 {
+        return Ok(());
+    }
+    for capability in 0..u64::BITS {
+        // SAFETY: a plain request; the arguments that it does not use must be 0.
+        let rc = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+        if rc != 0 {
+            let error = io::Error::last_os_error();
+            // One that this kernel does not have: there are no more.
+            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+        }
+    }
+    Ok(())
+}
+
+/// Goes on as `user`, or as the same one, with the capabilities of `keep` that there are, and without other groups than the
+/// user's. Before any other thread is there: it is for this thread and those that it will start.
+///
+/// # Errors
+/// The kernel's.
+pub fn settle(user: Option<User>, keep: u64) -> io::Result<()> {
+    match user {
+        Some(user) => user.take_on(keep),
+        None => keep_only(keep),
+    }
+}
+
+/// What a thread needs, of what it may do now, that reads and empties maps by descriptors: nothing, but where the kernel
+/// refuses that to it (before Linux 5.19, with `kernel.unprivileged_bpf_disabled`). It is tried.
+///
+/// # Errors
+/// The kernel's.
+pub fn for_reading_maps() -> io::Result<u64> {
+    let Ok(map) = crate::source::xdp::small_map() else {
+        // There will be no maps to read.
+        return Ok(0);
+    };
+    let is_refused = std::thread::scope(|s| {
+        let reader = s.spawn(|| {
+            keep_only(0)?;
+            Ok(crate::source::xdp::read_small_map(&map).is_err_and(|e| e.raw_os_error() == Some(libc::EPERM)))
+        });
+        reader.join().unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
+    })?;
+    let may = permitted()?;
+    Ok(if is_refused { may & if may & BPF != 0 { BPF } else { SYS_ADMIN } } else { 0 })
 }
 
 /// What this thread may do, or may make itself able to do: a bit for each capability by its number.
