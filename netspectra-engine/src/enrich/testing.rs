@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Data {
     Map(Vec<(&'static str, Data)>),
     Text(&'static str),
+    Short(u16),
     Number(u32),
+    Long(u64),
 }
 
 fn control(out: &mut Vec<u8>, kind: u8, length: usize) {
@@ -32,8 +34,16 @@ fn put(out: &mut Vec<u8>, data: &Data) {
             control(out, 2, text.len());
             out.extend(text.as_bytes());
         }
+        Data::Short(number) => {
+            control(out, 5, 2);
+            out.extend(number.to_be_bytes());
+        }
         Data::Number(number) => {
             control(out, 6, 4);
+            out.extend(number.to_be_bytes());
+        }
+        Data::Long(number) => {
+            control(out, 9, 8);
             out.extend(number.to_be_bytes());
         }
     }
@@ -87,16 +97,16 @@ pub(crate) fn mmdb(dir: &Path, kind: &'static str, blocks: &[(&str, u32, Data)])
     let mut metadata = Vec::new();
     control(&mut metadata, 7, 9);
     let numbers = [
-        ("node_count", count),
-        ("record_size", 32),
-        ("ip_version", 6),
-        ("binary_format_major_version", 2),
-        ("binary_format_minor_version", 0),
-        ("build_epoch", 1_700_000_000),
+        ("node_count", Data::Number(count)),
+        ("record_size", Data::Short(32)),
+        ("ip_version", Data::Short(6)),
+        ("binary_format_major_version", Data::Short(2)),
+        ("binary_format_minor_version", Data::Short(0)),
+        ("build_epoch", Data::Long(1_700_000_000)),
     ];
     for (key, number) in numbers {
         put(&mut metadata, &Data::Text(key));
-        put(&mut metadata, &Data::Number(number));
+        put(&mut metadata, &number);
     }
     put(&mut metadata, &Data::Text("database_type"));
     put(&mut metadata, &Data::Text(kind));
