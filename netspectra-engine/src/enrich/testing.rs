@@ -1,4 +1,5 @@
 //! Small files in MaxMind's format, by its public specification (version 2.0, records of 32 bits).
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};

@@ -142,7 +142,10 @@ fn rows_have_what_was_known_when_they_were_made_also_those_that_are_not_stored()
     bench.feed((0.0, 1.0), &[tcp((1, 1000), (2, 80), ACK, (0.1, 0.2))]);
     let name = |place: &Place| place.network.as_deref().map(str::to_owned);
     let before = Some("before".to_owned());
-    assert_eq!(bench.live_flows().iter().map(|f| name(&f.src_place)).collect::<Vec<_>>(), [before.clone()]);
+    assert_eq!(
+        bench.live_flows().iter().map(|f| name(&f.src_place)).collect::<Vec<_>>(),
+        std::slice::from_ref(&before)
+    );
     let batch = bench.feed((20.0, 21.0), &[tcp((1, 1000), (2, 80), ACK, (20.1, 20.2))]);
     assert!(!batch.rollups.is_empty());
     assert!(batch.rollups.iter().all(|r| name(&r.src_place) == before && name(&r.dst_place) == before));
