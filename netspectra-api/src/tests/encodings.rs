@@ -28,7 +28,7 @@ async fn flows_as_json() {
     let reply = get(&bench().router, "/api/v1/flows").await;
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.header("cache-control"), Some("no-store"));
-    let flow = json!({
+    let mut flow = json!({
         "src_ip": "10.0.0.1", "dst_ip": "2001:db8::1", "src_port": 40_000, "dst_port": 443, "proto": 6,
         "ether_type": 0x86dd, "icmp_type": null, "icmp_code": null, "vlan": 7, "inner_vlan": null, "tunnel": null,
         "tunnel_id": null, "packets": 10, "bytes": 1_000, "l3_bytes": 860, "reverse_packets": 8,
@@ -39,6 +39,11 @@ async fn flows_as_json() {
         "flow_start": "2026-01-31T12:00:00.000000000Z", "state": "closed", "end_reason": "fin",
         "initiator_by": "syn", "node": "edge,1", "iface": "eth0", "flow_id": "0000000000000abc",
     });
+    let places = json!({
+        "src_country": null, "dst_country": "NZ", "src_as": null, "dst_as": 64_496, "src_network": "office",
+        "dst_network": null,
+    });
+    flow.as_object_mut().unwrap().extend(places.as_object().unwrap().clone());
     let whole = json!({ "items": [flow], "next_cursor": null, "range": last_hour(), "completeness": completeness() });
     assert_eq!(reply.json(), whole);
 }
@@ -54,9 +59,10 @@ async fn flows_as_csv() {
     let expected = "src_ip,dst_ip,src_port,dst_port,proto,ether_type,icmp_type,icmp_code,vlan,inner_vlan,tunnel,\
         tunnel_id,packets,bytes,l3_bytes,reverse_packets,reverse_bytes,reverse_l3_bytes,tcp_flags,reverse_tcp_flags,\
         retransmitted,reverse_retransmitted,out_of_order,reverse_out_of_order,zero_windows,reverse_zero_windows,\
-        server_rtt_us,client_rtt_us,first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id\r\n\
+        server_rtt_us,client_rtt_us,first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id,\
+        src_country,dst_country,src_as,dst_as,src_network,dst_network\r\n\
         10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,1,2,3,4,5,6,700,,2026-01-31T12:00:00.000000000Z,\
-        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc\r\n";
+        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc,,NZ,,64496,office,\r\n";
     assert_eq!(reply.text(), expected);
 }
 
