@@ -3,12 +3,11 @@
 
 mod compile;
 mod handle;
-mod net;
 mod words;
 
 pub use compile::{CompiledRules, UserRules};
 pub use handle::RulesHandle;
-pub use net::Net;
+pub use netspectra_common::model::Net;
 
 use netspectra_common::abi::{MAX_RULE_NETS, MAX_RULES};
 use serde::{Deserialize, Serialize};

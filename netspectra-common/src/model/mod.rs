@@ -6,6 +6,7 @@ mod chain;
 mod fields;
 mod ledger;
 mod message;
+mod net;
 mod nic;
 mod observation;
 mod place;
@@ -24,6 +25,7 @@ pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
     BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
 };
+pub use net::{Net, NetError};
 pub use nic::{NicCounters, NicDelta};
 pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,

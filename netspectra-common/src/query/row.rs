@@ -2,7 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "no row has most of the dimensions")]
 
 use super::Row;
-use crate::model::{Alert, AppMessage, Country, Direction, FlowRecord, Rollup};
+use crate::model::{Alert, AppMessage, Country, Direction, FlowRecord, Place, Rollup};
 use crate::schema::Dimension;
 use std::net::IpAddr;
 
@@ -34,6 +34,17 @@ macro_rules! numbers_and_addresses {
     };
 }
 
+/// What is known of where the two ends are, as text.
+fn place_text<'a>(d: Dimension, src: &'a Place, dst: &'a Place) -> Option<&'a str> {
+    match d {
+        Dimension::SrcCountry => src.country.as_ref().map(Country::as_str),
+        Dimension::DstCountry => dst.country.as_ref().map(Country::as_str),
+        Dimension::SrcNetwork => src.network.as_deref(),
+        Dimension::DstNetwork => dst.network.as_deref(),
+        _ => None,
+    }
+}
+
 impl Row for FlowRecord {
     numbers_and_addresses!(
         EtherType => |row: &Self| Some(row.ether_type.into()),
@@ -47,13 +58,9 @@ impl Row for FlowRecord {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
             Dimension::Tunnel => self.tunnel.as_deref(),
-            Dimension::SrcCountry => self.src_place.country.as_ref().map(Country::as_str),
-            Dimension::DstCountry => self.dst_place.country.as_ref().map(Country::as_str),
-            Dimension::SrcNetwork => self.src_place.network.as_deref(),
-            Dimension::DstNetwork => self.dst_place.network.as_deref(),
             Dimension::State => Some(self.state.name()),
             Dimension::EndReason => Some(self.end_reason.name()),
-            _ => None,
+            _ => place_text(d, &self.src_place, &self.dst_place),
         }
     }
 }
@@ -71,15 +78,11 @@ impl Row for Rollup {
             Dimension::Iface => Some(&self.iface),
             Dimension::Node => Some(&self.node),
             Dimension::Tunnel => self.tunnel.map(|t| t.name()),
-            Dimension::SrcCountry => self.src_place.country.as_ref().map(Country::as_str),
-            Dimension::DstCountry => self.dst_place.country.as_ref().map(Country::as_str),
-            Dimension::SrcNetwork => self.src_place.network.as_deref(),
-            Dimension::DstNetwork => self.dst_place.network.as_deref(),
             Dimension::Direction => self.direction.map(|d| match d {
                 Direction::Ingress => "ingress",
                 Direction::Egress => "egress",
             }),
-            _ => None,
+            _ => place_text(d, &self.src_place, &self.dst_place),
         }
     }
 }

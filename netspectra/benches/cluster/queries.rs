@@ -185,8 +185,7 @@ async fn merge(store: &ClickHouseStore) -> Merged {
     let (mut merging, mut all) = (Merging::new(), Merged::default());
     // The last hours, the day before them, and the rest.
     for _ in 0..3 {
-        let made = merging.pass(store, Nanos::from_secs(BEGIN + DAY)).await.unwrap();
-        all = Merged { minutes: all.minutes + made.minutes, hours: all.hours + made.hours };
+        all += merging.pass(store, Nanos::from_secs(BEGIN + DAY)).await.unwrap();
     }
     all
 }

@@ -2,6 +2,7 @@
 //! maps (see [`super::Hand`]).
 
 use super::attach::{Attached, Hooks};
+use super::links::Link;
 use super::pin::{self, Pins};
 use super::saved::{Keeper, Saved};
 use super::tables::Tables;
@@ -16,8 +17,6 @@ use aya::{Ebpf, EbpfLoader};
 use netspectra_common::abi::{ABI_VERSION, SLOTS, maps};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use super::links::Link;
 
 /// The kernel-side log; an object may be built without.
 pub(super) const LOG: &str = "AYA_LOGS";

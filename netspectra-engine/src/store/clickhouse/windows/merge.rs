@@ -3,13 +3,14 @@
 use super::super::query::{self, Blocks};
 use super::super::rows::{MergedKey, MergedRow, nanos, time};
 use super::super::{ClickHouseStore, END, SEND, port_error};
-use super::cover::{Minute, through, usable};
-use super::{HOUR, MINUTE, Sketches, Wanted, begin, keys, minutes, read};
+use super::cover::{Cover, Minute, through, usable};
+use super::{HOUR, MINUTE, Sketches, Wanted, begin, keys, minutes, read_cover};
 use crate::window::merge_states;
 use netspectra_common::model::{Nanos, Resolution, TimeRange, WindowState};
 use netspectra_common::ports::PortError;
 use netspectra_common::sketch::hash64;
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 /// After its end, in the time of windows, a minute or an hour is left alone for this long: nodes are not equally fast.
 const LAG: i64 = 2 * MINUTE;
@@ -29,6 +30,13 @@ pub struct Merged {
     pub minutes: u64,
     /// Rows of an hour.
     pub hours: u64,
+}
+
+impl AddAssign for Merged {
+    fn add_assign(&mut self, other: Self) {
+        self.minutes += other.minutes;
+        self.hours += other.hours;
+    }
 }
 
 /// How far windows are merged. Any number of processes may do it at any time, or none: answers do not depend on it.
@@ -66,7 +74,7 @@ impl Merging {
         let until = self.older.unwrap_or(recent);
         if until > first {
             let of_before = merge(&blocks, until - DAY, until, newest).await?;
-            made = Merged { minutes: made.minutes + of_before.minutes, hours: made.hours + of_before.hours };
+            made += of_before;
             self.older = Some(until - DAY);
         }
         Ok(made)
@@ -87,7 +95,10 @@ async fn merge(blocks: &Blocks<'_>, from: i64, to: i64, newest: i64) -> Result<M
         for some in due.chunks(AT_ONCE) {
             let mut rows = Vec::new();
             for (start, of) in some {
-                rows.extend(sum(blocks, length, *start, of).await?);
+                let range = TimeRange { from: nanos(*start), to: nanos(start + length) };
+                let cover = Cover::of(range, &blocks.cuts, &there, &merged);
+                let key = key(blocks, length, *start, of);
+                rows.extend(sum(blocks, range, &cover, &key).await?);
             }
             insert(blocks, &rows).await?;
             *count += rows.len() as u64;
@@ -127,18 +138,8 @@ pub(super) fn due(
     of.into_iter().map(|(start, minutes)| (start, partitions(minutes))).collect()
 }
 
-async fn sum(blocks: &Blocks<'_>, length: i64, start: i64, of: &[u32]) -> Result<Option<MergedRow>, PortError> {
-    let range = TimeRange { from: nanos(start), to: nanos(start + length) };
-    let mut sum: Option<(WindowState, TimeRange)> = None;
-    let fold = |window: &WindowState, of: TimeRange| match &mut sum {
-        Some((sum, range)) => {
-            merge_states(sum, window);
-            *range = TimeRange { from: range.from.min(of.from), to: range.to.max(of.to) };
-        }
-        None => sum = Some((window.clone(), of)),
-    };
-    read(blocks, &Wanted { resolution: Resolution::S60, range, sketches: Sketches::All }, fold).await?;
-    let Some((sum, TimeRange { from, to })) = sum else { return Ok(None) };
+/// What names the row of `length` from `start` on, with all that there is of the partitions `of`.
+fn key(blocks: &Blocks<'_>, length: i64, start: i64, of: &[u32]) -> MergedKey {
     let (partitions, throughs): (Vec<u32>, Vec<u64>) =
         of.iter().filter_map(|p| blocks.cuts.get(p).map(|cut| (*p, *cut))).unzip();
     let bytes: Vec<u8> = partitions
@@ -147,9 +148,27 @@ async fn sum(blocks: &Blocks<'_>, length: i64, start: i64, of: &[u32]) -> Result
         .flat_map(|(p, t)| [u64::from(*p).to_be_bytes(), t.to_be_bytes()])
         .flatten()
         .collect();
-    let length_seconds = (length / 1_000_000_000) as u32;
-    let key = MergedKey { id: hash64(&bytes), length_seconds, start, partitions, throughs };
-    Ok(Some(MergedRow::of(blocks.topic, &key, (from, to.minus(Resolution::S60.duration())), &sum)))
+    MergedKey { id: hash64(&bytes), length_seconds: (length / 1_000_000_000) as u32, start, partitions, throughs }
+}
+
+/// The sum of the windows of `range`, which are in the rows of `cover`.
+async fn sum(
+    blocks: &Blocks<'_>,
+    range: TimeRange,
+    cover: &Cover,
+    key: &MergedKey,
+) -> Result<Option<MergedRow>, PortError> {
+    let mut sum: Option<(WindowState, TimeRange)> = None;
+    let fold = |window: &WindowState, of: TimeRange| match &mut sum {
+        Some((sum, range)) => {
+            merge_states(sum, window);
+            *range = TimeRange { from: range.from.min(of.from), to: range.to.max(of.to) };
+        }
+        None => sum = Some((window.clone(), of)),
+    };
+    read_cover(blocks, &Wanted { resolution: Resolution::S60, range, sketches: Sketches::All }, cover, fold).await?;
+    let Some((sum, TimeRange { from, to })) = sum else { return Ok(None) };
+    Ok(Some(MergedRow::of(blocks.topic, key, (from, to.minus(Resolution::S60.duration())), &sum)))
 }
 
 async fn insert(blocks: &Blocks<'_>, rows: &[MergedRow]) -> Result<(), PortError> {

@@ -88,17 +88,36 @@ pub(super) async fn read(
     wanted: &Wanted,
     mut fold: impl FnMut(&WindowState, TimeRange),
 ) -> Result<(), PortError> {
-    let mut only = String::new();
-    if wanted.resolution == Resolution::S60 && wanted.sketches != Sketches::None {
-        let minutes = minutes(blocks, wanted).await?;
-        let merged = keys(blocks, wanted).await?;
-        let cover = Cover::of(wanted.range, &blocks.cuts, &minutes, &merged);
-        fold_merged(blocks, &cover.merged, wanted, &mut fold).await?;
-        if cover.rest.is_empty() {
-            return Ok(());
-        }
-        only = format!(" AND ({})", cover.rest.iter().map(condition).collect::<Vec<_>>().join(" OR "));
+    if wanted.resolution != Resolution::S60 || wanted.sketches == Sketches::None {
+        return read_windows(blocks, wanted, "", &mut fold).await;
     }
+    let minutes = minutes(blocks, wanted).await?;
+    let merged = keys(blocks, wanted).await?;
+    read_cover(blocks, wanted, &Cover::of(wanted.range, &blocks.cuts, &minutes, &merged), fold).await
+}
+
+/// [`read`], of windows of a minute, by the rows of `cover`.
+async fn read_cover(
+    blocks: &Blocks<'_>,
+    wanted: &Wanted,
+    cover: &Cover,
+    mut fold: impl FnMut(&WindowState, TimeRange),
+) -> Result<(), PortError> {
+    fold_merged(blocks, &cover.merged, wanted, &mut fold).await?;
+    if cover.rest.is_empty() {
+        return Ok(());
+    }
+    let only = format!(" AND ({})", cover.rest.iter().map(condition).collect::<Vec<_>>().join(" OR "));
+    read_windows(blocks, wanted, &only, &mut fold).await
+}
+
+/// Windows as they are stored, those for which the condition `only` holds.
+async fn read_windows(
+    blocks: &Blocks<'_>,
+    wanted: &Wanted,
+    only: &str,
+    fold: &mut impl FnMut(&WindowState, TimeRange),
+) -> Result<(), PortError> {
     // Merging sketches in one order gives the same bytes each time.
     let sql = format!(
         "SELECT {} FROM windows WHERE {BLOCKS} AND resolution_seconds = {} AND {}{only} \

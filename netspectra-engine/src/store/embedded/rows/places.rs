@@ -1,6 +1,7 @@
 //! Where the two ends of a row are, in six columns. Rows of earlier builds have none.
 
 use super::DecodeError;
+use super::build::Columns;
 use super::read::{FromText, Numbers, Text, TextDecoder};
 use arrow::array::RecordBatch;
 use arrow::datatypes::UInt32Type;
@@ -11,6 +12,18 @@ impl FromText for Country {
     const EXPECTED: &'static str = "a country of two letters";
     fn from_text(text: &str) -> Option<Self> {
         Self::new(text)
+    }
+}
+
+impl<R> Columns<'_, R> {
+    /// The six columns of both ends.
+    pub(super) fn places(self, src: impl Fn(&R) -> &Place, dst: impl Fn(&R) -> &Place) -> Self {
+        self.opt_text("src_country", |r| src(r).country.as_ref().map(Country::as_str))
+            .opt_text("dst_country", |r| dst(r).country.as_ref().map(Country::as_str))
+            .opt_u32("src_as", |r| src(r).asn)
+            .opt_u32("dst_as", |r| dst(r).asn)
+            .opt_text("src_network", |r| src(r).network.as_deref())
+            .opt_text("dst_network", |r| dst(r).network.as_deref())
     }
 }
 

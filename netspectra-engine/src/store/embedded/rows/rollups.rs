@@ -6,7 +6,7 @@ use crate::store::embedded::dataset::Dataset;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
-use netspectra_common::model::{Country, Direction, Resolution, Rollup, TimeRange};
+use netspectra_common::model::{Direction, Resolution, Rollup, TimeRange};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::wire::Tunnel;
 use std::net::IpAddr;
@@ -73,12 +73,7 @@ impl Record for Rollup {
             .opt_u16("vlan", |r| r.vlan)
             .opt_text("tunnel", |r| r.tunnel.map(Tunnel::name))
             .opt_u32("tunnel_id", |r| r.tunnel_id)
-            .opt_text("src_country", |r| r.src_place.country.as_ref().map(Country::as_str))
-            .opt_text("dst_country", |r| r.dst_place.country.as_ref().map(Country::as_str))
-            .opt_u32("src_as", |r| r.src_place.asn)
-            .opt_u32("dst_as", |r| r.dst_place.asn)
-            .opt_text("src_network", |r| r.src_place.network.as_deref())
-            .opt_text("dst_network", |r| r.dst_place.network.as_deref())
+            .places(|r| &r.src_place, |r| &r.dst_place)
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
             .u64("l3_bytes", |r| r.l3_bytes)

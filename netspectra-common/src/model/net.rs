@@ -1,6 +1,6 @@
 //! A network: an address and how many of its first bits count.
 
-use netspectra_common::abi::Family;
+use crate::abi::Family;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct NetError(String);
 
 impl Net {
     /// The family, the address in the first bytes, and the length of the prefix in bits.
-    pub(super) fn parts(&self) -> (Family, [u8; 16], u8) {
+    pub fn parts(&self) -> (Family, [u8; 16], u8) {
         match self.address {
             IpAddr::V4(v4) => {
                 let mut bytes = [0; 16];
@@ -31,11 +31,19 @@ impl Net {
         }
     }
 
+    /// Length of the prefix in bits.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Whether `address` lies inside of this network.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.address.is_ipv4() == address.is_ipv4() && Self { address, bits: self.bits }.masked() == *self
+    }
+
     /// Whether `other` lies inside of this network, or is it.
-    pub(super) fn holds(&self, other: &Self) -> bool {
-        self.bits <= other.bits && self.address.is_ipv4() == other.address.is_ipv4() && {
-            Self { bits: self.bits, ..*other }.masked() == *self
-        }
+    pub fn holds(&self, other: &Self) -> bool {
+        self.bits <= other.bits && self.has(other.address)
     }
 
     fn masked(self) -> Self {
