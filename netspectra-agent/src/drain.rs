@@ -90,7 +90,7 @@ fn ledger(generation: &Generation) -> Ledger {
         overflow: generation.overflow.clone().map(Box::new),
         ..Ledger::default()
     };
-    for FlowDelta { key, stats } in &generation.flows {
+    for FlowDelta { key, stats, .. } in &generation.flows {
         let counter = Counter::new(stats.packets, stats.bytes);
         if key.family == Family::NonIp as u8 { ledger.non_ip.add(counter) } else { ledger.flows.add(counter) }
     }

@@ -88,6 +88,8 @@ impl FlowMerge {
             Entry::Occupied(at) => {
                 let at = *at.get() as usize;
                 flows[at].stats.merge(&flow.stats);
+                // Rules that change in the middle: the CPUs' tables need not agree, and the order must not matter.
+                flows[at].sampling = flows[at].sampling.max(flow.sampling);
             }
             Entry::Vacant(free) => {
                 free.insert(flows.len() as u32);
@@ -106,13 +108,14 @@ impl FlowMerge {
 mod tests {
     use super::*;
     use netspectra_common::abi::FlowKey;
-    use netspectra_common::model::FlowStats;
+    use netspectra_common::model::{FlowStats, Sampling};
 
     #[test]
     fn flows_of_several_tables_are_merged_by_key() {
         let flow = |port, packets| FlowDelta {
             key: FlowKey { src_port: port, ..FlowKey::default() },
             stats: FlowStats { packets, ..FlowStats::default() },
+            sampling: Sampling::ALL,
         };
         let mut merged = FlowMerge::default();
         for table in [vec![], vec![flow(1, 1), flow(2, 2)], vec![flow(3, 3)], vec![flow(2, 40), flow(3, 30)]] {

@@ -7,7 +7,7 @@ use crate::prefix::Prefixes;
 use crate::rules::UserRules;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, size_bin};
+use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, Sampling, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
@@ -71,7 +71,7 @@ impl FlowTable {
         }
     }
 
-    /// Counts packets that `rules` leave out under [`LossReason::Excluded`] from now on.
+    /// Counts packets that `rules` leave out under their reasons from now on.
     pub fn set_rules(&mut self, rules: Option<UserRules>) {
         self.rules = rules;
     }
@@ -133,9 +133,10 @@ impl FlowTable {
         if flow::resolve_fragment(&mut packet, &mut self.fragments, &At(at)) {
             self.totals.orphan_fragments += 1;
         }
-        if self.rules.as_ref().is_some_and(|rules| !rules.admits(&packet.key)) {
-            return Err(LossReason::Excluded);
-        }
+        let sampling = match &self.rules {
+            Some(rules) => rules.admit(&packet.key)?,
+            None => Sampling::ALL,
+        };
         if let Some(payloads) = &mut self.payloads {
             // Fragments are put together there by the key that they came with.
             payloads.packet(&Packet { key: as_parsed, ..packet }, data, wire_len, at);
@@ -165,7 +166,7 @@ impl FlowTable {
             Entry::Vacant(free) => {
                 self.last = flows.len();
                 free.insert(self.last as u32);
-                flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at) });
+                flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at), sampling });
             }
         }
         Ok(())

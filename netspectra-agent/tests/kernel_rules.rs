@@ -1,4 +1,4 @@
-//! Rules in the real kernel and in user space leave out the same packets, and changing them splits no packet.
+//! Rules in the real kernel and in user space leave out the same packets and sample the same flows, and changing them splits no packet.
 //!
 //! Needs root and the eBPF object. Frames go through the program by `BPF_PROG_TEST_RUN`: the interface is one that the
 //! program was not told of (slot 127), so conditions on interfaces are met there by none; unit tests cover the others.
@@ -9,7 +9,7 @@ use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
 use netspectra_common::abi::{Direction, FlowKey, LossReason, Obs};
-use netspectra_common::model::FlowDelta;
+use netspectra_common::model::{FlowDelta, Sampling};
 use std::collections::BTreeMap;
 
 fn source() -> XdpSource {
@@ -62,14 +62,22 @@ fn rules(r: &mut Random) -> Vec<Rule> {
     let proto = |r: &mut Random| ["tcp", "udp", "58", "icmp", "47", "non_ip"][r.below(6) as usize].to_owned();
     let most = if r.one_in(8) { 64 } else { 6 };
     (0..1 + r.below(most))
-        .map(|_| Rule {
-            action: if r.one_in(2) { Action::Include } else { Action::Exclude },
-            net: nets(r),
-            src: nets(r),
-            dst: nets(r),
-            port: some(r, port),
-            proto: some(r, proto),
-            iface: if r.one_in(12) { vec!["eth*".into()] } else { Vec::new() },
+        .map(|_| {
+            let (action, one_in) = match r.below(3) {
+                0 => (Action::Include, None),
+                1 => (Action::Exclude, None),
+                _ => (Action::Sample, Some(2 << r.below(4))),
+            };
+            Rule {
+                action,
+                one_in,
+                net: nets(r),
+                src: nets(r),
+                dst: nets(r),
+                port: some(r, port),
+                proto: some(r, proto),
+                iface: if r.one_in(12) { vec!["eth*".into()] } else { Vec::new() },
+            }
         })
         .collect()
 }
@@ -99,8 +107,9 @@ fn frame(r: &mut Random) -> Vec<u8> {
     f
 }
 
-fn packets(flows: &[FlowDelta]) -> BTreeMap<FlowKey, u64> {
-    flows.iter().map(|f| (FlowKey { obs: 0, ..f.key }, f.stats.packets)).collect()
+/// Packets and L3 bytes of each flow, and how many of its kind are counted.
+fn counted(flows: &[FlowDelta]) -> BTreeMap<FlowKey, (u64, u64, Sampling)> {
+    flows.iter().map(|f| (FlowKey { obs: 0, ..f.key }, (f.stats.packets, f.stats.l3_bytes, f.sampling))).collect()
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn random_rules_leave_out_the_same_random_packets_in_the_kernel_and_in_user_spac
     let mut source = source();
     let runner = source.test_runner().unwrap();
     let mut r = Random(0x9e37_79b9_7f4a_7c15);
-    let (mut excluded, mut included) = (0, 0);
+    let (mut excluded, mut sampled_out, mut included, mut sampled) = (0, 0, 0, 0);
     for round in 0..150 {
         let rules = rules(&mut r);
         source.apply_rules(&rules).unwrap();
@@ -122,15 +131,20 @@ fn random_rules_leave_out_the_same_random_packets_in_the_kernel_and_in_user_spac
         let kernel = source.generation().unwrap().unwrap();
         source.recycle().unwrap();
         let (flows, totals) = table.drain();
-        assert_eq!(packets(&kernel.flows), packets(&flows), "round {round}, {rules:?}");
+        assert_eq!(counted(&kernel.flows), counted(&flows), "round {round}, {rules:?}");
         assert_eq!(kernel.totals.reasons, totals.reasons, "round {round}, {rules:?}");
         let left_out = kernel.totals.reasons[LossReason::Excluded as usize].packets;
         let in_flows: u64 = kernel.flows.iter().map(|f| f.stats.packets).sum();
-        assert_eq!(left_out + in_flows, kernel.totals.seen.packets);
+        let other_flows = kernel.totals.reasons[LossReason::SampledOut as usize].packets;
+        assert_eq!(left_out + other_flows + in_flows, kernel.totals.seen.packets);
         excluded += left_out;
+        sampled_out += other_flows;
         included += in_flows;
+        let of_samples = kernel.flows.iter().filter(|f| f.sampling != Sampling::ALL);
+        sampled += of_samples.map(|f| f.stats.packets).sum::<u64>();
     }
-    assert!(excluded > 1000 && included > 1000, "both happen: {excluded} excluded, {included} included");
+    let all = [excluded, sampled_out, included, sampled];
+    assert!(all.iter().all(|packets| *packets > 500), "all happen: {all:?}");
 }
 
 #[test]
@@ -143,6 +157,7 @@ fn rules_change_while_packets_pass_and_every_packet_is_counted_by_one_set() {
     frame.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 0, 0, 0, 8, 0, 0]);
     let rule = |action, net: &str| Rule {
         action,
+        one_in: None,
         net: vec![net.parse().unwrap()],
         src: Vec::new(),
         dst: Vec::new(),

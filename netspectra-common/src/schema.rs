@@ -45,6 +45,8 @@ pub enum Dimension {
     SrcNetwork,
     /// Local network of the destination.
     DstNetwork,
+    /// One in how many flows of its kind was counted.
+    Sampling,
     /// Flow state; flow records only.
     State,
     /// End reason; flow records only.
@@ -86,7 +88,7 @@ pub enum ValueKind {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::SrcIp,
         Self::DstIp,
         Self::SrcPort,
@@ -105,6 +107,7 @@ impl Dimension {
         Self::DstAs,
         Self::SrcNetwork,
         Self::DstNetwork,
+        Self::Sampling,
         Self::State,
         Self::EndReason,
         Self::App,
@@ -138,6 +141,7 @@ impl Dimension {
             Self::DstAs => "dst_as",
             Self::SrcNetwork => "src_network",
             Self::DstNetwork => "dst_network",
+            Self::Sampling => "sampling",
             Self::State => "state",
             Self::EndReason => "end_reason",
             Self::App => "app",
@@ -179,6 +183,9 @@ impl Dimension {
             Self::DstAs => "autonomous system of the destination",
             Self::SrcNetwork => "local network of the source, as the configuration calls it; none for other addresses",
             Self::DstNetwork => "local network of the destination",
+            Self::Sampling => {
+                "one in how many flows of its kind was counted, by a rule of the capture; 1 where all were"
+            }
             Self::State => "active, closed or timed_out (flows only)",
             Self::EndReason => "why the record was written (flows only)",
             Self::App => {
@@ -200,7 +207,7 @@ impl Dimension {
             Self::SrcIp | Self::DstIp => ValueKind::Address,
             Self::SrcPort | Self::DstPort | Self::EtherType | Self::Vlan | Self::Code => ValueKind::U16,
             Self::Proto => ValueKind::Proto,
-            Self::TunnelId | Self::SrcAs | Self::DstAs => ValueKind::U32,
+            Self::TunnelId | Self::SrcAs | Self::DstAs | Self::Sampling => ValueKind::U32,
             Self::Tunnel => ValueKind::Word(&TUNNELS),
             Self::Iface
             | Self::Node
@@ -424,7 +431,7 @@ const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field 
 }
 
 /// The fields of a flow record, in the order in which they are written.
-pub const FLOW_FIELDS: [Field; 43] = [
+pub const FLOW_FIELDS: [Field; 44] = [
     field("src_ip", FieldKind::TextOrNull, "initiator's address; null for non-IP"),
     field("dst_ip", FieldKind::TextOrNull, "responder's address; null for non-IP"),
     field("src_port", FieldKind::Integer, "initiator's port, 0 where there is none"),
@@ -480,6 +487,11 @@ pub const FLOW_FIELDS: [Field; 43] = [
     field("dst_as", FieldKind::IntegerOrNull, "autonomous system of the responder"),
     field("src_network", FieldKind::TextOrNull, "local network of the initiator, as the configuration calls it"),
     field("dst_network", FieldKind::TextOrNull, "local network of the responder"),
+    field(
+        "sampling",
+        FieldKind::Integer,
+        "one in so many flows of its kind was counted, by a rule of the capture (the highest of the flow's rules, when they changed); 1: all",
+    ),
 ];
 
 /// The fields of an alert, in the order in which they are written.

@@ -141,12 +141,13 @@ fn count_flow<C: Tunnels>(
     // Read here and not kept since the slot was read: one thing less that tells the parser's ways apart to the verifier.
     // SAFETY: as for the slot.
     let rules = unsafe { core::ptr::read_volatile(&raw const control.slot) } >> Control::SLOT_BITS;
-    if rules != 0 {
-        match flow::short_key(&packet.key) {
+    let sampling = match rules {
+        0 => 0,
+        _ => match flow::short_key(&packet.key) {
             Some(key) => rules::admit(rules, &key)?,
             None => rules::admit(rules, &packet.key)?,
-        }
-    }
+        },
+    };
     if control.events != 0 && packet.is_dns() {
         emit_dns(frame, packet, totals);
     }
@@ -154,11 +155,11 @@ fn count_flow<C: Tunnels>(
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => book(flows, &key, packet, seen.weight, table),
+            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), table),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => book(flows, &packet.key, packet, seen.weight, table),
+            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), table),
             None => Err(LossReason::NoTable),
         },
     };
@@ -235,7 +236,7 @@ fn book<K: asked::Key, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
     key: &K,
     packet: &Packet,
-    weight: Weight,
+    (weight, sampling): (Weight, u32),
     table: u32,
 ) -> Result<bool, LossReason> {
     if let Some(stats) = flows.get_ptr_mut(key) {
@@ -243,7 +244,8 @@ fn book<K: asked::Key, const N: usize, const F: usize>(
         flow::fold(unsafe { &mut *stats }, packet, weight, &Monotonic);
         return Ok(false);
     }
-    let stats = flow::first(packet, weight, Monotonic.exact());
+    let mut stats = flow::first(packet, weight, Monotonic.exact());
+    stats.put_sampling(sampling as u8);
     if flows.insert(key, stats, BPF_NOEXIST as u64).is_err() {
         overflow::spill(table, key, Counter::new(weight.packets, weight.bytes));
         return Err(LossReason::TableFull);

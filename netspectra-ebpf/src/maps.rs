@@ -29,8 +29,8 @@ pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
 
 /// The agent looks for the map of its own version.
 #[btf_map]
-static ABI_3: Array<u32, 1> = Array::new();
-const _: () = assert!(netspectra_common::abi::ABI_VERSION == 3, "rename the map `ABI_3` with the version");
+static ABI_4: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 4, "rename the map `ABI_4` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();

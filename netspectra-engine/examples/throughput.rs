@@ -6,7 +6,7 @@
 
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Family, FlowDelta, FlowKey, FlowStats, GenerationId, Interface, Ledger, Manifest,
-    Nanos, SizeHistogram,
+    Nanos, Sampling, SizeHistogram,
 };
 use netspectra_engine::{Engine, EngineConfig};
 use std::sync::Arc;
@@ -42,6 +42,7 @@ fn delta(flow: u64, second: u64) -> FlowDelta {
             tcp_flags: 0x10,
             ..FlowStats::default()
         },
+        sampling: Sampling::ALL,
     }
 }
 

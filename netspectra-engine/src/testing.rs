@@ -5,7 +5,7 @@ use crate::{Engine, EngineConfig};
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Obs};
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Counter, Direction, Family, FlowDelta, FlowKey, FlowRecord, FlowStats, GenerationId,
-    Interface, Ledger, Manifest, ManifestHash, Nanos, Rollup, SizeHistogram, TimeRange, WindowState,
+    Interface, Ledger, Manifest, ManifestHash, Nanos, Rollup, Sampling, SizeHistogram, TimeRange, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) fn delta(proto: u8, (src, src_port): (u8, u16), (dst, dst_port): (u8,
         last_seen: at(seen.1),
         ..FlowStats::default()
     };
-    FlowDelta { key, stats }
+    FlowDelta { key, stats, sampling: Sampling::ALL }
 }
 
 /// A TCP delta with `flags`. Host 1 is on the far side of the wire: what comes from it is received.

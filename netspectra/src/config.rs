@@ -65,7 +65,8 @@ pub(crate) struct Capture {
     /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
     pub(crate) ring_mib: usize,
     /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
-    /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`). Read again on SIGHUP.
+    /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`, `sampled_out`). Read again on
+    /// SIGHUP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rules: Vec<Rule>,
 }

@@ -363,6 +363,35 @@ fn rules_change_on_sighup(mode: &str) {
     assert_eq!((number(kept, "packets"), number(kept, "reverse_packets")), (30, 30));
     let ledger = instance.query("ledger", &["--from", "0"]);
     assert_eq!((excluded(&ledger), &ledger["residual"]["packets"]), (100, &Value::from(0)), "{ledger:#}");
+
+    // One flow in two, whole: which ones is for a hash of the addresses and ports to say.
+    std::fs::write(&file, "[[capture.rules]]\naction = \"sample\"\none_in = 2\nport = [\"20000-30000\"]\n").unwrap();
+    instance.reload("other capture rules are in force");
+    const FLOWS: u16 = 40;
+    for n in 0..FLOWS {
+        traffic::udp(&pair, n % 2 == 1, 20_000 + 2 * n, 3, 100, 200);
+    }
+    let sampled_out = |l: &Value| number(&l["reasons"]["sampled_out"], "packets");
+    let samples = |flows: &Value| -> Vec<Value> {
+        let all = flows["items"].as_array().unwrap().iter();
+        all.filter(|f| (20_000..30_000).contains(&f["src_port"].as_u64().unwrap_or(0))).cloned().collect()
+    };
+    let every = 6 * u64::from(FLOWS);
+    instance.wait("ledger", &["--from", "0"], |l| sampled_out(l) > 0);
+    let flows = instance.wait("flows", &ALL, |f| {
+        let kept = samples(f).iter().map(|f| number(f, "packets") + number(f, "reverse_packets")).sum::<u64>();
+        kept + sampled_out(&instance.query("ledger", &["--from", "0"])) == every
+    });
+    let samples = samples(&flows);
+    // All in or all out: once in 2^39 runs.
+    assert!(!samples.is_empty() && samples.len() < usize::from(FLOWS), "{samples:?}");
+    for flow in &samples {
+        let found = (number(flow, "packets"), number(flow, "reverse_packets"), number(flow, "sampling"));
+        assert_eq!(found, (3, 3, 2), "{flow:#}");
+    }
+    assert_eq!(number(kept, "sampling"), 1);
+    let ledger = instance.query("ledger", &["--from", "0"]);
+    assert_eq!((excluded(&ledger), &ledger["residual"]["packets"]), (100, &Value::from(0)), "{ledger:#}");
     let (status, log) = instance.stop();
     assert!(status.success() && log.contains("ledger: without a flow, excluded: 100 packets"), "{log}");
 }

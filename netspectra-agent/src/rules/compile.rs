@@ -3,8 +3,10 @@
 use super::words::{NON_IP, ports, protocol};
 use super::{Action, Net, Rule, RuleError};
 use crate::source::xdp::name_matches;
-use netspectra_common::abi::{FlowKey, MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RuleSet};
-use netspectra_common::flow::{RuleNets, admits, net_key};
+use netspectra_common::abi::{
+    FlowKey, LossReason, MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RuleSet, Sampling,
+};
+use netspectra_common::flow::{ADMITTED, EXCLUDED, RuleNets, SAMPLED_OUT, decide, net_key};
 use netspectra_common::model::Interface;
 use std::collections::{BTreeMap, BTreeSet};
 use zerocopy::FromZeros;
@@ -56,8 +58,12 @@ fn add(set: &mut RuleSet, n: usize, rule: &Rule) -> Result<(), RuleError> {
         found: found.to_owned(),
         expected,
     };
-    if rule.action == Action::Include {
+    if rule.action != Action::Exclude {
         set.include |= bit;
+    }
+    let sampling = sampling(n, rule)?;
+    for (place, rules) in set.sampling.iter_mut().enumerate() {
+        *rules |= if sampling.0 >> place & 1 == 1 { bit } else { 0 };
     }
     if rule.port.is_empty() {
         set.no_port |= bit;
@@ -84,6 +90,22 @@ fn add(set: &mut RuleSet, n: usize, rule: &Rule) -> Result<(), RuleError> {
         set.no_address |= bit;
     }
     Ok(())
+}
+
+/// How many of the flows that meet rule number `n` are counted.
+fn sampling(n: usize, rule: &Rule) -> Result<Sampling, RuleError> {
+    let wrong = |action, expected| {
+        let found = rule.one_in.map_or_else(|| "no `one_in`".to_owned(), |found| format!("`one_in = {found}`"));
+        RuleError::OneIn { rule: n + 1, action, found, expected }
+    };
+    match (rule.action, rule.one_in) {
+        (Action::Sample, one_in) => one_in
+            .and_then(Sampling::one_of)
+            .ok_or_else(|| wrong("sample", "`one_in` with a power of two from 2 to 65536")),
+        (_, None) => Ok(Sampling::ALL),
+        (Action::Include, Some(_)) => Err(wrong("include", "no `one_in`, or action `sample`")),
+        (Action::Exclude, Some(_)) => Err(wrong("exclude", "no `one_in`, or action `sample`")),
+    }
 }
 
 /// Sets the bits of rules wherever an interface meets their conditions.
@@ -190,9 +212,16 @@ impl UserRules {
         watch(&mut self.compiled.set, &self.rules, interfaces);
     }
 
-    /// Whether a packet with `key` gets a flow record.
-    pub fn admits(&self, key: &FlowKey) -> bool {
-        admits(&self.compiled.set, 0, &self.nets, key)
+    /// Whether a packet with `key` is counted in a flow, and how many flows of its kind are.
+    ///
+    /// # Errors
+    /// The reason under which it is counted instead.
+    pub fn admit(&self, key: &FlowKey) -> Result<Sampling, LossReason> {
+        match decide(&self.compiled.set, 0, &self.nets, key) {
+            EXCLUDED => Err(LossReason::Excluded),
+            SAMPLED_OUT => Err(LossReason::SampledOut),
+            admitted => Ok(Sampling((admitted - ADMITTED) as u8)),
+        }
     }
 }
 
@@ -205,7 +234,7 @@ mod tests {
 
     fn rule(action: Action) -> Rule {
         let [net, src, dst] = [const { Vec::new() }; 3];
-        Rule { action, net, src, dst, port: Vec::new(), proto: Vec::new(), iface: Vec::new() }
+        Rule { action, one_in: None, net, src, dst, port: Vec::new(), proto: Vec::new(), iface: Vec::new() }
     }
 
     fn udp(src: [u8; 4], dst: [u8; 4], slot: u8) -> FlowKey {
@@ -224,7 +253,7 @@ mod tests {
     fn the_first_rule_that_is_met_decides_and_none_includes() {
         let inner = Rule { net: nets(&["10.1.0.0/16"]), ..rule(Action::Include) };
         let outer = Rule { net: nets(&["10.0.0.0/8"]), ..rule(Action::Exclude) };
-        let admits = |rules: &[Rule], key: &FlowKey| UserRules::new(rules).unwrap().unwrap().admits(key);
+        let admits = |rules: &[Rule], key: &FlowKey| UserRules::new(rules).unwrap().unwrap().admit(key).is_ok();
         let (near, far, other) =
             (udp([10, 1, 0, 1], [9, 9, 9, 9], 0), udp([9, 9, 9, 9], [10, 2, 0, 1], 0), udp([1; 4], [2; 4], 0));
         let (rules, reversed) = ([inner.clone(), outer.clone()], [outer, inner]);
@@ -236,10 +265,10 @@ mod tests {
     fn source_and_destination_are_told_apart_and_all_conditions_must_hold() {
         let both = Rule { src: nets(&["10.0.0.0/8"]), dst: nets(&["9.0.0.0/8"]), ..rule(Action::Exclude) };
         let user = UserRules::new(std::slice::from_ref(&both)).unwrap().unwrap();
-        assert!(!user.admits(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)));
-        assert!(user.admits(&udp([9, 0, 0, 1], [10, 0, 0, 1], 0)));
+        assert_eq!(user.admit(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)), Err(LossReason::Excluded));
+        assert_eq!(user.admit(&udp([9, 0, 0, 1], [10, 0, 0, 1], 0)), Ok(Sampling::ALL));
         let port = UserRules::new(&[Rule { port: vec!["53-60".into()], proto: vec!["tcp".into()], ..both }]);
-        assert!(port.unwrap().unwrap().admits(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)), "not TCP");
+        assert!(port.unwrap().unwrap().admit(&udp([10, 0, 0, 1], [9, 0, 0, 1], 0)).is_ok(), "not TCP");
     }
 
     #[test]
@@ -248,9 +277,69 @@ mod tests {
         let rule = Rule { iface: vec!["eth*".into()], ..rule(Action::Exclude) };
         let mut user = UserRules::new(&[rule]).unwrap().unwrap();
         let keys = [udp([1; 4], [2; 4], 0), udp([1; 4], [2; 4], 1)];
-        assert_eq!(keys.each_ref().map(|k| user.admits(k)), [true, true]);
+        assert_eq!(keys.each_ref().map(|k| user.admit(k).is_ok()), [true, true]);
         user.set_interfaces(&[interface(0, "lo"), interface(1, "eth0")]);
-        assert_eq!(keys.each_ref().map(|k| user.admits(k)), [true, false]);
+        assert_eq!(keys.each_ref().map(|k| user.admit(k).is_ok()), [true, false]);
+    }
+
+    #[test]
+    fn a_sample_has_both_directions_of_one_flow_in_so_many_and_a_smaller_one_is_inside_it() {
+        let sample = |one_in| Rule { one_in: Some(one_in), proto: vec!["udp".into()], ..rule(Action::Sample) };
+        let user = |one_in| UserRules::new(&[sample(one_in)]).unwrap().unwrap();
+        let (fourth, sixteenth) = (user(4), user(16));
+        let (mut of_fourth, mut of_sixteenth) = (0u32, 0u32);
+        const FLOWS: u32 = 20_000;
+        for n in 0..FLOWS {
+            let [a, b, c, d] = n.to_be_bytes();
+            let there = udp([10, b, c, d], [172, 16, a, 7], 0);
+            let back = FlowKey { src: there.dst, dst: there.src, src_port: 53, dst_port: 40_000, obs: 1, ..there };
+            assert_eq!(fourth.admit(&there), fourth.admit(&back));
+            assert_eq!(sixteenth.admit(&there), sixteenth.admit(&back));
+            match (fourth.admit(&there), sixteenth.admit(&there)) {
+                (Ok(sampling), smaller) => {
+                    assert_eq!(sampling.one_in(), 4);
+                    of_fourth += 1;
+                    of_sixteenth += u32::from(smaller == Ok(Sampling(4)));
+                }
+                (Err(reason), smaller) => {
+                    assert_eq!((reason, smaller), (LossReason::SampledOut, Err(LossReason::SampledOut)));
+                }
+            }
+            // Another protocol meets no rule.
+            assert_eq!(fourth.admit(&FlowKey { proto: 6, ..there }), Ok(Sampling::ALL));
+        }
+        // Five standard deviations of a binomial count: sqrt(20,000 * 3/16) = 61, sqrt(20,000 * 15/256) = 34.
+        assert!(
+            of_fourth.abs_diff(FLOWS / 4) < 305 && of_sixteenth.abs_diff(FLOWS / 16) < 170,
+            "{of_fourth} {of_sixteenth}"
+        );
+    }
+
+    #[test]
+    fn a_ping_and_its_answer_are_one_flow_and_other_frames_are_not_sampled() {
+        let user = UserRules::new(&[Rule { one_in: Some(8), ..rule(Action::Sample) }]).unwrap().unwrap();
+        for n in 0..200 {
+            let echo = FlowKey { proto: 1, src_port: 0, dst_port: 8 << 8, ..udp([10, 0, 0, n], [9; 4], 0) };
+            let reply = FlowKey { src: echo.dst, dst: echo.src, dst_port: 0, ..echo };
+            assert_eq!(user.admit(&echo), user.admit(&reply));
+            let arp = FlowKey { family: 0, src_port: 0x0806 + u16::from(n), ..FlowKey::default() };
+            assert_eq!(user.admit(&arp), Ok(Sampling::ALL));
+        }
+    }
+
+    #[test]
+    fn a_sample_of_no_use_is_named() {
+        let error = |action, one_in| {
+            let rules = [rule(Action::Include), Rule { one_in, ..rule(action) }];
+            CompiledRules::new(&rules, &[]).unwrap_err().to_string()
+        };
+        let expected = "expected `one_in` with a power of two from 2 to 65536";
+        assert_eq!(error(Action::Sample, Some(100)), format!("rule 2: action `sample` has `one_in = 100`, {expected}"));
+        assert_eq!(error(Action::Sample, None), format!("rule 2: action `sample` has no `one_in`, {expected}"));
+        assert!(error(Action::Sample, Some(131_072)).ends_with(expected));
+        assert!(error(Action::Sample, Some(1)).ends_with(expected));
+        let said = error(Action::Exclude, Some(4));
+        assert_eq!(said, "rule 2: action `exclude` has `one_in = 4`, expected no `one_in`, or action `sample`");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Rules of the configuration: which packets get a flow record. The first rule that a packet meets decides; a packet that
-//! meets none is included. What a rule leaves out is counted as `excluded`.
+//! meets none is included. What a rule leaves out is counted as `excluded` or `sampled_out`.
 
 mod compile;
 mod handle;
@@ -20,6 +20,9 @@ pub enum Action {
     Include,
     /// It is counted under `excluded` and gets none.
     Exclude,
+    /// One flow in [`Rule::one_in`] gets records, whole and in both directions, by a hash of addresses and ports; the rest is
+    /// counted under `sampled_out`. Frames that are not IP get their records all.
+    Sample,
 }
 
 /// One rule. A packet meets it when it meets every condition that the rule has; of several values in a condition one is
@@ -29,6 +32,9 @@ pub enum Action {
 pub struct Rule {
     /// What happens.
     pub action: Action,
+    /// Of `sample`: a power of two from 2 to 65536.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_in: Option<u32>,
     /// Networks (`10.0.0.0/8`, `2001:db8::/32`, or one address) of the source or the destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<Net>,
@@ -63,6 +69,18 @@ pub enum RuleError {
     TooManyNets {
         /// How many different ones.
         found: usize,
+    },
+    /// `one_in` is missing, or not of use.
+    #[error("rule {rule}: action `{action}` has {found}, expected {expected}")]
+    OneIn {
+        /// Which rule.
+        rule: usize,
+        /// What it does.
+        action: &'static str,
+        /// What is there.
+        found: String,
+        /// What is legal.
+        expected: &'static str,
     },
     /// A value that is none.
     #[error("rule {rule}: `{key}` has `{found}`, expected {expected}")]

@@ -41,7 +41,7 @@ async fn flows_as_json() {
     });
     let places = json!({
         "src_country": null, "dst_country": "NZ", "src_as": null, "dst_as": 64_496, "src_network": "office",
-        "dst_network": null,
+        "dst_network": null, "sampling": 1,
     });
     flow.as_object_mut().unwrap().extend(places.as_object().unwrap().clone());
     let whole = json!({ "items": [flow], "next_cursor": null, "range": last_hour(), "completeness": completeness() });
@@ -60,9 +60,9 @@ async fn flows_as_csv() {
         tunnel_id,packets,bytes,l3_bytes,reverse_packets,reverse_bytes,reverse_l3_bytes,tcp_flags,reverse_tcp_flags,\
         retransmitted,reverse_retransmitted,out_of_order,reverse_out_of_order,zero_windows,reverse_zero_windows,\
         server_rtt_us,client_rtt_us,first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id,\
-        src_country,dst_country,src_as,dst_as,src_network,dst_network\r\n\
+        src_country,dst_country,src_as,dst_as,src_network,dst_network,sampling\r\n\
         10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,1,2,3,4,5,6,700,,2026-01-31T12:00:00.000000000Z,\
-        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc,,NZ,,64496,office,\r\n";
+        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc,,NZ,,64496,office,,1\r\n";
     assert_eq!(reply.text(), expected);
 }
 
@@ -135,7 +135,7 @@ async fn the_ledger_names_every_reason() {
         "reasons": {
             "truncated_link": zero, "truncated_ip": zero, "malformed_ip": zero, "too_deep": zero,
             "unsupported_link": zero, "table_full": { "packets": 6, "bytes": 600 }, "no_table": zero,
-            "ring_full": zero, "excluded": zero,
+            "ring_full": zero, "excluded": zero, "sampled_out": zero,
         },
         "residual": zero,
         "orphan_fragments": 2, "events_lost": 1, "overflow": overflow, "generations": 5, "chain_breaks": 0,

@@ -157,6 +157,7 @@ pub(crate) fn record() -> FlowRecord {
         tunnel_id: None,
         src_place: Place { network: Some("office".into()), ..Place::default() },
         dst_place: Place { country: Country::new("NZ"), asn: Some(64_496), network: None },
+        sampling: 1,
         packets: 10,
         bytes: 1_000,
         l3_bytes: 860,

@@ -20,17 +20,17 @@ pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
 };
 pub use reason::LossReason;
-pub use rules::{MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RULE_SETS, RuleSet};
+pub use rules::{MAX_RULE_NETS, MAX_RULES, NetKey, NetMasks, RULE_NET_HEAD, RULE_SETS, RuleSet, SAMPLING_BITS};
 pub(crate) use sequence::micros_up;
 pub use sequence::{Continuation, MAX_WINDOW, seq_ahead};
 pub use stats::{
     FLAG_FIRST_SEQ, FLAG_FOLLOWED, FLAG_GAP, FLAG_OPENS, FLAG_SYN_ACK_SEEN, FLAG_SYN_AGAIN, FLAG_SYN_SEEN, FlowStats,
-    TCP_FLAGS_MASK,
+    Sampling, TCP_FLAGS_MASK,
 };
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {

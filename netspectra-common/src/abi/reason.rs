@@ -21,11 +21,13 @@ pub enum LossReason {
     RingFull = 7,
     /// A rule of the configuration leaves it out.
     Excluded = 8,
+    /// A rule of the configuration takes one of so many flows, and not this one.
+    SampledOut = 9,
 }
 
 impl LossReason {
     /// Number of reasons.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::TruncatedLink,
@@ -37,6 +39,7 @@ impl LossReason {
         Self::NoTable,
         Self::RingFull,
         Self::Excluded,
+        Self::SampledOut,
     ];
 
     /// Stable name, for metrics and answers.
@@ -51,6 +54,7 @@ impl LossReason {
             Self::NoTable => "no_table",
             Self::RingFull => "ring_full",
             Self::Excluded => "excluded",
+            Self::SampledOut => "sampled_out",
         }
     }
 }

@@ -7,14 +7,19 @@ pub const MAX_RULE_NETS: usize = 4096;
 /// Sets of rules: the programs use one while the other one is written.
 pub const RULE_SETS: u32 = 2;
 
+/// Bits of a rule's sampling, see [`super::Sampling`].
+pub const SAMPLING_BITS: usize = 5;
+
 /// A set of rules, compiled: for each property of a packet the rules that it meets.
 ///
 /// A rule without a condition on a property is in all of its masks. 512 KiB.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct RuleSet {
-    /// Rules that include; the others exclude.
+    /// Rules that include, all or some of what meets them; the others exclude.
     pub include: u64,
+    /// The rules' [`super::Sampling`], its lowest bit first.
+    pub sampling: [u64; SAMPLING_BITS],
     /// Met by packets without ports.
     pub no_port: u64,
     /// Met by frames without addresses.
@@ -29,7 +34,7 @@ pub struct RuleSet {
     pub ports: [u64; 65536],
 }
 
-const _: () = assert!(size_of::<RuleSet>() == 8 * (4 + 256 + 128 + 65536));
+const _: () = assert!(size_of::<RuleSet>() == 8 * (4 + SAMPLING_BITS + 256 + 128 + 65536));
 
 /// The data of the longest-prefix-match key, in words of memory order: the number of the set, the [`super::Family`] and six
 /// bytes of zero; then the address. A prefix of n bits of address has a key of 64 + n bits.

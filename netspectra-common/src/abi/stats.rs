@@ -28,7 +28,8 @@ pub struct FlowStats {
     pub packets: u64,
     /// L2 bytes on the wire without FCS.
     pub bytes: u64,
-    /// L3 bytes: as the outermost IP header states them.
+    /// L3 bytes: as the outermost IP header states them. In the kernel's tables the flow's [`Sampling`] is in the highest eight
+    /// bits, see [`FlowStats::take_sampling`]: there is no other room in the allocation's class.
     pub l3_bytes: u64,
     /// First packet, exact; nanoseconds. `CLOCK_MONOTONIC` in the kernel, Unix time once the agent has converted it.
     pub first_seen: u64,
@@ -53,7 +54,52 @@ pub struct FlowStats {
 
 const _: () = assert!(size_of::<FlowStats>() == 56);
 
+/// How many flows of its kind are counted: one in 2^n, by a hash of addresses and ports that is the same for both directions
+/// and on every host. 0: all are.
+#[repr(transparent)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[cfg_attr(feature = "std", derive(serde::Serialize, serde::Deserialize))]
+pub struct Sampling(pub u8);
+
+impl Sampling {
+    /// Every flow.
+    pub const ALL: Self = Self(0);
+    /// The fewest: one in 65,536.
+    pub const MAX: u8 = 16;
+
+    /// One in `n`; `None` for anything but 2, 4, 8, ... 65,536.
+    pub const fn one_of(n: u32) -> Option<Self> {
+        if !n.is_power_of_two() || n < 2 || n.trailing_zeros() > Self::MAX as u32 {
+            return None;
+        }
+        Some(Self(n.trailing_zeros() as u8))
+    }
+
+    /// The n of "one in n", at least 1. What a damaged message has beyond [`Sampling::MAX`] is that.
+    pub const fn one_in(self) -> u32 {
+        1 << (if self.0 > Self::MAX { Self::MAX } else { self.0 })
+    }
+}
+
+/// Where [`FlowStats::l3_bytes`] of the kernel's tables has the sampling.
+const SAMPLING_SHIFT: u32 = 56;
+
 impl FlowStats {
+    /// Puts `sampling` where the kernel's tables keep it.
+    #[inline(always)]
+    pub const fn put_sampling(&mut self, sampling: u8) {
+        self.l3_bytes |= (sampling as u64) << SAMPLING_SHIFT;
+    }
+
+    /// Takes it out again: a counter of the agent has bytes only.
+    pub const fn take_sampling(&mut self) -> Sampling {
+        let sampling = Sampling((self.l3_bytes >> SAMPLING_SHIFT) as u8);
+        self.l3_bytes &= (1 << SAMPLING_SHIFT) - 1;
+        sampling
+    }
+
     /// Adds `other`, the same key counted on another CPU in the same generation. Commutative.
     pub fn merge(&mut self, other: &Self) {
         let order = |s: &Self| (s.first_seen, s.last_seen, s.next_seq, s.mark, s.tcp_flags);

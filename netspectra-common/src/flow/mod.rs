@@ -10,7 +10,7 @@ mod tests;
 
 pub use fragment::{FRAGMENT_TIMEOUT_NS, FragmentKey, FragmentValue, Fragments};
 pub use overflow::{cell, mix64, prefix_hash, prefix_of, register, source_hash, spill};
-pub use rules::{RuleNets, admits, net_key};
+pub use rules::{ADMITTED, EXCLUDED, RuleNets, SAMPLED_OUT, decide, net_key, sample_hash};
 
 pub use clock::{At, Clock};
 

@@ -121,7 +121,7 @@ fn keep_heavy(heavy: &mut [HeavyPrefix; HEAVY_PREFIXES], prefix: u64, hash: u64,
 
 /// The address as two numbers in network order.
 #[inline(always)]
-fn words(a: &[u8; 16]) -> (u64, u64) {
+pub(super) fn words(a: &[u8; 16]) -> (u64, u64) {
     (
         u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]]),
         u64::from_be_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]]),

@@ -30,8 +30,9 @@ impl Manifest {
         to.bytes(id.node.as_bytes());
         to.numbers(&[id.epoch, id.generation, u64::from(*chunks), start.0, end.0]);
         to.counters(&[ledger.seen, ledger.flows, ledger.non_ip]);
-        to.number(ledger.reasons.len() as u64);
-        to.counters(&ledger.reasons);
+        let reasons = ledger.told_reasons();
+        to.number(reasons.len() as u64);
+        to.counters(reasons);
         to.numbers(&[ledger.orphan_fragments, ledger.events_lost]);
         to.optional(ledger.overflow.as_ref().map(|o| o.to_bytes()).as_deref());
         to.number(sizes.0.len() as u64);

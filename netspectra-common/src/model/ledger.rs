@@ -14,6 +14,7 @@ pub struct Ledger {
     /// Frames in records by EtherType (ARP, LLDP, LLC ...).
     pub non_ip: Counter,
     /// Frames in no record, by [`LossReason`].
+    #[serde(with = "reasons")]
     pub reasons: [Counter; LossReason::COUNT],
     /// Later fragments without their first one: in flow records, with ports 0.
     pub orphan_fragments: u64,
@@ -24,7 +25,50 @@ pub struct Ledger {
     pub overflow: Option<Box<OverflowSummary>>,
 }
 
+/// Reasons that every release knows.
+const FIRST_REASONS: usize = 9;
+
+/// A list, of which other releases may have fewer: what is missing is 0.
+mod reasons {
+    use super::{Counter, LossReason};
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(of: &[Counter; LossReason::COUNT], to: S) -> Result<S::Ok, S::Error> {
+        super::told(of).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[Counter; LossReason::COUNT], D::Error> {
+        let list = Vec::<Counter>::deserialize(from)?;
+        super::known(&list).ok_or_else(|| D::Error::custom("reasons that this release does not know"))
+    }
+}
+
+/// Without the later ones that are 0, so that earlier releases read what they know.
+fn told(of: &[Counter; LossReason::COUNT]) -> &[Counter] {
+    let last = of.iter().rposition(|counter| !counter.is_zero()).map_or(0, |at| at + 1);
+    &of[..last.max(FIRST_REASONS)]
+}
+
+fn known(list: &[Counter]) -> Option<[Counter; LossReason::COUNT]> {
+    let mut all = [Counter::default(); LossReason::COUNT];
+    all.get_mut(..list.len())?.copy_from_slice(list);
+    Some(all)
+}
+
 impl Ledger {
+    /// The reasons as they are told to other processes, see [`LossReason::ALL`]: later ones are left out where they are 0, so that
+    /// earlier releases read what they know.
+    pub fn told_reasons(&self) -> &[Counter] {
+        told(&self.reasons)
+    }
+
+    /// The counters of a list that [`Ledger::told_reasons`] gave; `None` when there are more than this release knows, because
+    /// frames under them would be in no term of the balance.
+    pub fn known_reasons(list: &[Counter]) -> Option<[Counter; LossReason::COUNT]> {
+        known(list)
+    }
+
     /// Frames in a record or under a reason.
     pub fn accounted(&self) -> Counter {
         let mut sum = self.flows;

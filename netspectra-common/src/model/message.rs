@@ -1,4 +1,4 @@
-use super::{FlowKey, FlowStats, Ledger, ManifestHash, Nanos, NicDelta, Observed};
+use super::{FlowKey, FlowStats, Ledger, ManifestHash, Nanos, NicDelta, Observed, Sampling};
 use crate::abi::{SIZE_BINS, size_bin_range};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub struct FlowDelta {
     pub key: FlowKey,
     /// What was counted.
     pub stats: FlowStats,
+    /// How many flows of its kind are counted.
+    pub sampling: Sampling,
 }
 
 /// A part of a generation's flows. Inside one generation a key appears once.

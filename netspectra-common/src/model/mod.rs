@@ -16,7 +16,7 @@ mod shown;
 mod time;
 mod window;
 
-pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats};
+pub use crate::abi::{Counter, Direction, Family, FlowKey, FlowStats, Sampling};
 pub use alert::{Alert, AlertPhase, Evidence, Severity};
 pub use app_message::{AppMessage, MessageKind};
 pub use chain::ManifestHash;

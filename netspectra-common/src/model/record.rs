@@ -140,6 +140,8 @@ pub struct FlowRecord {
     pub src_place: Place,
     /// Where the destination is.
     pub dst_place: Place,
+    /// One in so many flows of its kind was counted, the highest of the flow's rules; 1: all.
+    pub sampling: u32,
     /// Initiator's packets.
     pub packets: u64,
     /// Initiator's L2 bytes.
@@ -276,6 +278,7 @@ impl Serialize for FlowRecord {
         s.serialize_field("dst_as", &self.dst_place.asn)?;
         s.serialize_field("src_network", &self.src_place.network)?;
         s.serialize_field("dst_network", &self.dst_place.network)?;
+        s.serialize_field("sampling", &self.sampling)?;
         s.end()
     }
 }
@@ -304,6 +307,7 @@ mod tests {
             tunnel_id: Some(5),
             src_place: Place { network: Some("office".into()), ..Place::default() },
             dst_place: Place { country: Country::new("DE"), asn: Some(3320), network: None },
+            sampling: 16,
             packets: 3,
             bytes: 300,
             l3_bytes: 258,
@@ -346,7 +350,7 @@ mod tests {
              \"state\":\"timed_out\",\"end_reason\":\"idle_timeout\",\"initiator_by\":\"first_packet\",\
              \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\",\
              \"src_country\":null,\"dst_country\":\"DE\",\"src_as\":null,\"dst_as\":3320,\
-             \"src_network\":\"office\",\"dst_network\":null}"
+             \"src_network\":\"office\",\"dst_network\":null,\"sampling\":16}"
         );
         let mut rest = &*json;
         for field in FLOW_FIELDS {

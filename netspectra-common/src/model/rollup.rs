@@ -36,6 +36,8 @@ pub struct Rollup {
     pub src_place: Place,
     /// Where the destination is.
     pub dst_place: Place,
+    /// One in so many flows of its kind was counted; 1: all.
+    pub sampling: u32,
     /// Packets.
     pub packets: u64,
     /// L2 bytes.

@@ -1,12 +1,13 @@
 use super::observations;
 use super::v1;
-use crate::abi::{FlowKey, FlowStats, LossReason};
+use crate::abi::{FlowKey, FlowStats, LossReason, Sampling};
 use crate::model::{
     BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Interface, Ledger, Manifest, ManifestHash, Nanos,
     NicCounters, NicDelta, PayloadSeen, SizeHistogram,
 };
 use crate::sketch::{OverflowSummary, SketchError};
 use prost::Message;
+use std::iter::repeat;
 use std::sync::Arc;
 use v1::bus_message::Body;
 use zerocopy::{FromBytes, IntoBytes};
@@ -108,9 +109,14 @@ fn to_chunk(generation: GenerationId, chunk: &v1::Chunk) -> Result<Chunk, ProtoE
     let id = ChunkId { generation, chunk: chunk.number };
     let keys = rows("keys", &chunk.keys, chunk.key_bytes, chunk.rows)?;
     let stats = rows("stats", &chunk.stats, chunk.stats_bytes, chunk.rows)?;
-    let deltas =
-        keys.zip(stats).map(|(key, stats)| FlowDelta { key: row(key), stats: row::<FlowStats>(stats) }).collect();
-    Ok(Chunk { id, deltas })
+    // None where every flow is counted.
+    let sampling = match chunk.sampling.as_slice() {
+        [] => None,
+        column => Some(rows("sampling", column, 1, chunk.rows)?),
+    };
+    let sampling = sampling.into_iter().flatten().flatten().map(|n| Sampling(*n)).chain(repeat(Sampling::ALL));
+    let delta = |((key, stats), sampling)| FlowDelta { key: row(key), stats: row::<FlowStats>(stats), sampling };
+    Ok(Chunk { id, deltas: keys.zip(stats).zip(sampling).map(delta).collect() })
 }
 
 fn to_payload(payload: v1::Payload) -> Result<PayloadSeen, ProtoError> {
@@ -164,14 +170,9 @@ fn to_nic(nic: v1::Nic) -> Result<NicDelta, ProtoError> {
 
 fn to_ledger(ledger: v1::Ledger) -> Result<Ledger, ProtoError> {
     let v1::Ledger { seen, flows, non_ip, reasons: list, orphan_fragments, events_lost, overflow } = ledger;
-    // Frames under a reason that is not known here would be in no term of the balance.
-    if list.len() > LossReason::COUNT {
-        return Err(value("reasons", list.len(), format!("at most {}: take a newer release", LossReason::COUNT)));
-    }
-    let mut reasons = [Counter::default(); LossReason::COUNT];
-    for (reason, counter) in reasons.iter_mut().zip(list) {
-        *reason = Counter::new(counter.packets, counter.bytes);
-    }
+    let list: Vec<Counter> = list.iter().map(|counter| Counter::new(counter.packets, counter.bytes)).collect();
+    let reasons = Ledger::known_reasons(&list)
+        .ok_or_else(|| value("reasons", list.len(), format!("at most {}: take a newer release", LossReason::COUNT)))?;
     let overflow = match overflow.as_slice() {
         [] => None,
         bytes => Some(Box::new(OverflowSummary::from_bytes(bytes).map_err(ProtoError::Overflow)?)),

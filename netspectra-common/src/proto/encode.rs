@@ -1,6 +1,6 @@
 use super::observations;
 use super::v1;
-use crate::abi::{FlowKey, FlowStats};
+use crate::abi::{FlowKey, FlowStats, Sampling};
 use crate::model::{BusMessage, Chunk, Counter, GenerationId, Ledger, Manifest, PayloadSeen};
 use prost::Message;
 use v1::bus_message::Body;
@@ -30,6 +30,8 @@ fn of_chunk(chunk: &Chunk) -> v1::Chunk {
     let rows = chunk.deltas.len();
     let mut keys = Vec::with_capacity(rows * size_of::<FlowKey>());
     let mut stats = Vec::with_capacity(rows * size_of::<FlowStats>());
+    let is_sampled = chunk.deltas.iter().any(|delta| delta.sampling != Sampling::ALL);
+    let sampling = chunk.deltas.iter().filter(|_| is_sampled).map(|delta| delta.sampling.0).collect();
     for delta in &chunk.deltas {
         keys.extend_from_slice(delta.key.as_bytes());
         stats.extend_from_slice(delta.stats.as_bytes());
@@ -41,6 +43,7 @@ fn of_chunk(chunk: &Chunk) -> v1::Chunk {
         keys,
         stats_bytes: size_of::<FlowStats>() as u32,
         stats,
+        sampling,
     }
 }
 
@@ -81,12 +84,12 @@ fn of_manifest(manifest: &Manifest) -> v1::Manifest {
 }
 
 fn of_ledger(ledger: &Ledger) -> v1::Ledger {
-    let Ledger { seen, flows, non_ip, reasons, orphan_fragments, events_lost, overflow } = ledger;
+    let Ledger { seen, flows, non_ip, reasons: _, orphan_fragments, events_lost, overflow } = ledger;
     v1::Ledger {
         seen: Some(of_counter(*seen)),
         flows: Some(of_counter(*flows)),
         non_ip: Some(of_counter(*non_ip)),
-        reasons: reasons.iter().copied().map(of_counter).collect(),
+        reasons: ledger.told_reasons().iter().copied().map(of_counter).collect(),
         orphan_fragments: *orphan_fragments,
         events_lost: *events_lost,
         overflow: overflow.as_ref().map(|summary| summary.to_bytes()).unwrap_or_default(),

@@ -24,6 +24,7 @@ fn chunk(rows: usize) -> BusMessage {
     let delta = |n: usize| FlowDelta {
         key: FlowKey { src_port: n as u16, ..key(n as u8) },
         stats: FlowStats { packets: n as u64, mark: 7, ..FlowStats::read_from_bytes(&[n as u8; 56]).unwrap() },
+        sampling: Sampling(n as u8 % 17),
     };
     let id = ChunkId { generation: generation(), chunk: 3 };
     BusMessage::Chunk(Arc::new(Chunk { id, deltas: (0..rows).map(delta).collect() }))
@@ -179,9 +180,9 @@ fn what_is_wrong_is_named() {
         (
             changed(manifest, |raw| {
                 let ledger = of_manifest(raw).ledger.as_mut().unwrap();
-                ledger.reasons.push(v1::Counter { packets: 1, bytes: 60 });
+                ledger.reasons.resize(11, v1::Counter { packets: 1, bytes: 60 });
             }),
-            "field `reasons` is 10: expected at most 9",
+            "field `reasons` is 11: expected at most 10",
         ),
         (
             changed(manifest, |raw| of_manifest(raw).ledger.as_mut().unwrap().overflow = vec![1]),

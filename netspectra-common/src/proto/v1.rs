@@ -60,6 +60,9 @@ pub struct Chunk {
     /// retransmitted u16, out_of_order u16, zero_windows u8, gap_at u8, next_seq u32, mark u32.
     #[prost(bytes = "vec", tag = "6")]
     pub stats: ::prost::alloc::vec::Vec<u8>,
+    /// A byte a row: one in 2^n flows of its kind was counted. Empty where that is every flow.
+    #[prost(bytes = "vec", tag = "7")]
+    pub sampling: ::prost::alloc::vec::Vec<u8>,
 }
 /// Packets and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

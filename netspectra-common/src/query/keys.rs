@@ -118,6 +118,7 @@ impl Kind {
             | Dimension::TunnelId
             | Dimension::SrcAs
             | Dimension::DstAs
+            | Dimension::Sampling
             | Dimension::Code => Self::Number,
             Dimension::Tunnel
             | Dimension::Iface

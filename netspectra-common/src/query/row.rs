@@ -50,7 +50,8 @@ impl Row for FlowRecord {
         EtherType => |row: &Self| Some(row.ether_type.into()),
         TunnelId => |row: &Self| row.tunnel_id,
         SrcAs => |row: &Self| row.src_place.asn,
-        DstAs => |row: &Self| row.dst_place.asn
+        DstAs => |row: &Self| row.dst_place.asn,
+        Sampling => |row: &Self| Some(row.sampling)
     );
 
     fn text(&self, d: Dimension) -> Option<&str> {
@@ -70,7 +71,8 @@ impl Row for Rollup {
         EtherType => |row: &Self| Some(row.ether_type.into()),
         TunnelId => |row: &Self| row.tunnel_id,
         SrcAs => |row: &Self| row.src_place.asn,
-        DstAs => |row: &Self| row.dst_place.asn
+        DstAs => |row: &Self| row.dst_place.asn,
+        Sampling => |row: &Self| Some(row.sampling)
     );
 
     fn text(&self, d: Dimension) -> Option<&str> {

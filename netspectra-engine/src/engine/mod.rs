@@ -296,7 +296,7 @@ impl Engine {
         let mut protocols = Box::new([Counter::default(); 257]);
         // A SYN that reuses the ports of a closed flow must be seen before the answers to it.
         for opening in [true, false] {
-            for FlowDelta { key, stats } in complete.chunks.iter().flat_map(|c| &c.deltas) {
+            for FlowDelta { key, stats, sampling } in complete.chunks.iter().flat_map(|c| &c.deltas) {
                 if (stats.tcp_flags & FLAG_SYN_SEEN != 0) != opening {
                     continue;
                 }
@@ -311,11 +311,12 @@ impl Engine {
                 let proto = if key.family == Family::NonIp as u8 { 256 } else { usize::from(key.proto) };
                 protocols[proto].add(counter);
                 sums.total.add(counter);
-                rows.add(RowKey::of(key, point, self.points.direction(point, direction)), stats);
+                let row = RowKey::of(key, point, self.points.direction(point, direction)).sampled(*sampling);
+                rows.add(row, stats);
                 self.flows.add(
                     normalise(key, point),
                     (at, direction),
-                    stats,
+                    (stats, *sampling),
                     (&self.config, &self.points),
                     &mut self.events,
                 );

@@ -6,7 +6,7 @@ use crate::{Engine, EngineConfig};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
     BusMessage, Chunk, Counter, Direction, DnsKind, DnsMessage, EndReason, Family, FlowDelta, FlowKey, FlowStats,
-    Nanos, Observation, Observed, PayloadSeen, Resolution, WindowState,
+    Nanos, Observation, Observed, PayloadSeen, Resolution, Sampling, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, Quantiles, TopK};
@@ -351,7 +351,7 @@ fn any_delta() -> impl Strategy<Value = FlowDelta> {
             let tcp_flags = if proto == 6 { flags } else { 0 };
             let stats =
                 FlowStats { packets, bytes, l3_bytes: bytes, first_seen, last_seen, tcp_flags, ..FlowStats::default() };
-            FlowDelta { key, stats }
+            FlowDelta { key, stats, sampling: Sampling::ALL }
         },
     )
 }

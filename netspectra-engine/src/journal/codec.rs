@@ -2,11 +2,11 @@
 //! does not leave its host.
 //!
 //! A generation is a list of sections: kind (1 byte), length (4), body. A chunk's body is the length of its identifier (2),
-//! the identifier, and 104 bytes a delta.
+//! the identifier, and 105 bytes a delta.
 
 use netspectra_common::abi::ABI_VERSION;
 use netspectra_common::model::{
-    BusMessage, Chunk, ChunkId, FlowDelta, FlowKey, FlowStats, GenerationId, Manifest, Nanos, PayloadSeen,
+    BusMessage, Chunk, ChunkId, FlowDelta, FlowKey, FlowStats, GenerationId, Manifest, Nanos, PayloadSeen, Sampling,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) const VERSION: u32 = (2 << 16) | ABI_VERSION;
 const CHUNK: u8 = 1;
 const PAYLOAD: u8 = 2;
 const MANIFEST: u8 = 3;
-const DELTA: usize = size_of::<FlowKey>() + size_of::<FlowStats>();
+const DELTA: usize = size_of::<FlowKey>() + size_of::<FlowStats>() + size_of::<Sampling>();
 
 /// Why bytes are not a generation.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +55,10 @@ pub(super) fn encode(messages: &[BusMessage], out: &mut Vec<u8>) -> Result<(), p
                 head(out, CHUNK, body);
                 out.extend_from_slice(&(id.len() as u16).to_le_bytes());
                 out.extend_from_slice(&id);
-                for FlowDelta { key, stats } in &chunk.deltas {
+                for FlowDelta { key, stats, sampling } in &chunk.deltas {
                     out.extend_from_slice(key.as_bytes());
                     out.extend_from_slice(stats.as_bytes());
+                    out.extend_from_slice(sampling.as_bytes());
                 }
             }
             BusMessage::Payload { of, seen } => {
@@ -118,8 +119,9 @@ fn chunk(body: &[u8]) -> Result<Chunk, DecodeError> {
     let id: ChunkId = postcard::from_bytes(id)?;
     let deltas = rest.chunks(DELTA).map(|delta| {
         let (key, stats) = FlowKey::read_from_prefix(delta).map_err(|_| DecodeError::Truncated)?;
-        let stats = FlowStats::read_from_bytes(stats).map_err(|_| DecodeError::Truncated)?;
-        Ok(FlowDelta { key, stats })
+        let (stats, sampling) = FlowStats::read_from_prefix(stats).map_err(|_| DecodeError::Truncated)?;
+        let sampling = Sampling::read_from_bytes(sampling).map_err(|_| DecodeError::Truncated)?;
+        Ok(FlowDelta { key, stats, sampling })
     });
     Ok(Chunk { id, deltas: deltas.collect::<Result<_, DecodeError>>()? })
 }

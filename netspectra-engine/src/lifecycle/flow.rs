@@ -6,7 +6,7 @@ use super::tcp::TcpSide;
 use crate::engine::{EngineConfig, Points};
 use crate::window::RowKey;
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, ICMP_UNKNOWN, TCP_FLAGS_MASK, VLAN_PRESENT};
-use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos};
+use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos, Sampling};
 use netspectra_common::wire::Tunnel;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -69,11 +69,19 @@ pub(crate) struct Flow {
     settled: Option<(u8, InitiatorBy)>,
     /// Round-trip times that were reported: 1 the server's, 2 the client's.
     reported: u8,
+    /// The highest of its packets'.
+    sampling: Sampling,
 }
 
 impl Flow {
     /// A flow whose first packets `side` sent.
-    pub(crate) fn new(key: BiKey, node: u32, side: usize, direction: u8, stats: &FlowStats) -> Self {
+    pub(crate) fn new(
+        key: BiKey,
+        node: u32,
+        side: usize,
+        direction: u8,
+        (stats, sampling): (&FlowStats, Sampling),
+    ) -> Self {
         let mut flow = Self {
             key,
             node,
@@ -84,13 +92,15 @@ impl Flow {
             id: 0,
             settled: None,
             reported: 0,
+            sampling,
         };
-        flow.add(side, direction, stats);
+        flow.add(side, direction, (stats, sampling));
         flow
     }
 
     /// Adds what `side` sent. Counters wrap at 2^64. Returns whether the deadline may have come nearer.
-    pub(crate) fn add(&mut self, side: usize, direction: u8, stats: &FlowStats) -> bool {
+    pub(crate) fn add(&mut self, side: usize, direction: u8, (stats, sampling): (&FlowStats, Sampling)) -> bool {
+        self.sampling = self.sampling.max(sampling);
         let before = (self.part_start, self.closed_by());
         let s = &mut self.sides[side];
         s.direction = direction;
@@ -234,6 +244,7 @@ impl Flow {
             (key.tunnel, key.tunnel_id),
             (key.point, points.direction(key.point, direction)),
         )
+        .sampled(self.sampling)
     }
 
     /// First and last packet since the last record; both the last packet's time when there was none.
@@ -272,6 +283,7 @@ impl Flow {
             tunnel_id: (key.tunnel != 0 && key.tunnel_id != 0).then_some(key.tunnel_id),
             src_place: points.place(src_ip),
             dst_place: points.place(dst_ip),
+            sampling: self.sampling.one_in(),
             packets: there.packets,
             bytes: there.bytes,
             l3_bytes: there.l3_bytes,

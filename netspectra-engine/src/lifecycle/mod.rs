@@ -21,7 +21,7 @@ use crate::engine::{EngineConfig, Points};
 use crate::window::RowKey;
 use agenda::Agenda;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos};
+use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos, Sampling};
 use serde::{Deserialize, Serialize};
 use std::hash::BuildHasher;
 use zerocopy::IntoBytes;
@@ -107,7 +107,7 @@ impl FlowTable {
         &mut self,
         (key, side): (BiKey, usize),
         (node, direction): (u32, u8),
-        stats: &FlowStats,
+        (stats, sampling): (&FlowStats, Sampling),
         (config, points): (&EngineConfig, &Points),
         events: &mut Events,
     ) {
@@ -118,7 +118,7 @@ impl FlowTable {
             && let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut)
         {
             if !flow.is_followed_by(stats, config) {
-                let nearer = flow.add(side, direction, stats);
+                let nearer = flow.add(side, direction, (stats, sampling));
                 if flow.has_new_rtt() {
                     self.timed.push(slot);
                 }
@@ -134,7 +134,7 @@ impl FlowTable {
         while self.len() >= config.max_flows.max(1) {
             self.evict(points, events);
         }
-        self.insert(hash, Flow::new(key, node, side, direction, stats), config);
+        self.insert(hash, Flow::new(key, node, side, direction, (stats, sampling)), config);
     }
 
     fn insert(&mut self, hash: u64, flow: Flow, config: &EngineConfig) {

@@ -3,7 +3,7 @@
 use crate::engine::{Points, direction_of};
 use crate::lifecycle::{ICMP, ICMPV6, address, ether_type, vlan};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup};
+use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup, Sampling};
 use netspectra_common::wire::Tunnel;
 use serde::{Deserialize, Serialize, Serializer};
 use std::hash::BuildHasher;
@@ -27,6 +27,8 @@ pub(crate) struct RowKey {
     tunnel: u8,
     pub(crate) point: u32,
     tunnel_id: u32,
+    /// As words, so that every byte has a name.
+    sampling: u32,
 }
 
 impl RowKey {
@@ -54,7 +56,14 @@ impl RowKey {
             tunnel,
             point,
             tunnel_id,
+            sampling: 0,
         }
+    }
+
+    /// The row of flows that were counted one in so many.
+    #[inline]
+    pub(crate) const fn sampled(self, sampling: Sampling) -> Self {
+        Self { sampling: sampling.0 as u32, ..self }
     }
 
     /// The row that packets of `key` go to.
@@ -106,6 +115,7 @@ impl Row {
             tunnel_id: (key.tunnel_id != 0).then_some(key.tunnel_id),
             src_place: points.place(src_ip),
             dst_place: points.place(dst_ip),
+            sampling: Sampling(key.sampling as u8).one_in(),
             packets: self.packets,
             bytes: self.bytes,
             l3_bytes: self.l3_bytes,

@@ -4,7 +4,9 @@
 use crate::EngineConfig;
 use crate::testing::*;
 use netspectra_common::abi::Obs;
-use netspectra_common::model::{Counter, Direction, Family, FlowDelta, FlowKey, Nanos, Resolution, WindowState};
+use netspectra_common::model::{
+    Counter, Direction, Family, FlowDelta, FlowKey, Nanos, Resolution, Sampling, WindowState,
+};
 
 const CLIENT: (u8, u16) = (1, 40_000);
 const SERVER: (u8, u16) = (2, 80);
@@ -105,6 +107,25 @@ fn files_have_no_direction_and_unnamed_slots_are_called_by_number() {
     b.feed((0.0, 1.0), &[tcp(CLIENT, SERVER, ACK, (0.1, 0.2)), strange]);
     let rows: Vec<_> = b.live_rollups().iter().map(|r| (r.iface.to_string(), r.direction)).collect();
     assert_eq!(rows, [("eth0".into(), None), ("#9".into(), Some(Direction::Egress))]);
+}
+
+#[test]
+fn rows_tell_how_many_flows_of_their_kind_were_counted() {
+    let mut b = bench();
+    let sampled = |n, delta| FlowDelta { sampling: Sampling(n), ..delta };
+    let there = tcp(CLIENT, SERVER, SYN, (0.1, 0.2));
+    let back = tcp(SERVER, CLIENT, SYN | ACK, (0.15, 0.2));
+    let other = tcp((1, 40_001), SERVER, SYN, (0.3, 0.4));
+    b.feed((0.0, 1.0), &[sampled(6, there), sampled(6, back), other]);
+    let rows: Vec<_> = b.live_rollups().iter().map(|r| (r.src_port, r.sampling, r.new_flows)).collect();
+    assert_eq!(rows, [(CLIENT.1, 64, 1), (SERVER.1, 64, 0), (40_001, 1, 1)]);
+    // The rule is another one now: the row is as well, the record has the highest.
+    b.feed((1.0, 2.0), &[sampled(2, tcp(CLIENT, SERVER, ACK, (1.1, 1.2)))]);
+    let rows: Vec<_> = b.live_rollups().iter().skip(3).map(|r| (r.src_port, r.sampling, r.packets)).collect();
+    assert_eq!(rows, [(CLIENT.1, 4, 10)]);
+    let mut records: Vec<_> = b.finish().flows.iter().map(|r| (r.src_port, r.sampling)).collect();
+    records.sort_unstable();
+    assert_eq!(records, [(CLIENT.1, 64), (40_001, 1)]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use netspectra_agent::bus::kafka::KafkaPublisher;
 use netspectra_common::kafka::KafkaConfig;
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Counter, Family, FlowDelta, FlowKey, FlowStats, GenerationId, Interface, Ledger,
-    Manifest, Nanos, SizeHistogram,
+    Manifest, Nanos, Sampling, SizeHistogram,
 };
 use netspectra_common::proto;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Node {
             tcp_flags: 0x10,
             ..FlowStats::default()
         };
-        FlowDelta { key, stats }
+        FlowDelta { key, stats, sampling: Sampling::ALL }
     }
 }
 

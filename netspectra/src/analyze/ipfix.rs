@@ -38,7 +38,7 @@ const fn reverse(id: u16, length: u16) -> Element {
 }
 
 /// What every record ends with, in the order of [`rest`].
-const REST: [Element; 18] = [
+const REST: [Element; 19] = [
     forward(7, 2),   // sourceTransportPort
     forward(11, 2),  // destinationTransportPort
     forward(4, 1),   // protocolIdentifier
@@ -56,6 +56,7 @@ const REST: [Element; 18] = [
     forward(136, 1),       // flowEndReason
     forward(239, 1),       // biflowDirection
     forward(148, 8),       // flowId
+    forward(311, 8),       // samplingProbability, float64
     forward(82, VARIABLE), // interfaceName
 ];
 
@@ -211,6 +212,7 @@ fn rest(m: &mut Vec<u8>, r: &FlowRecord) {
         InitiatorBy::Port => 0,
     });
     m.extend(r.flow_id.to_be_bytes());
+    m.extend((1.0 / f64::from(r.sampling)).to_be_bytes());
     // Interface names have at most 15 bytes; of anything longer the begin.
     let name = &r.iface.as_bytes()[..r.iface.len().min(254)];
     m.push(name.len() as u8);

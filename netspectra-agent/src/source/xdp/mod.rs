@@ -656,7 +656,8 @@ impl XdpSource {
             self.tables.flows(slot, cpu, &mut |key: FlowKey, mut stats: FlowStats| {
                 stats.first_seen = stats.first_seen.wrapping_add(offset);
                 stats.last_seen = stats.last_seen.wrapping_add(offset);
-                flows.add(FlowDelta { key, stats });
+                let sampling = stats.take_sampling();
+                flows.add(FlowDelta { key, stats, sampling });
             })?;
         }
         totals.seen.add(ended.missed);

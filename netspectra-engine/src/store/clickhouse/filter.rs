@@ -112,6 +112,7 @@ impl Condition {
             | Dimension::DstIp
             | Dimension::SrcAs
             | Dimension::DstAs
+            | Dimension::Sampling
             | Dimension::EtherType
             | Dimension::Vlan
             | Dimension::Tunnel

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Groups that ClickHouse may hold in memory for one question.
 const MOST_GROUPS: &str = "8000000";
 /// Dimensions of roll-ups as columns, and what stands for one that was not asked for.
-const COLUMNS: [(Dimension, &str, &str); 18] = [
+const COLUMNS: [(Dimension, &str, &str); 19] = [
     (Dimension::Node, "node", "''"),
     (Dimension::Iface, "iface", "''"),
     (Dimension::Direction, "direction", "''"),
@@ -36,6 +36,7 @@ const COLUMNS: [(Dimension, &str, &str); 18] = [
     (Dimension::DstAs, "dst_as", "CAST(NULL, 'Nullable(UInt32)')"),
     (Dimension::SrcNetwork, "src_network", "''"),
     (Dimension::DstNetwork, "dst_network", "''"),
+    (Dimension::Sampling, "sampling", "toUInt32(1)"),
 ];
 /// An address where rows have one: whether there is one tells IP from everything else.
 const NO_MATTER: &str = "if(g_non_ip, NULL, toIPv6('::'))";

@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -317,6 +317,9 @@ const PLACES: [Column; 12] = [
     ("rollups", "dst_network", "LowCardinality(String)"),
 ];
 
+/// The columns of the fifth step. Rows of before are of every flow.
+const SAMPLINGS: [Column; 2] = [("flows", "sampling", "UInt32 DEFAULT 1"), ("rollups", "sampling", "UInt32 DEFAULT 1")];
+
 /// Name of a view, and what it selects.
 type View = (&'static str, &'static str);
 
@@ -429,6 +432,12 @@ const STEPS: [Step; VERSION as usize] = [
         migration: Migration { version: 4, what: "columns for country, autonomous system and local network" },
         tables: &[],
         columns: &PLACES,
+        views: &[],
+    },
+    Step {
+        migration: Migration { version: 5, what: "columns for sampling" },
+        tables: &[],
+        columns: &SAMPLINGS,
         views: &[],
     },
 ];

@@ -25,6 +25,7 @@ const fn columns_of(reason: LossReason) -> (&'static str, &'static str) {
         LossReason::NoTable => ("no_table_packets", "no_table_bytes"),
         LossReason::RingFull => ("ring_full_packets", "ring_full_bytes"),
         LossReason::Excluded => ("excluded_packets", "excluded_bytes"),
+        LossReason::SampledOut => ("sampled_out_packets", "sampled_out_bytes"),
     }
 }
 

@@ -74,6 +74,7 @@ impl Record for Rollup {
             .opt_text("tunnel", |r| r.tunnel.map(Tunnel::name))
             .opt_u32("tunnel_id", |r| r.tunnel_id)
             .places(|r| &r.src_place, |r| &r.dst_place)
+            .u32("sampling", |r| r.sampling)
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
             .u64("l3_bytes", |r| r.l3_bytes)
@@ -96,6 +97,7 @@ impl Record for Rollup {
         let mut tunnel = d.tunnel.bind(batch, "tunnel")?;
         let tunnel_id = Numbers::<UInt32Type>::bind(batch, "tunnel_id")?;
         let mut places = d.places.bind(batch)?;
+        let sampling = Numbers::<UInt32Type>::bind(batch, "sampling")?;
         let packets = Numbers::<UInt64Type>::bind(batch, "packets")?;
         let bytes = Numbers::<UInt64Type>::bind(batch, "bytes")?;
         let l3_bytes = Numbers::<UInt64Type>::bind(batch, "l3_bytes")?;
@@ -117,6 +119,8 @@ impl Record for Rollup {
                 tunnel_id: tunnel_id.at(i),
                 src_place: places.src(i)?,
                 dst_place: places.dst(i)?,
+                // Rows of earlier builds are of every flow.
+                sampling: sampling.at(i).unwrap_or(1),
                 packets: packets.or_zero(i),
                 bytes: bytes.or_zero(i),
                 l3_bytes: l3_bytes.or_zero(i),

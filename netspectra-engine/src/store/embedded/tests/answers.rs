@@ -73,6 +73,7 @@ fn filters() -> Vec<(Dimension, Filter)> {
             Dimension::Tunnel => text("vxlan"),
             Dimension::TunnelId => (CmpOp::Gt, Value::Number(5)),
             Dimension::SrcAs | Dimension::DstAs => (CmpOp::Gt, Value::Number(30_000)),
+            Dimension::Sampling => (CmpOp::Ge, Value::Number(2)),
             Dimension::SrcCountry | Dimension::DstCountry => text("DE"),
             Dimension::SrcNetwork | Dimension::DstNetwork => text("lab"),
             Dimension::Proto => (CmpOp::Ge, Value::Number(100)),
