@@ -100,6 +100,11 @@ pub struct Traffic {
 
 impl Traffic {
     pub fn start(pair: &Pair) -> Self {
+        Self::paced(pair, PAUSE)
+    }
+
+    /// With a pause of its own after each flow had a packet.
+    pub fn paced(pair: &Pair, pause: Duration) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = [(&pair.peer, PEER_V4, MON_V4), (&pair.mon, MON_V4, PEER_V4)].map(|(ns, from, to)| {
             let (ns, stop, sent) = (ns.clone(), stop.clone(), sent.clone());
@@ -117,7 +122,7 @@ impl Traffic {
                             sent.fetch_add(1, Ordering::Relaxed);
                         }
                     }
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(pause);
                 }
             })
         });
