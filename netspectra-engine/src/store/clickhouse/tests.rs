@@ -67,6 +67,10 @@ fn block(partition: u32, number: u64) -> StoreBatch {
         for sum in [&mut row.packets, &mut row.bytes, &mut row.l3_bytes, &mut row.new_flows] {
             *sum %= 1 << 40;
         }
+        // No row has bytes without packets.
+        if row.packets == 0 {
+            (row.bytes, row.l3_bytes) = (0, 0);
+        }
     }
     for window in &mut all.windows {
         let fits = |c: &mut Counter| *c = Counter::new(c.packets % (1 << 40), c.bytes % (1 << 40));
