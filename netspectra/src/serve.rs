@@ -3,7 +3,7 @@
 use crate::cli::ServeArgs;
 use crate::run::health::Alive;
 use crate::run::metrics::build_info;
-use crate::run::{SystemClock, init_log, listen, on_runtime, serve_api, token};
+use crate::run::{EndSignals, SystemClock, init_log, listen, on_runtime, serve_api, token};
 use crate::{Failure, Outcome};
 use anyhow::{Context, anyhow};
 use netspectra_api::{Auth, Deps, Limits};
@@ -27,6 +27,7 @@ pub(crate) fn main(args: &ServeArgs) -> Outcome {
 }
 
 async fn serve(args: &ServeArgs) -> Outcome {
+    let signals = EndSignals::watch()?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let token_file = args.token_file.clone().unwrap_or_else(|| args.data_dir.join("token"));
@@ -47,7 +48,7 @@ async fn serve(args: &ServeArgs) -> Outcome {
         limits: Limits::default(),
     };
     tracing::info!(token_file = %token_file.display(), "listening on http://{address} with bearer token {token}");
-    serve_api(listener, deps).await
+    serve_api(listener, deps, signals).await
 }
 
 /// A clock that begins at the end of the data, so that `-15m` is its last quarter of an hour.

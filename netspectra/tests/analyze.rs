@@ -341,6 +341,17 @@ impl Drop for Served {
     }
 }
 
+#[test]
+fn a_signal_right_after_it_says_that_it_listens_ends_it_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGINT, libc::SIGTERM] {
+        let mut served = Served::of(dir.path());
+        // SAFETY: signals a child of this process that was not waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(served.child.id()).unwrap(), signal) }, 0);
+        assert!(served.child.wait().unwrap().success(), "signal {signal}");
+    }
+}
+
 /// Ten conversations over three minutes, and datagrams of other hosts.
 fn mixed() -> Vec<Timed> {
     let mut frames = Vec::new();

@@ -327,6 +327,13 @@ fn what_cannot_work_is_refused_with_its_remedy_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn it_ends_in_order_also_when_it_is_told_so_at_once() {
+    let pair = Pair::new();
+    let (status, log) = Instance::start(&pair, "generic").stop();
+    assert!(status.success() && log.contains("ending: detaching"), "{log}");
+}
+
+#[test]
 fn rules_are_in_force_from_the_start_and_change_on_sighup() {
     rules_change_on_sighup("generic");
 }

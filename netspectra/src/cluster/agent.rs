@@ -9,7 +9,7 @@ use crate::run::capture::{CaptureThread, CapturedSource};
 use crate::run::health::State;
 use crate::run::source::start_loader;
 use crate::run::{
-    CHUNK_FLOWS, GENERATION, Hands, closed, default_interface, end_signal, fix_privileges, instance, least, node_name,
+    CHUNK_FLOWS, EndSignals, GENERATION, Hands, closed, default_interface, fix_privileges, instance, least, node_name,
     on_runtime, part,
 };
 use crate::{Failure, Outcome};
@@ -84,6 +84,7 @@ fn publisher(config: &Config) -> Result<Arc<KafkaPublisher>, Failure> {
 }
 
 async fn watch_host(config: Config, listener: std::net::TcpListener, hands: Hands) -> Outcome {
+    let mut signals = EndSignals::watch()?;
     let listener = tokio::net::TcpListener::from_std(listener).context("the listener cannot be waited for")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let publisher = publisher(&config)?;
@@ -116,7 +117,7 @@ async fn watch_host(config: Config, listener: std::net::TcpListener, hands: Hand
         "writing to Kafka; health and metrics on http://{address}"
     );
     let ended_early = tokio::select! {
-        signal = end_signal() => { signal?; None }
+        () = signals.come() => None,
         r = &mut capture => Some(part("capture", r.map(|r| r.map_err(anyhow::Error::new)))),
         r = &mut service => Some(part("service", r.map(|r| r.map_err(anyhow::Error::new)))),
     };

@@ -5,7 +5,7 @@ use super::settings::{Needs, cluster_token, live_board, load, set};
 use crate::cli::cluster::ApiArgs;
 use crate::config::Config;
 use crate::run::metrics::build_info;
-use crate::run::{SystemClock, listen, serve_api, token};
+use crate::run::{EndSignals, SystemClock, listen, serve_api, token};
 use crate::{Failure, Outcome};
 use anyhow::Context;
 use netspectra_api::{Auth, Check, Deps, Health, Limits};
@@ -44,6 +44,7 @@ pub(crate) fn main(args: ApiArgs) -> Outcome {
 }
 
 async fn serve(config: Config) -> Outcome {
+    let signals = EndSignals::watch()?;
     let listener = listen(config.api.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let engines = Engines::new(&config.cluster.engines, &cluster_token(&config)?).map_err(Failure::misuse)?;
@@ -69,7 +70,7 @@ async fn serve(config: Config) -> Outcome {
         tracing::warn!("no engines are named (--engines): answers are from what is stored, which is some seconds old");
     }
     tracing::info!(token_file = %token_file.display(), clickhouse = config.clickhouse.url, "listening on http://{address}");
-    let outcome = serve_api(listener, deps).await;
+    let outcome = serve_api(listener, deps, signals).await;
     look.abort();
     outcome
 }

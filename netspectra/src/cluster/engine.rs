@@ -6,7 +6,7 @@ use super::settings::{Needs, cluster_token, live_board, load, set};
 use crate::cli::cluster::EngineArgs;
 use crate::config::Config;
 use crate::run::health::Alive;
-use crate::run::{closed, end_signal, engine_config, listen, part, refresh};
+use crate::run::{EndSignals, closed, engine_config, listen, part, refresh};
 use crate::{Failure, Outcome, output};
 use anyhow::Context;
 use netspectra_api::{Auth, Limits, ServiceDeps, serve_service};
@@ -54,6 +54,7 @@ fn decode(bytes: &[u8]) -> Result<BusMessage, String> {
 }
 
 async fn serve(config: Config) -> Outcome {
+    let mut signals = EndSignals::watch()?;
     let listener = listen(config.cluster.listen).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let auth = Auth::bearer([cluster_token(&config)?]).map_err(Failure::misuse)?;
@@ -64,7 +65,7 @@ async fn serve(config: Config) -> Outcome {
     let (stop, stopped) = watch::channel(false);
     tokio::select! {
         checked = wait_for_schema(&store) => checked?,
-        signal = end_signal() => { signal?; return Ok(ExitCode::SUCCESS) }
+        () = signals.come() => return Ok(ExitCode::SUCCESS),
     }
 
     let member = Member::join(&config.kafka, decode).map_err(Failure::misuse)?;
@@ -100,7 +101,7 @@ async fn serve(config: Config) -> Outcome {
         "reading from Kafka, writing to ClickHouse; health and metrics on http://{address}"
     );
     let ended_early = tokio::select! {
-        signal = end_signal() => { signal?; None }
+        () = signals.come() => None,
         r = &mut group => Some(part("engine", r.map(|r| r.map_err(anyhow::Error::new)))),
         r = &mut service => Some(part("service", r.map(|r| r.map_err(anyhow::Error::new)))),
     };

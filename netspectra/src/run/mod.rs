@@ -38,6 +38,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Length of a generation.
@@ -131,11 +132,11 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListene
 }
 
 /// The API alone, until somebody asks for the end.
-pub(crate) async fn serve_api(listener: tokio::net::TcpListener, deps: Deps) -> Outcome {
+pub(crate) async fn serve_api(listener: tokio::net::TcpListener, deps: Deps, mut signals: EndSignals) -> Outcome {
     let (close, closing) = watch::channel(false);
     let mut api = tokio::spawn(netspectra_api::serve(listener, deps, closed(closing)));
     tokio::select! {
-        signal = end_signal() => signal?,
+        () = signals.come() => {}
         r = &mut api => return Err(part("api", r.map(|r| r.map_err(anyhow::Error::new))).into()),
     }
     let _ = close.send(true);
@@ -186,6 +187,7 @@ async fn serve(
     listener: std::net::TcpListener,
     hands: Hands,
 ) -> Outcome {
+    let mut signals = EndSignals::watch()?;
     let listener = tokio::net::TcpListener::from_std(listener).context("the listener cannot be waited for")?;
     let address = listener.local_addr().context("the listener has no address")?;
     let store = Arc::new(open_store(&config).map_err(Failure::misuse)?);
@@ -247,7 +249,7 @@ async fn serve(
 
     // Until somebody asks for the end, or a part ends by itself, which is a failure.
     let ended_early = tokio::select! {
-        signal = end_signal() => { signal?; None }
+        () = signals.come() => None,
         r = &mut capture => Some(part("capture", r.map(|r| r.map_err(anyhow::Error::new)))),
         r = &mut engine => Some(part("engine", r.map(|r| r.map(drop).map_err(anyhow::Error::new)))),
         r = &mut api => Some(part("api", r.map(|r| r.map_err(anyhow::Error::new)))),
@@ -321,16 +323,31 @@ pub(crate) fn node_name(config: &Config) -> String {
     })
 }
 
-/// Ctrl-C or SIGTERM.
-pub(crate) async fn end_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM, from the moment at which this is made: a part makes it before it says that it is there.
+pub(crate) struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    /// Signals end nothing by themselves from now on.
+    ///
+    /// # Errors
+    /// The process can have no handlers.
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?,
+        })
     }
-    Ok(())
+
+    /// Waits until one has come.
+    pub(crate) async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 pub(crate) async fn closed(mut signal: watch::Receiver<bool>) {
