@@ -21,28 +21,12 @@ use support::proxy::Proxy;
 /// Longest life of an agent after it watches, in milliseconds: more than a generation.
 const LIFE: u64 = 1500;
 
-fn agent(pair: &Pair, cluster: &Cluster, kafka: &str, node: &str) -> Part {
+fn agent(pair: &Pair, cluster: &Cluster, kafka: &str, node: &str, more: &[&str]) -> Part {
     let ns = format!("--net=/run/netns/{}", pair.mon);
-    let part = Part::by(
-        "nsenter",
-        &[
-            &ns,
-            BINARY,
-            "agent",
-            "--config",
-            &cluster.config,
-            "--kafka",
-            kafka,
-            "--iface",
-            MON,
-            "--mode",
-            "native",
-            "--node",
-            node,
-            "--listen",
-            "127.0.0.1:0",
-        ],
-    );
+    let mut args = vec![&*ns, BINARY, "agent", "--config", &cluster.config, "--kafka", kafka, "--iface", MON];
+    args.extend(["--mode", "native", "--node", node, "--listen", "127.0.0.1:0"]);
+    args.extend(more);
+    let part = Part::by("nsenter", &args);
     part.wait_for("writing to Kafka");
     part
 }
@@ -65,7 +49,7 @@ fn whatever_dies_between_the_wire_and_the_answer_every_packet_is_there_once() {
     let cluster = Cluster::new("live");
     let mut engine = cluster.engine(0);
     let (_api, api) = cluster.api();
-    let mut live = agent(&pair, &cluster, front, &node);
+    let mut live = agent(&pair, &cluster, front, &node, &[]);
     pair.up();
     let traffic = Traffic::start(&pair);
     for kill in 0..kills {
@@ -85,7 +69,7 @@ fn whatever_dies_between_the_wire_and_the_answer_every_packet_is_there_once() {
         }
         live.kill();
         proxy.set_away(false);
-        live = agent(&pair, &cluster, front, &node);
+        live = agent(&pair, &cluster, front, &node, &[]);
     }
     let sent = traffic.stop();
     assert_whole(&pair, &api, &cluster.token(), sent);
@@ -119,16 +103,46 @@ fn assert_whole(pair: &Pair, api: &str, token: &str, sent: u64) {
     assert_eq!((p, b), (packets, bytes), "{} rows", rows.len());
 }
 
+/// What follows in the line of `/proc/ID/status` that begins so.
+fn status_of(id: u32, of: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned()
+}
+
+/// `nobody`.
+const NOBODY: &str = "65534";
+
+#[test]
+fn an_agent_that_goes_on_as_another_user_writes_everything() {
+    let doors = server("NETSPECTRA_KAFKA_PROXIED");
+    let (front, behind) = doors.split_once('=').unwrap();
+    let node = format!("user{}-", std::process::id());
+    let _cleanup = Cleanup(node.clone());
+    let pair = Pair::new();
+    let listener = pair.inside(&pair.mon, || TcpListener::bind(front).unwrap());
+    let _proxy = Proxy::new(listener, behind.parse().unwrap());
+    let cluster = Cluster::new("user");
+    let _engine = cluster.engine(0);
+    let (_api, api) = cluster.api();
+    let live = agent(&pair, &cluster, front, &node, &["--user", NOBODY]);
+    let users = [NOBODY; 4].join("\t");
+    assert_eq!((status_of(live.id(), "Uid:"), status_of(live.id(), "Groups:")), (users, String::new()));
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(status_of(live.id(), set), "0000000000000000", "{set}");
+    }
+    pair.up();
+    let traffic = Traffic::start(&pair);
+    std::thread::sleep(Duration::from_secs(4));
+    let sent = traffic.stop();
+    assert_whole(&pair, &api, &cluster.token(), sent);
+    live.stop();
+}
+
 /// Resident memory of a process and its children, KiB.
 fn memory(id: u32) -> u64 {
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     let all = children.split_whitespace().map(|child| child.parse().unwrap()).chain([id]);
-    let resident = |id: u32| -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    all.map(resident).sum()
+    all.map(|id| status_of(id, "VmRSS:").trim_end_matches(" kB").parse::<u64>().unwrap()).sum()
 }
 
 /// Some 5,000 packets a second: an outage may be long.
@@ -150,7 +164,7 @@ fn an_outage_of_the_brokers_loses_nothing_and_costs_no_memory() {
     let cluster = Cluster::new("outage");
     let _engine = cluster.engine(0);
     let (_api, api) = cluster.api();
-    let live = agent(&pair, &cluster, front, &node);
+    let live = agent(&pair, &cluster, front, &node, &[]);
     pair.up();
     let traffic = Traffic::paced(&pair, OUTAGE_PAUSE);
     std::thread::sleep(Duration::from_secs(4));

@@ -10,8 +10,19 @@ use std::process::{Command, Stdio};
 /// Beginning of the line with which the machine says how the guest's program ended.
 pub(super) const STATUS: &str = "netspectra-vm-status:";
 
-/// Modules, where the kernel does not have them built in: the virtual link, and what egress hangs on before TCX.
-const MODULES: [&str; 3] = ["drivers/net/veth", "net/sched/sch_ingress", "net/sched/cls_bpf"];
+/// Modules, where the kernel does not have them built in: the virtual link, what egress hangs on before TCX, and devices above
+/// devices, each after those that it needs.
+const MODULES: [&str; 9] = [
+    "drivers/net/veth",
+    "net/sched/sch_ingress",
+    "net/sched/cls_bpf",
+    "net/llc/llc",
+    "net/802/stp",
+    "net/802/garp",
+    "net/802/mrp",
+    "net/8021q/8021q",
+    "drivers/net/bonding/bonding",
+];
 
 /// What is the same for all kernels.
 #[derive(Debug)]
@@ -53,12 +64,41 @@ pub(super) fn pack(kernel: &Kernel, parts: &Parts) -> Result<Vec<u8>> {
 
 /// The first process. The kernel names the second end of the link `veth0` or so: it is renamed.
 fn init(loads: &str) -> String {
+    let mut devices = String::new();
+    // Names as the guest's `devices.rs` has them.
+    for (end, peer) in [("b0", "p0"), ("b1", "p1")] {
+        let _ = writeln!(
+            devices,
+            "$B ip link add name {end} type veth
+for peer in /sys/class/net/veth*; do $B ip link set dev ${{peer##*/}} name {peer}; done"
+        );
+    }
+    devices.push_str("[ -d /sys/class/net/bond0 ] || echo +bond0 > /sys/class/net/bonding_masters\n");
+    devices.push_str("echo balance-rr > /sys/class/net/bond0/bonding/mode\n");
+    devices.push_str("echo 100 > /sys/class/net/bond0/bonding/miimon\n");
+    for end in ["b0", "b1"] {
+        let _ = writeln!(devices, "echo +{end} > /sys/class/net/bond0/bonding/slaves");
+    }
+    for peer in ["p0", "p1", "bond0"] {
+        let _ = writeln!(devices, "$B ip link set {peer} up");
+    }
+    for (below, tag) in [("ns0", 7), ("ns1", 7), ("bond0", 9), ("p1", 9)] {
+        let _ = writeln!(devices, "$B ip link add link {below} name {below}.{tag} type vlan id {tag}");
+        let _ = writeln!(devices, "$B ip link set {below}.{tag} up");
+    }
+    let networks = [("ns0.7", 7), ("ns1.7", 17), ("bond0", 8), ("bond0.9", 9), ("p0", 10), ("p1.9", 11)];
+    for (device, network) in networks {
+        let _ = writeln!(devices, "$B ip addr add 10.9.{network}.1/24 dev {device}");
+    }
+    // A bond's carrier comes some time after its devices'.
+    devices.push_str("$B sleep 2\n");
     format!(
         "#!/bin/busybox sh
 B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
 $B mount -t devtmpfs dev /dev
+$B mount -t bpf bpf /sys/fs/bpf
 {loads}$B ip link set lo up
 $B ip link add name ns0 type veth
 for peer in /sys/class/net/veth*; do $B ip link set dev ${{peer##*/}} name ns1; done
@@ -66,7 +106,9 @@ echo 0 > /proc/sys/net/ipv6/conf/ns0/accept_dad
 $B ip addr add 10.9.0.1/24 dev ns0
 $B ip link set ns0 up
 $B ip link set ns1 up
-/guest /netspectra.bpf.o ns0 ns1
+/guest /netspectra.bpf.o ns0 ns1 && /guest --kill /netspectra.bpf.o ns0 && {{
+{devices}/guest --devices /netspectra.bpf.o
+}}
 echo \"{STATUS} $?\"
 $B poweroff -f
 "

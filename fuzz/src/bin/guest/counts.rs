@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     by_port: BTreeMap<(u8, u16), Counter>,
+    by_tag: BTreeMap<(u16, u16), Counter>,
     pub(super) generations: u64,
     pub(super) seen: Counter,
     pub(super) orphan_fragments: u64,
@@ -33,6 +34,7 @@ impl Counts {
             sum.add(counter);
             if flow.key.proto == proto::UDP {
                 self.by_port.entry((flow.key.obs, flow.key.dst_port)).or_default().add(counter);
+                self.by_tag.entry((flow.key.dst_port, flow.key.vlan)).or_default().add(counter);
             }
         }
         if sum != totals.seen {
@@ -44,6 +46,11 @@ impl Counts {
         self.events_lost += totals.events_lost;
         self.payloads += generation.payloads.len() as u64;
         Ok(())
+    }
+
+    /// What all interfaces together counted of packets to `port`, by VLAN tag as keys have it.
+    pub(super) fn by_tag(&self, port: u16) -> Vec<(u16, Counter)> {
+        self.by_tag.range((port, 0)..=(port, u16::MAX)).map(|((_, tag), counter)| (*tag, *counter)).collect()
     }
 
     /// What interface `slot` counted of packets to `port`.

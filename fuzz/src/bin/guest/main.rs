@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "the console is how the guest answers")]
 
 mod counts;
+mod devices;
+mod kill;
 mod live;
 mod traffic;
 
@@ -31,8 +33,17 @@ struct Args {
     /// The eBPF object.
     object: PathBuf,
     /// The interface that packets are sent on, and its peer. Without them the programs are loaded only.
-    #[arg(num_args = 2)]
+    #[arg(num_args = 0..=2)]
     interfaces: Vec<String>,
+    /// Checks what counts where devices are above devices, and nothing else: those of `devices.rs` must be there.
+    #[arg(long)]
+    devices: bool,
+    /// Kills a process that watches the interface, and nothing else.
+    #[arg(long, conflicts_with = "devices")]
+    kill: bool,
+    /// Watches the interface until it is killed.
+    #[arg(long, hide = true)]
+    hold: bool,
 }
 
 fn say(value: &Value) {
@@ -40,7 +51,15 @@ fn say(value: &Value) {
 }
 
 fn main() -> ExitCode {
-    let result = check(&Args::parse());
+    let args = Args::parse();
+    if args.hold {
+        let held = std::fs::read(&args.object).map_err(anyhow::Error::new);
+        let interface = args.interfaces.first().cloned().unwrap_or_default();
+        let Err(error) = held.and_then(|object| kill::hold(&object, &interface)) else { return ExitCode::SUCCESS };
+        println!("{error:#}");
+        return ExitCode::FAILURE;
+    }
+    let result = check(&args);
     let error = result.as_ref().err().map(|e| format!("{e:#}"));
     say(&json!({ "ok": result.is_ok(), "error": error }));
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -49,6 +68,15 @@ fn main() -> ExitCode {
 /// What is loaded to be measured also compares kernel and user space: the verifier's work takes most of a guest's time.
 fn check(args: &Args) -> Result<()> {
     let object = std::fs::read(&args.object).with_context(|| format!("cannot read `{}`", args.object.display()))?;
+    let one = || args.interfaces.first().context("expected an interface");
+    if args.devices {
+        devices::check(&object)?.iter().for_each(say);
+        return Ok(());
+    }
+    if args.kill {
+        say(&kill::check(&args.object, &object, one()?)?);
+        return Ok(());
+    }
     for (name, identity) in IDENTITIES {
         let kernel = Kernel::load(&object, identity)?;
         for size in kernel.program_sizes()? {

@@ -12,14 +12,16 @@ const HEADERS6: u64 = 14 + 40 + 8;
 const FRAGMENT: u64 = 1480;
 
 /// Where the packets go: to everyone on the link, so that no address has to be resolved.
-pub(super) const TO4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 255);
-pub(super) const TO6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0x6e65, 0x7473);
+const TO4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 255);
+const TO6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0x6e65, 0x7473);
 
 /// One kind of packets of one flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
     /// UDP destination port: tells the bursts apart.
     pub(super) port: u16,
+    /// Where IPv4 packets go.
+    to: Ipv4Addr,
     v6: bool,
     datagrams: u64,
     payload: u64,
@@ -30,7 +32,7 @@ pub(super) struct Burst {
 /// Everything that is sent. Segmentation offload only where the hook sees segments or super-packets by their parts:
 /// generic XDP sees the super-packet as one.
 pub(super) fn bursts(offload: bool) -> Vec<Burst> {
-    let plain = Burst { port: 4000, v6: false, datagrams: 1000, payload: 100, segment: 0 };
+    let plain = Burst { port: 4000, to: TO4, v6: false, datagrams: 1000, payload: 100, segment: 0 };
     let mut all = vec![
         plain,
         Burst { port: 4001, payload: 1, ..plain },
@@ -45,6 +47,16 @@ pub(super) fn bursts(offload: bool) -> Vec<Burst> {
 }
 
 impl Burst {
+    /// Datagrams of 100 bytes to the network of `to`, a broadcast address.
+    pub(super) const fn datagrams(port: u16, to: Ipv4Addr, datagrams: u64) -> Self {
+        Self { port, to, v6: false, datagrams, payload: 100, segment: 0 }
+    }
+
+    /// The same on the link that the machine begins with.
+    pub(super) const fn on_the_link(port: u16, datagrams: u64) -> Self {
+        Self::datagrams(port, TO4, datagrams)
+    }
+
     /// Packets and bytes on the wire, L2 without FCS.
     pub(super) fn expected(&self) -> (u64, u64) {
         let (headers, datagram) = match self.v6 {
@@ -78,7 +90,7 @@ impl Burst {
         for n in 0..self.datagrams {
             let sent = match self.v6 {
                 true => socket.send_to(&payload, SocketAddrV6::new(TO6, self.port, 0, ifindex)),
-                false => socket.send_to(&payload, SocketAddrV4::new(TO4, self.port)),
+                false => socket.send_to(&payload, SocketAddrV4::new(self.to, self.port)),
             };
             sent.with_context(|| format!("cannot send datagram {n} to port {}", self.port))?;
         }
