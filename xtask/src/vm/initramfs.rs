@@ -12,7 +12,7 @@ pub(super) const STATUS: &str = "netspectra-vm-status:";
 
 /// Modules, where the kernel does not have them built in: the virtual link, what egress hangs on before TCX, and devices above
 /// devices, each after those that it needs.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 10] = [
     "drivers/net/veth",
     "net/sched/sch_ingress",
     "net/sched/cls_bpf",
@@ -21,6 +21,7 @@ const MODULES: [&str; 9] = [
     "net/802/garp",
     "net/802/mrp",
     "net/8021q/8021q",
+    "net/tls/tls",
     "drivers/net/bonding/bonding",
 ];
 
