@@ -114,12 +114,13 @@ fn main() {
 fn one_flow(object: &[u8], bench: &[u8]) {
     let mut source = XdpSource::load(object, &XdpConfig::default()).unwrap_or_else(|e| panic!("{e}"));
     let (hook, egress) = (source.test_runner().unwrap(), source.egress_test_runner().unwrap());
-    let [mut a, mut b, mut c, mut d] = [0; 4].map(|_| EbpfLoader::new().load(bench).unwrap());
+    let [mut a, mut b, mut c, mut d, mut e] = [0; 5].map(|_| EbpfLoader::new().load(bench).unwrap());
     let (empty, array, hash) =
         (loaded(&mut a, "bench_empty"), loaded(&mut b, "bench_array"), loaded(&mut c, "bench_hash"));
     let tc = loaded_tc(&mut d, "bench_tc_empty");
+    let hash6 = loaded(&mut e, "bench_hash6");
     let (udp, tcp, v6) = (frame4(17, 1), frame4(6, 1), udp6());
-    let mut samples: [Vec<f64>; 8] = Default::default();
+    let mut samples: [Vec<f64>; 9] = Default::default();
     for _ in 0..ROUNDS {
         let options = TestRunOptions { data_in: Some(&udp), repeat: REPEAT, ..TestRunOptions::new() };
         let round = [
@@ -128,6 +129,7 @@ fn one_flow(object: &[u8], bench: &[u8]) {
             run(hash, &udp),
             f64::from(hook.run(&udp, REPEAT).unwrap()),
             f64::from(hook.run(&tcp, REPEAT).unwrap()),
+            run(hash6, &v6),
             f64::from(hook.run(&v6, REPEAT).unwrap()),
             tc.test_run(options).unwrap().duration.as_nanos() as f64,
             f64::from(egress.run(&udp, REPEAT).unwrap()),
@@ -143,6 +145,7 @@ fn one_flow(object: &[u8], bench: &[u8]) {
         "IPv4 parse and a per-CPU hash, nothing else",
         "netspectra ingress, IPv4, UDP",
         "netspectra ingress, IPv4, TCP in order",
+        "IPv6 parse and a per-CPU hash, nothing else",
         "netspectra ingress, IPv6, UDP",
         "empty TC program",
         "netspectra egress, IPv4, UDP",

@@ -13,6 +13,16 @@ use std::time::Duration;
 /// Connections that are idle ask this often whether the other end is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// The certificates in a PEM file, at least one.
+///
+/// # Errors
+/// Why the file cannot be used, in words.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    if found.is_empty() { Err("there is no certificate in it".into()) } else { Ok(found) }
+}
+
 /// A way to `http://` and `https://` addresses that trusts the public authorities, and those whose certificates are in `ca_file` (PEM).
 ///
 /// # Errors
@@ -20,13 +30,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(crate) fn connector(ca_file: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = ca_file {
-        let mut count = 0;
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
-            roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err("there is no certificate in it".into());
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| error.to_string())?;
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));

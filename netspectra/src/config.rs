@@ -156,12 +156,20 @@ pub(crate) struct Cluster {
     /// `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://` of the live board. Default: none. No answer
     /// depends on it.
     pub(crate) redis: Option<String>,
+    /// PEM file with the authorities that are trusted for `rediss` in place of the public ones.
+    pub(crate) redis_ca_file: Option<PathBuf>,
 }
 
 #[cfg(feature = "cluster")]
 impl Default for Cluster {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8471)), token_file: None, engines: Vec::new(), redis: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8471)),
+            token_file: None,
+            engines: Vec::new(),
+            redis: None,
+            redis_ca_file: None,
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 //! All keys of a board share a hash tag, `{prefix}`: in a cluster they are on one node, and change together.
 
 use super::BoardConfig;
-use super::url::{BoardUrlError, Target, target};
+use super::url::{BoardUrlError, Target, authorities, target};
 use netspectra_common::ports::PortError;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisResult};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisResult,
+    TlsCertificates, TlsMode,
+};
 use std::fmt;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -42,19 +45,49 @@ impl fmt::Debug for Link {
     }
 }
 
+/// Sentinels, and the master that they name: user, password and TLS are the same for all of them.
+fn sentinel(urls: &[String], service: &str, trusted: Option<TlsCertificates>) -> RedisResult<SentinelClient> {
+    let all = urls.iter().map(|url| url.as_str().into_connection_info()).collect::<RedisResult<Vec<_>>>()?;
+    let addresses = all.iter().map(|info| info.addr().clone());
+    let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?;
+    if let Some(first) = all.first() {
+        let settings = first.redis_settings();
+        if let Some(user) = settings.username() {
+            builder = builder.set_client_to_sentinel_username(user).set_client_to_redis_username(user);
+        }
+        if let Some(password) = settings.password() {
+            builder = builder.set_client_to_sentinel_password(password).set_client_to_redis_password(password);
+        }
+        if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+    }
+    if let Some(trusted) = trusted {
+        builder =
+            builder.set_client_to_sentinel_certificates(trusted.clone()).set_client_to_redis_certificates(trusted);
+    }
+    builder.build()
+}
+
 impl Link {
     pub(super) fn new(config: BoardConfig) -> Result<Self, BoardUrlError> {
+        let trusted = authorities(&config.url, config.ca_file.as_deref())?;
         let door = match target(&config.url)? {
-            Target::Server(url) => Client::open(url).map(|client| Door::Server(Box::new(client))),
-            Target::Cluster(nodes) => ClusterClientBuilder::new(nodes)
-                .connection_timeout(config.timeout)
-                .response_timeout(config.timeout)
-                .retries(1)
-                .build()
-                .map(|client| Door::Cluster(Box::new(client))),
+            Target::Server(url) => match trusted {
+                Some(trusted) => Client::build_with_tls(url, trusted),
+                None => Client::open(url),
+            }
+            .map(|client| Door::Server(Box::new(client))),
+            Target::Cluster(nodes) => {
+                let builder = ClusterClientBuilder::new(nodes)
+                    .connection_timeout(config.timeout)
+                    .response_timeout(config.timeout)
+                    .retries(1);
+                let builder = trusted.into_iter().fold(builder, ClusterClientBuilder::certs);
+                builder.build().map(|client| Door::Cluster(Box::new(client)))
+            }
             Target::Sentinel(sentinels, service) => {
-                SentinelClient::build(sentinels, service, None, SentinelServerType::Master)
-                    .map(|client| Door::Sentinel(Box::new(Mutex::new(client))))
+                sentinel(&sentinels, &service, trusted).map(|client| Door::Sentinel(Box::new(Mutex::new(client))))
             }
         };
         Ok(Self { door: door.map_err(BoardUrlError::Refused)?, config, open: Mutex::new(None) })

@@ -26,6 +26,7 @@ use netspectra_common::model::{Resolution, TimeRange};
 use netspectra_common::ports::{BoxFuture, PortError, Present, PresentWindow, StoreBatch};
 use netspectra_common::query::keys::decode_address;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,8 @@ use tokio::task::JoinHandle;
 pub struct BoardConfig {
     /// `redis://`, `rediss://` (TLS), `redis+cluster://host,host` or `redis+sentinel://host,host/service`.
     pub url: String,
+    /// PEM file with the authorities that are trusted in place of the public ones, for `rediss`. Default: none.
+    pub ca_file: Option<PathBuf>,
     /// Begin of all keys; boards of other clusters in the same Redis have others. Default `netspectra`.
     pub prefix: String,
     /// How long what a partition published stays when it publishes nothing more, at least 1 s. Default 60 s.
@@ -49,6 +52,7 @@ impl Default for BoardConfig {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".into(),
+            ca_file: None,
             prefix: "netspectra".into(),
             time_to_live: Duration::from_secs(60),
             timeout: Duration::from_secs(2),
@@ -59,9 +63,13 @@ impl Default for BoardConfig {
 impl fmt::Debug for BoardConfig {
     /// Without the URL, which may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, time_to_live, timeout } = self;
+        let Self { url: _, ca_file, prefix, time_to_live, timeout } = self;
         let mut shown = f.debug_struct("BoardConfig");
-        shown.field("prefix", prefix).field("time_to_live", time_to_live).field("timeout", timeout);
+        shown
+            .field("ca_file", ca_file)
+            .field("prefix", prefix)
+            .field("time_to_live", time_to_live)
+            .field("timeout", timeout);
         shown.finish_non_exhaustive()
     }
 }

@@ -1,4 +1,8 @@
-//! Which kind of Redis a URL means.
+//! Which kind of Redis a URL means, and whom its clients trust.
+
+use crate::tls;
+use redis::TlsCertificates;
+use std::path::{Path, PathBuf};
 
 /// A URL that names no Redis.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +19,19 @@ pub enum BoardUrlError {
     /// A sentinel watches several services.
     #[error("a `redis+sentinel` URL names the service as its path: `redis+sentinel://host:26379/service`")]
     Service,
+    /// The file of authorities is of no use.
+    #[error("`cluster.redis_ca_file` is `{}`, expected a PEM file with certificates of authorities: {why}", .file.display())]
+    Authorities {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is nothing to trust without TLS.
+    #[error(
+        "`cluster.redis_ca_file` is for `rediss`, `rediss+cluster` and `rediss+sentinel` URLs: leave it out, or change the URL"
+    )]
+    Plain,
     /// The client does not take it.
     #[error("the Redis URL is not valid: check host, port and database")]
     Refused(#[source] redis::RedisError),
@@ -57,6 +74,18 @@ pub(super) fn target(url: &str) -> Result<Target, BoardUrlError> {
     }
 }
 
+/// Those in `file` in place of the public authorities.
+pub(super) fn authorities(url: &str, file: Option<&Path>) -> Result<Option<TlsCertificates>, BoardUrlError> {
+    let Some(file) = file else { return Ok(None) };
+    if !url.starts_with("rediss") {
+        return Err(BoardUrlError::Plain);
+    }
+    let refused = |why| BoardUrlError::Authorities { file: file.to_owned(), why };
+    tls::certificates(file).map_err(refused)?;
+    let pem = std::fs::read(file).map_err(|error| refused(error.to_string()))?;
+    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(pem) }))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -70,6 +99,18 @@ mod tests {
         assert_eq!(target("redis+cluster://:p@a:1,b").unwrap(), cluster);
         let sentinel = Target::Sentinel(vec!["rediss://a:26379".into()], "main".into());
         assert_eq!(target("rediss+sentinel://a:26379/main").unwrap(), sentinel);
+    }
+
+    #[test]
+    fn authorities_are_a_file_with_certificates_and_for_tls_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let said = |url: &str| authorities(url, Some(&file)).unwrap_err().to_string();
+        assert!(said("rediss://h").contains("ca.pem`, expected a PEM file"), "{}", said("rediss://h"));
+        std::fs::write(&file, "nothing").unwrap();
+        assert!(said("rediss+cluster://h").ends_with("there is no certificate in it"));
+        assert!(said("redis://h").starts_with("`cluster.redis_ca_file` is for `rediss`"));
+        assert!(authorities("redis://h", None).unwrap().is_none());
     }
 
     #[test]

@@ -62,8 +62,9 @@ fn password(file: &Path, section: &str) -> Result<String, Failure> {
 
 /// The live board of the topic, where the configuration names its Redis. Connects when it is used.
 pub(super) fn live_board(config: &Config) -> Result<Option<LiveBoard>, Failure> {
-    let prefix = config.kafka.topic.clone();
-    let board = |url: &String| LiveBoard::new(BoardConfig { url: url.clone(), prefix, ..BoardConfig::default() });
+    let (prefix, ca_file) = (config.kafka.topic.clone(), config.cluster.redis_ca_file.clone());
+    let board =
+        |url: &String| LiveBoard::new(BoardConfig { url: url.clone(), ca_file, prefix, ..BoardConfig::default() });
     config.cluster.redis.as_ref().map(board).transpose().map_err(Failure::misuse)
 }
 

@@ -83,7 +83,7 @@ for peer in /sys/class/net/veth*; do $B ip link set dev ${{peer##*/}} name {peer
     for peer in ["p0", "p1", "bond0"] {
         let _ = writeln!(devices, "$B ip link set {peer} up");
     }
-    for (below, tag) in [("ns0", 7), ("ns1", 7), ("bond0", 9), ("p1", 9)] {
+    for (below, tag) in [("ns0", 7), ("ns1", 7), ("bond0", 9), ("p0", 9), ("p1", 9)] {
         let _ = writeln!(devices, "$B ip link add link {below} name {below}.{tag} type vlan id {tag}");
         let _ = writeln!(devices, "$B ip link set {below}.{tag} up");
     }

@@ -84,6 +84,15 @@ impl Link {
     }
 }
 
+/// Whether a VLAN device is made on `link`, or on a bond, team or bridge that it is a port of: tags are expected there, and a
+/// device that takes them off hides them from XDP.
+pub(super) fn has_vlan(link: &Link, links: &[Link]) -> bool {
+    let is_below_vlan = |index: u32| links.iter().any(|l| l.kind == "vlan" && l.link == Some(index));
+    let master_of = |index: &u32| links.iter().find(|l| l.index == *index).and_then(|l| l.master);
+    // Ports of ports of ports: the kernel allows eight levels.
+    std::iter::successors(Some(link.index), master_of).take(9).any(is_below_vlan)
+}
+
 /// The interfaces of the network namespace of this thread, by index.
 ///
 /// # Errors
@@ -142,6 +151,25 @@ fn xdp(value: &[u8]) -> Option<XdpPresent> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn tags_are_expected_below_a_vlan_device_however_far() {
+        let link =
+            |index, kind: &str, master, on| Link { index, kind: kind.into(), master, link: on, ..Link::default() };
+        // Two ports of a bond, a VLAN device on it; a port of a bridge without one; a loop that no kernel makes.
+        let links = [
+            link(1, "", Some(3), None),
+            link(2, "", Some(3), None),
+            link(3, "bond", None, None),
+            link(4, "vlan", None, Some(3)),
+            link(5, "", Some(6), None),
+            link(6, "bridge", None, None),
+            link(7, "", Some(8), None),
+            link(8, "", Some(7), None),
+        ];
+        let expected = [true, true, true, false, false, false, false, false];
+        assert_eq!(links.each_ref().map(|l| has_vlan(l, &links)), expected);
+    }
 
     #[test]
     fn this_machine_has_a_loopback_of_ethernet_frames() {

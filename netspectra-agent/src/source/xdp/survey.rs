@@ -2,7 +2,7 @@
 
 use super::XdpError;
 use super::clsact::filters;
-use super::links::{Link, list_links};
+use super::links::{Link, has_vlan, list_links};
 use super::observe::choose;
 use super::offload::{Offloads, offloads};
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -20,7 +20,7 @@ pub struct Survey {
     pub lower: Vec<String>,
     /// TC programs and filters that are there, ours included.
     pub tc: Vec<String>,
-    /// A VLAN device is made on it.
+    /// A VLAN device is made on it, or on a bond or bridge that it is a port of.
     pub has_vlan: bool,
     /// Why `--iface '*'` leaves it out.
     pub left_out: Option<String>,
@@ -58,7 +58,7 @@ pub fn survey() -> Result<Vec<Survey>, XdpError> {
         upper: names(&|l| on(l, link)),
         lower: names(&|l| on(link, l)),
         tc: tc_programs(link),
-        has_vlan: links.iter().any(|l| l.kind == "vlan" && l.link == Some(link.index)),
+        has_vlan: has_vlan(link, &links),
         left_out: choice.left_out.iter().find(|(n, _)| *n == link.name).map(|(_, why)| why.clone()),
         link: link.clone(),
     };

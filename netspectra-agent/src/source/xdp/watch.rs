@@ -5,7 +5,7 @@
 
 use super::attach::Attached;
 use super::hand::Hand;
-use super::links::{Link, list_links};
+use super::links::{Link, has_vlan, list_links};
 use super::loader::Maps;
 use super::netlink::Netlink;
 use super::observe::{Choice, choose, choose_present};
@@ -224,7 +224,7 @@ impl Watch {
         if !has_slot {
             tracing::warn!(iface = %link.name, "no interface slot is free: its packets count for the interface `other`");
         }
-        let has_vlan = links.iter().any(|l| l.kind == "vlan" && l.link == Some(link.index));
+        let has_vlan = has_vlan(link, links);
         self.pending.push(Pending { link: link.clone(), has_slot, has_vlan });
     }
 
