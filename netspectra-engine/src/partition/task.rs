@@ -341,17 +341,21 @@ impl Task {
         let partition = self.partition;
         let last = batch.block.as_ref().map(|block| block.last);
         let has = last <= self.stored;
-        let mut retries = 0;
         if !has {
             let store = self.setting.store.clone();
-            let written = counted(&mut retries, || store.append(batch)).await;
+            // At once, and not when it has succeeded: whoever looks at a store that is away wants to see it.
+            let count = || {
+                if let Ok(mut held) = self.shared.lock() {
+                    held.stats.retries += 1;
+                }
+            };
+            let written = counted(count, || store.append(batch)).await;
             written.map_err(|source| PartitionError::Store { partition, source })?;
             detect::log(&batch.alerts);
         }
         let mut held = self.shared.lock().map_err(|_| PartitionError::Fault { partition })?;
         held.pending = None;
         held.settled = last;
-        held.stats.retries += retries;
         match has {
             true => held.stats.blocks_again += 1,
             false => {
@@ -424,12 +428,12 @@ impl Task {
 
 /// Calls until it does not fail for now.
 async fn patiently<'a, T>(call: impl Fn() -> BoxFuture<'a, Result<T, PortError>>) -> Result<T, PortError> {
-    counted(&mut 0, call).await
+    counted(|| (), call).await
 }
 
-/// [`patiently`], counting calls that failed.
+/// [`patiently`], telling of each call that failed.
 async fn counted<'a, T>(
-    retries: &mut u64,
+    failed: impl Fn(),
     call: impl Fn() -> BoxFuture<'a, Result<T, PortError>>,
 ) -> Result<T, PortError> {
     let mut wait = FIRST_WAIT;
@@ -437,7 +441,7 @@ async fn counted<'a, T>(
         match call().await {
             Err(error) if error.transient => {
                 tracing::warn!(error = %chain(&error), wait_ms = wait.as_millis() as u64, "a call failed for now: trying again");
-                *retries += 1;
+                failed();
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
