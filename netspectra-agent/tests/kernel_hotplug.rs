@@ -1,6 +1,6 @@
 //! Interfaces that come and go while they are watched, and which of several that see the same packets is watched.
 //!
-//! Needs root and the eBPF object. VLAN devices and bonds are in the unit tests of the rule; here are veth, bridge, macvlan.
+//! Needs root and the eBPF object. VLAN devices and bonds are in `cargo xtask test-vm`; here are veth, bridge, macvlan.
 #![allow(clippy::unwrap_used, clippy::undocumented_unsafe_blocks, reason = "tests")]
 
 mod support;

@@ -2,7 +2,7 @@
 //! answered by every API as one process answers it, whatever was killed on the way.
 //!
 //! Needs the variables that `cargo xtask cluster up` prints. With `NETSPECTRA_CLUSTER_CTL` servers are killed too. Not proven
-//! here: several brokers, replicas, TLS to ClickHouse and Redis. Live capture into Kafka is in `kernel_cluster`.
+//! here: several brokers, replicas, TLS to ClickHouse. Live capture into Kafka is in `kernel_cluster`.
 #![cfg(feature = "cluster")]
 #![allow(
     clippy::unwrap_used,
