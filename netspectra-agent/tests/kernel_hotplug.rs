@@ -6,6 +6,7 @@
 mod support;
 
 use netspectra_agent::source::Source;
+use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketSource};
 use netspectra_agent::source::xdp::{AttachMode, XdpConfig, XdpError, XdpSource, list_links};
 use netspectra_common::abi::Direction;
 use support::count::{Sum, object};
@@ -172,5 +173,79 @@ fn the_descriptor_to_wait_for_becomes_readable_when_an_interface_comes() {
         assert!(readable(20_000));
         Sum::default().take(&mut source);
         assert_eq!(names(&source), ["mon0"]);
+    });
+}
+
+fn sockets(interfaces: &[&str]) -> AfPacketConfig {
+    AfPacketConfig { interfaces: interfaces.iter().map(|i| (*i).to_owned()).collect(), ..AfPacketConfig::default() }
+}
+
+/// Adds generations until packet sockets watch these interfaces.
+fn settle_sockets(sum: &mut Sum, source: &mut AfPacketSource, expected: &[&str]) {
+    let watched =
+        |source: &AfPacketSource| source.sockets().into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    sum.take_until(source, &format!("{expected:?} watched"), |_, source| watched(source) == expected);
+}
+
+#[test]
+fn packet_sockets_follow_interfaces_that_go_and_come_back() {
+    let lab = Lab::pair();
+    lab.inside("mon", || {
+        let mut sum = Sum::default();
+        let mut source = AfPacketSource::open(&sockets(&["mon0"])).unwrap();
+        let (mut received, mut sent) = (0, 0);
+        for round in 1..=5u64 {
+            lab.inside("peer", || packet_socket::raw("peer0", &datagrams(10 * round as usize, 9, 10)));
+            packet_socket::raw("mon0", &datagrams(3, 9, 10));
+            (received, sent) = (received + 10 * round, sent + 3);
+            // What came is in the kernel's receive path for a moment.
+            sum.take_until(&mut source, "what was received", |sum, _| sum.at("mon0", Direction::Ingress).0 == received);
+            packet_socket::raw("mon0", &datagrams(4, 9, 10));
+            sent += 4;
+            // Before it goes, nothing of the last four was read.
+            lab.ip("mon", "link del mon0");
+            settle_sockets(&mut sum, &mut source, &[]);
+            assert_eq!(sum.at("mon0", Direction::Egress).0, sent, "round {round}");
+            lab.veth("mon", "mon0", "peer", "peer0");
+            settle_sockets(&mut sum, &mut source, &["mon0"]);
+        }
+        assert_eq!(sum.at("mon0", Direction::Ingress), (received, received * FRAME, received * 38));
+        source.detach();
+        sum.take(&mut source);
+        assert_eq!(sum.seen.packets, received + sent);
+    });
+}
+
+#[test]
+fn packet_sockets_by_glob_wait_for_their_first_match_and_take_the_next_one() {
+    let lab = Lab::new(&["mon", "peer"]);
+    lab.inside("mon", || {
+        assert!(AfPacketSource::open(&sockets(&["mon0"])).is_err());
+        let mut source = AfPacketSource::open(&sockets(&["mon*"])).unwrap();
+        let mut sum = Sum::default();
+        settle_sockets(&mut sum, &mut source, &[]);
+        for (n, name) in ["mon0", "mon1", "mon2"].iter().enumerate() {
+            lab.veth("mon", name, "peer", &format!("peer{n}"));
+            settle_sockets(&mut sum, &mut source, &["mon0", "mon1", "mon2"][..=n]);
+        }
+        for n in 0..3 {
+            lab.inside("peer", || packet_socket::raw(&format!("peer{n}"), &datagrams(12 + n, 9, 10)));
+        }
+        sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= 39);
+        for n in 0..3u64 {
+            let count = 12 + n;
+            let expected = (count, count * FRAME, count * 38);
+            assert_eq!(sum.at(&format!("mon{n}"), Direction::Ingress), expected);
+        }
+        // The one in the middle goes: its slot is free, and the others keep theirs.
+        lab.ip("mon", "link del mon1");
+        settle_sockets(&mut sum, &mut source, &["mon0", "mon2"]);
+        lab.veth("mon", "mon9", "peer", "peer9");
+        settle_sockets(&mut sum, &mut source, &["mon0", "mon2", "mon9"]);
+        lab.inside("peer", || packet_socket::raw("peer9", &datagrams(5, 9, 10)));
+        lab.inside("peer", || packet_socket::raw("peer2", &datagrams(6, 9, 10)));
+        sum.take_until(&mut source, "all frames", |s, _| s.seen.packets >= 50);
+        assert_eq!(sum.at("mon9", Direction::Ingress).0, 5);
+        assert_eq!(sum.at("mon2", Direction::Ingress).0, 14 + 6);
     });
 }

@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use support::instance::Instance;
-use support::net::{MON, PEER, Pair};
+use support::net::{MON, PEER, Pair, sh};
 use support::traffic::{self, MON_V4, PEER_V4};
 
 fn number(v: &Value, field: &str) -> u64 {
@@ -89,4 +89,28 @@ fn what_the_ring_has_no_room_for_is_counted_packet_by_packet() {
     let (status, log) = instance.stop();
     assert!(status.success(), "{log}");
     assert!(log.contains("without a flow, ring_full:") && log.contains("unaccounted 0 packets, 0 bytes"), "{log}");
+}
+
+#[test]
+fn interfaces_that_come_are_watched_by_the_loaders_sockets() {
+    let pair = Pair::new();
+    let data = tempfile::tempdir().unwrap();
+    let mut instance = Instance::start_with(&pair, "later*", "af-packet", data);
+    let (mon, peer) = (&pair.mon, &pair.peer);
+    sh("ip", &["link", "add", "later0", "netns", mon, "type", "veth", "peer", "name", "far0", "netns", peer]);
+    sh("ip", &["-n", mon, "link", "set", "later0", "up"]);
+    sh("ip", &["-n", peer, "link", "set", "far0", "up"]);
+    let line = instance.wait_for_line("watching");
+    assert!(line.contains("later0") && line.contains("af-packet"), "{line}");
+    const FRAMES: usize = 500;
+    traffic::raw(&pair, "far0", &vec![traffic::udp_frame(9999, &[1; 100]); FRAMES]);
+    let flows = instance.wait("flows", &["--from", "0", "--filter", "dst_port = 9999"], |f| {
+        f["items"].as_array().unwrap().iter().map(|f| number(f, "packets")).sum::<u64>() == FRAMES as u64
+    });
+    assert_eq!(
+        (&flows["items"][0]["iface"], number(&flows["items"][0], "bytes")),
+        (&"later0".into(), FRAMES as u64 * 142)
+    );
+    let (status, log) = instance.stop();
+    assert!(status.success() && log.contains("unaccounted 0 packets, 0 bytes"), "{log}");
 }

@@ -11,6 +11,17 @@ pub(crate) enum Request {
     Open,
     /// Open packet sockets in place of what was loaded, which the configuration must allow.
     Packets,
+    /// Open packet sockets on an interface that has come, which the configuration means. Answer: [`Reply::Sockets`].
+    Sockets {
+        /// Name of the interface.
+        iface: String,
+        /// Its index.
+        ifindex: u32,
+        /// How many.
+        count: usize,
+        /// Blocks of each ring.
+        blocks: usize,
+    },
     /// Take away the hooks that were left on other interfaces than these.
     Retain(Vec<u32>),
     /// Attach to an interface that the configuration names. Answer: [`Reply::Attached`].

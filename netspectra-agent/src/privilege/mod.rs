@@ -11,6 +11,8 @@ use std::io;
 
 /// Attaching to interfaces.
 const NET_ADMIN: u64 = 1 << 12;
+/// Packet sockets.
+const NET_RAW: u64 = 1 << 13;
 /// Taking capabilities out of the set of those that files may bring.
 const SETPCAP: u64 = 1 << 8;
 /// What contained the next one before Linux 5.8, and still does.
@@ -47,6 +49,9 @@ pub fn for_loaded_programs() -> io::Result<u64> {
     let may = permitted()?;
     Ok(may & (NET_ADMIN | if may & BPF != 0 { BPF } else { SYS_ADMIN }))
 }
+
+/// As [`for_loaded_programs`], of one that opens packet sockets on interfaces that come.
+pub const FOR_PACKET_SOCKETS: u64 = NET_RAW;
 
 /// Gives up every capability of this thread that is not in `keep`, and those that programs it starts would have.
 ///

@@ -1,8 +1,9 @@
 //! A live source whose programs, or sockets, the loader's process opens.
 
-use super::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource, PacketSockets};
+use super::af_packet::{AfPacketConfig, AfPacketError, AfPacketSource, Opener, PacketSockets};
 use super::xdp::{Ended, Handed, XdpConfig, XdpError, XdpSource};
 use crate::loader::{Channel, Loader, Refusal, Reply, Request};
+use crate::privilege;
 use std::io;
 use std::sync::Arc;
 
@@ -83,7 +84,10 @@ pub fn serve(
         }
     }
     match PacketSockets::open(packets) {
-        Ok(sockets) => sockets.hand_over(channel, refusal),
+        Ok(sockets) => {
+            sockets.hand_over(channel, refusal)?;
+            serve_sockets(channel, packets)
+        }
         Err(AfPacketError::Privilege { .. }) if let Some(refusal) = &refusal => {
             let text = format!("{refusal}; packet sockets need at least CAP_NET_RAW");
             channel.send(&Reply::Refused(Refusal::new(text, true)), &[])
@@ -93,6 +97,31 @@ pub fn serve(
             channel.send(&Reply::Refused(Refusal::new(text, e.is_misuse())), &[])
         }
     }
+}
+
+/// Opens packet sockets on interfaces that come, and nothing else, until the other end is closed.
+fn serve_sockets(channel: &Channel, packets: &AfPacketConfig) -> io::Result<()> {
+    if let Err(error) = privilege::keep_only(privilege::FOR_PACKET_SOCKETS) {
+        tracing::warn!(%error, "the loader keeps its privileges");
+    }
+    while let Some((request, _)) = channel.receive::<Request>()? {
+        let opened = match request {
+            Request::Sockets { iface, ifindex, count, blocks } => packets.open_one(&iface, ifindex, count, blocks),
+            other => {
+                let text = format!("`{other:?}` was asked of packet sockets");
+                channel.send(&Reply::Refused(Refusal::new(text, false)), &[])?;
+                continue;
+            }
+        };
+        match opened {
+            Ok(sockets) => sockets.hand_over(channel, None)?,
+            Err(e) => {
+                let text = netspectra_common::report::chain(&e);
+                channel.send(&Reply::Refused(Refusal::new(text, false)), &[])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The other side: asks `loader` to open what is wanted, and takes it over.
@@ -120,7 +149,8 @@ pub fn open(loader: Loader, wanted: Wanted, xdp: &XdpConfig, packets: &AfPacketC
                     answer = loader.next().map_err(XdpError::LoaderGone)?;
                     continue;
                 }
-                let source = AfPacketSource::of(PacketSockets::received(all), packets)?;
+                let sockets = PacketSockets::received(all);
+                let source = AfPacketSource::of(sockets, packets, Opener::There(loader))?;
                 return Ok(Opened::AfPacket(source, refused.or(refusal)));
             }
             (Reply::Refused(refusal), _) => return Err(OpenError::Refused(refusal)),

@@ -1,7 +1,6 @@
 //! What a source counted, added up over generations.
 
 use netspectra_agent::source::Source;
-use netspectra_agent::source::xdp::XdpSource;
 use netspectra_common::abi::{Counter, Direction, FlowKey, LossReason, Obs};
 use netspectra_common::model::FlowStats;
 use std::collections::BTreeMap;
@@ -43,7 +42,7 @@ impl Stats {
 
 impl Sum {
     /// Adds a generation. Each must add up by itself, and name the interfaces of its flows.
-    pub fn take(&mut self, source: &mut XdpSource) {
+    pub fn take(&mut self, source: &mut impl Source) {
         let g = source.generation().unwrap().unwrap();
         source.recycle().unwrap();
         let mut accounted = Counter::default();
@@ -65,7 +64,7 @@ impl Sum {
     }
 
     /// Adds generations until `done`, at most 20 s long.
-    pub fn take_until(&mut self, source: &mut XdpSource, what: &str, mut done: impl FnMut(&Self, &XdpSource) -> bool) {
+    pub fn take_until<S: Source>(&mut self, source: &mut S, what: &str, mut done: impl FnMut(&Self, &S) -> bool) {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             self.take(source);

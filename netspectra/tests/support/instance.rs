@@ -129,6 +129,11 @@ impl Instance {
     pub fn reload(&mut self, word: &str) -> String {
         // SAFETY: signals the process that this test started, which has not been waited for.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGHUP) };
+        self.wait_for_line(word)
+    }
+
+    /// Waits for a line of the log with `word`.
+    pub fn wait_for_line(&mut self, word: &str) -> String {
         let log = self.log.as_mut().unwrap();
         loop {
             let mut line = String::new();

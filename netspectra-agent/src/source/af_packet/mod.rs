@@ -4,6 +4,9 @@
 //! asked for what it counted between two blocks, so a swap of generations loses nothing. At the end the filter of every
 //! socket refuses first; then each thread takes exactly what the kernel says it stored.
 //!
+//! Interfaces that come are watched from the next generation on, by rings of the least size; of those that go the last packets are
+//! in the generation in which they went.
+//!
 //! What differs from the eBPF source: egress is seen after the queueing discipline; headers beyond the first 512 bytes are
 //! not seen; what the ring had no room for is counted as `ring_full` in packets, without bytes.
 
@@ -14,14 +17,19 @@ mod socket;
 mod sys;
 mod worker;
 
-use super::xdp::{Counted as DevicesCounted, Devices, LEAST_FLOWS, XdpError, match_interfaces};
+use super::xdp::{
+    Counted as DevicesCounted, Devices, LEAST_FLOWS, XdpError, are_globs, is_meant, match_interfaces,
+    present_interfaces,
+};
 use super::{Source, SourceError, wall_clock};
 use crate::generation::{FlowMerge, Generation, empty_totals, merge_totals};
-use crate::loader::{Channel, MOST_FDS, Reply, SocketFacts};
+use crate::loader::{self, Channel, Loader, MOST_FDS, Reply, SocketFacts};
 use crate::rules::{Rule, RuleError, RulesHandle, UserRules};
 use crate::table::{FlowTable, Identity};
+use netspectra_common::abi::Obs;
 use netspectra_common::model::{Interface, Nanos};
 use netspectra_common::sketch::OverflowSum;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -46,7 +54,7 @@ pub struct AfPacketConfig {
     /// Sockets, each with a thread, for each interface; 0: one for each CPU, at most 4, fewer where more than two interfaces
     /// are watched.
     pub sockets: usize,
-    /// Memory of all rings together, bytes. A ring has 1 MiB at least.
+    /// Memory of all rings together, bytes. A ring has 1 MiB at least, and one of an interface that comes later has that.
     pub ring_bytes: usize,
     /// Flow table entries of all sockets in a generation, shared out to them; each has [`LEAST_FLOWS`] at least. A generation
     /// ends early when a socket has used half of its share. Memory follows the flows that are there.
@@ -109,6 +117,12 @@ pub enum AfPacketError {
     /// The rules cannot be kept.
     #[error("the capture rules are not in force")]
     Rules(#[source] RuleError),
+    /// An interface that has come and cannot be watched.
+    #[error("{why}")]
+    Refused {
+        /// What the loader's process said.
+        why: String,
+    },
     /// No thread or descriptor.
     #[error(
         "a thread to capture on interface `{iface}` cannot be started ({source}): raise the limits of processes and open files"
@@ -129,9 +143,18 @@ pub enum AfPacketError {
     },
 }
 
+/// Who opens sockets on interfaces that come.
+pub(crate) enum Opener {
+    /// This process.
+    Here,
+    /// The loader's.
+    There(Arc<Loader>),
+}
+
 /// A thread, and how it is asked.
 struct Handle {
     iface: Arc<str>,
+    ifindex: u32,
     socket: Arc<OwnedFd>,
     event: Arc<OwnedFd>,
     requests: Option<SyncSender<Request>>,
@@ -178,6 +201,10 @@ pub struct AfPacketSource {
     /// Says that a table is filling.
     filling: Arc<OwnedFd>,
     interfaces: Vec<Interface>,
+    config: AfPacketConfig,
+    opener: Opener,
+    /// Interfaces that came and could not be watched: nobody wants to read that every second.
+    refused: BTreeSet<u32>,
     devices: Option<Devices>,
     /// Where devices stood when the generation began.
     base: DevicesCounted,
@@ -193,20 +220,23 @@ impl AfPacketSource {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays open then.
     pub fn open(config: &AfPacketConfig) -> Result<Self, AfPacketError> {
-        Self::of(PacketSockets::open(config)?, config)
+        Self::of(PacketSockets::open(config)?, config, Opener::Here)
     }
 
     /// Begins to count on sockets that are open, which needs no privilege.
     ///
     /// # Errors
     /// Each names the thing and the remedy; nothing stays open then.
-    pub(crate) fn of(opened: PacketSockets, config: &AfPacketConfig) -> Result<Self, AfPacketError> {
+    pub(crate) fn of(opened: PacketSockets, config: &AfPacketConfig, opener: Opener) -> Result<Self, AfPacketError> {
         let filling =
             sys::event().map_err(|source| AfPacketError::Thread { iface: config.interfaces.join(","), source })?;
         let mut source = Self {
             handles: Vec::new(),
             filling: Arc::new(filling),
             interfaces: Vec::new(),
+            config: config.clone(),
+            opener,
+            refused: BTreeSet::new(),
             devices: Devices::open(),
             base: DevicesCounted::new(),
             started: Nanos::default(),
@@ -214,32 +244,115 @@ impl AfPacketSource {
             ended: false,
             new_rules: RulesHandle::default(),
         };
+        source.started = wall_clock();
+        source.watch(opened)?;
+        Ok(source)
+    }
+
+    /// Begins to count on sockets that are open. On failure those of this call are closed.
+    fn watch(&mut self, opened: PacketSockets) -> Result<(), AfPacketError> {
+        let (interfaces, threads) = (self.interfaces.len(), self.handles.len());
+        let begun = self.begin(opened);
+        if begun.is_err() {
+            self.interfaces.truncate(interfaces);
+            self.handles.truncate(threads);
+        }
+        begun
+    }
+
+    fn begin(&mut self, opened: PacketSockets) -> Result<(), AfPacketError> {
         let mut sockets = Vec::new();
         for bound in opened.0 {
             let (iface, ifindex) = (bound.iface.clone(), bound.ifindex);
-            if source.interfaces.last().is_none_or(|last| last.ifindex != ifindex) {
-                let slot = source.interfaces.len() as u8;
-                source.interfaces.push(Interface { slot, ifindex, name: iface.clone() });
+            if self.interfaces.last().is_none_or(|last| last.ifindex != ifindex) {
+                let slot = free_slot(&self.interfaces);
+                self.interfaces.push(Interface { slot, ifindex, name: iface.clone() });
             }
-            sockets.push((iface, (source.interfaces.len() - 1) as u8, bound.map()?));
+            let slot = self.interfaces.last().map_or(0, |last| last.slot);
+            sockets.push((iface, ifindex, slot, bound.map()?));
         }
-        let flows = (config.max_flows / sockets.len().max(1)).max(LEAST_FLOWS as usize);
-        source.started = wall_clock();
-        if let Some(devices) = &mut source.devices {
-            devices.begin(&mut source.base, &source.interfaces);
+        let threads = self.handles.len() + sockets.len();
+        let flows = (self.config.max_flows / threads.max(1)).max(LEAST_FLOWS as usize);
+        if let Some(devices) = &mut self.devices {
+            devices.begin(&mut self.base, &self.interfaces);
         }
-        for (iface, slot, socket) in sockets {
+        for (iface, ifindex, slot, socket) in sockets {
             socket.begin().map_err(|source| AfPacketError::Option {
                 iface: iface.to_string(),
                 option: "SO_ATTACH_FILTER",
                 source,
             })?;
-            let mut table = FlowTable::new(flows, config.identity);
-            table.set_rules(user_rules(&config.rules, &source.interfaces).map_err(AfPacketError::Rules)?);
-            let handle = start(iface, slot, socket, table, flows / 2, source.filling.clone())?;
-            source.handles.push(handle);
+            let mut table = FlowTable::new(flows, self.config.identity);
+            table.set_rules(user_rules(&self.config.rules, &self.interfaces).map_err(AfPacketError::Rules)?);
+            let handle = start((iface, ifindex), slot, socket, table, flows / 2, self.filling.clone())?;
+            self.handles.push(handle);
         }
-        Ok(source)
+        Ok(())
+    }
+
+    /// The interfaces that are there and meant; `None` where the kernel does not say.
+    fn present(&self) -> Option<Vec<(u32, String)>> {
+        let found = present_interfaces(&self.config.interfaces);
+        found.inspect_err(|error| tracing::warn!(%error, "interfaces that come and go are not seen")).ok()
+    }
+
+    /// Lets go of interfaces that are not among `present`, whose threads have finished, and watches those that have come.
+    fn follow(&mut self, present: &[(u32, String)]) {
+        for gone in self.interfaces.extract_if(.., |i| !present.iter().any(|(index, _)| *index == i.ifindex)) {
+            tracing::info!(iface = %gone.name, "let go: the interface is gone");
+            self.base.remove(&gone.ifindex);
+        }
+        self.handles.retain(|handle| present.iter().any(|(index, _)| *index == handle.ifindex));
+        self.refused.retain(|refused| present.iter().any(|(index, _)| index == refused));
+        for (index, name) in present {
+            if let Some(known) = self.interfaces.iter_mut().find(|i| i.ifindex == *index) {
+                if *known.name != **name {
+                    tracing::info!(from = %known.name, to = name, "an interface was renamed");
+                    known.name = name.as_str().into();
+                }
+                continue;
+            }
+            if self.refused.contains(index) {
+                continue;
+            }
+            match self.open_one(name, *index).and_then(|opened| self.watch(opened)) {
+                Ok(()) => tracing::info!(iface = name, ingress = "af-packet", egress = "af-packet", "watching"),
+                Err(error) => {
+                    let error = netspectra_common::report::chain(&error);
+                    tracing::warn!(iface = name, error, "an interface is not watched");
+                    self.refused.insert(*index);
+                }
+            }
+        }
+    }
+
+    /// Sockets on an interface that has come.
+    fn open_one(&self, name: &str, ifindex: u32) -> Result<PacketSockets, AfPacketError> {
+        let count = match self.config.sockets {
+            0 => default_sockets(self.interfaces.len() + 1),
+            n => n,
+        };
+        let loader = match &self.opener {
+            Opener::Here => return self.config.open_one(name, ifindex, count, LEAST_BLOCKS),
+            Opener::There(loader) => loader,
+        };
+        let request = loader::Request::Sockets { iface: name.to_owned(), ifindex, count, blocks: LEAST_BLOCKS };
+        let gone = |error: io::Error| AfPacketError::Refused { why: error.to_string() };
+        let mut answer = loader.ask(&request).map_err(gone)?;
+        let mut all = Vec::new();
+        loop {
+            match answer {
+                (Reply::Sockets { sockets, more, .. }, fds) => {
+                    all.extend(sockets.into_iter().zip(fds));
+                    if !more {
+                        return Ok(PacketSockets::received(all));
+                    }
+                    answer = loader.next().map_err(gone)?;
+                }
+                (Reply::Refused(refusal), _) => return Err(AfPacketError::Refused { why: refusal.text }),
+                (other, _) => return Err(AfPacketError::Refused { why: format!("the loader answered {other:?}") }),
+            }
+        }
     }
 
     /// The observed interfaces, and how many threads read each.
@@ -279,9 +392,13 @@ impl AfPacketSource {
                 false
             }
         });
+        let present = if self.detached { None } else { self.present() };
+        let is_gone = |handle: &Handle| {
+            present.as_ref().is_some_and(|all| !all.iter().any(|(index, _)| *index == handle.ifindex))
+        };
         // All first, so that the threads work at the same time.
         for handle in &self.handles {
-            handle.ask(if self.detached {
+            handle.ask(if self.detached || is_gone(handle) {
                 Request::Finish
             } else {
                 let rules = new_rules.as_deref().map(|rules| user_rules(rules, &self.interfaces));
@@ -293,7 +410,13 @@ impl AfPacketSource {
         let mut overflow: Option<OverflowSum> = None;
         let mut payloads = Vec::new();
         for handle in &self.handles {
-            let counted = handle.answer()?;
+            let counted = match handle.answer() {
+                Err(error) if is_gone(handle) => {
+                    tracing::error!(%error, "the last packets of an interface that is gone are not known");
+                    continue;
+                }
+                counted => counted?,
+            };
             merge_totals(&mut totals, &counted.totals);
             if let Some(table) = &counted.overflow {
                 overflow.get_or_insert_with(OverflowSum::default).add(table);
@@ -307,8 +430,9 @@ impl AfPacketSource {
                 );
             }
         }
-        if let Some(rules) = &new_rules {
+        if let Some(rules) = new_rules {
             tracing::info!(rules = rules.len(), "other capture rules are in force");
+            self.config.rules = rules;
         }
         if self.detached {
             self.handles.clear();
@@ -320,6 +444,9 @@ impl AfPacketSource {
         let interfaces = self.interfaces.clone();
         let devices = self.devices.as_mut();
         let nics = devices.map_or_else(Vec::new, |d| d.turn(&mut self.base, &interfaces));
+        if let Some(present) = present {
+            self.follow(&present);
+        }
         Ok(Generation {
             start,
             end,
@@ -359,9 +486,35 @@ impl AfPacketError {
         match self {
             Self::Interfaces(e) => e.is_misuse(),
             Self::Privilege { .. } | Self::Ring { .. } | Self::Rules(_) | Self::Thread { .. } => true,
-            Self::Option { .. } | Self::Ended { .. } => false,
+            Self::Option { .. } | Self::Ended { .. } | Self::Refused { .. } => false,
         }
     }
+}
+
+impl AfPacketConfig {
+    /// Sockets on one interface that is meant.
+    ///
+    /// # Errors
+    /// It is none of those; each names the thing and the remedy.
+    pub(crate) fn open_one(
+        &self,
+        iface: &str,
+        ifindex: u32,
+        count: usize,
+        blocks: usize,
+    ) -> Result<PacketSockets, AfPacketError> {
+        if !is_meant(&self.interfaces, iface, ifindex) {
+            let why = format!("interface `{iface}` is none that the configuration names: no socket is opened on it");
+            return Err(AfPacketError::Refused { why });
+        }
+        let (count, blocks) = (count.clamp(1, MOST_SOCKETS), blocks.clamp(LEAST_BLOCKS, MOST_BLOCKS));
+        socket::open(iface, ifindex, count, blocks).map(PacketSockets)
+    }
+}
+
+/// The lowest slot that no interface has.
+fn free_slot(interfaces: &[Interface]) -> u8 {
+    (0..=Obs::MAX_IFACE).find(|slot| !interfaces.iter().any(|i| i.slot == *slot)).unwrap_or(Obs::MAX_IFACE)
 }
 
 /// Sockets that are bound, those of an interface one after the other. They let nothing through yet.
@@ -374,7 +527,10 @@ impl PacketSockets {
     /// # Errors
     /// Each names the thing and the remedy; nothing stays open then.
     pub(crate) fn open(config: &AfPacketConfig) -> Result<Self, AfPacketError> {
-        let found = match_interfaces(&config.interfaces)?;
+        let found = match match_interfaces(&config.interfaces) {
+            Err(XdpError::NoInterface { .. }) if are_globs(&config.interfaces) => Vec::new(),
+            found => found?,
+        };
         let per_interface = match config.sockets {
             0 => default_sockets(found.len()),
             n => n,
@@ -398,7 +554,9 @@ impl PacketSockets {
     /// # Errors
     /// The channel's.
     pub(crate) fn hand_over(&self, channel: &Channel, refusal: Option<String>) -> io::Result<()> {
-        let mut parts = self.0.chunks(MOST_FDS).peekable();
+        // One message also where there is none, of a glob that matches nothing yet.
+        let (first, rest) = self.0.split_at(self.0.len().min(MOST_FDS));
+        let mut parts = std::iter::once(first).chain(rest.chunks(MOST_FDS)).peekable();
         while let Some(part) = parts.next() {
             let sockets = part.iter().map(socket::Bound::facts).collect();
             let fds: Vec<_> = part.iter().map(|bound| bound.fd.as_fd()).collect();
@@ -434,7 +592,7 @@ fn user_rules(rules: &[Rule], interfaces: &[Interface]) -> Result<Option<UserRul
 
 /// Starts the thread of a socket.
 fn start(
-    iface: Arc<str>,
+    (iface, ifindex): (Arc<str>, u32),
     slot: u8,
     socket: socket::Socket,
     mut table: FlowTable,
@@ -462,7 +620,7 @@ fn start(
     };
     let builder = std::thread::Builder::new().name(format!("capture-{slot}"));
     let thread = builder.spawn(move || worker.run()).map_err(failed)?;
-    Ok(Handle { iface, socket: fd, event, requests: Some(requests), answers, thread: Some(thread) })
+    Ok(Handle { iface, ifindex, socket: fd, event, requests: Some(requests), answers, thread: Some(thread) })
 }
 
 #[cfg(test)]

@@ -46,7 +46,9 @@ impl Handed {
         while let Some((request, _)) = channel.receive::<Request>()? {
             let reply = match request {
                 Request::Packets => return Ok(Ended::Packets),
-                Request::Open => Err(XdpError::Refused(Refusal::new("the programs are loaded already".into(), false))),
+                Request::Open | Request::Sockets { .. } => {
+                    Err(XdpError::Refused(Refusal::new("the programs are loaded already".into(), false)))
+                }
                 Request::Retain(wanted) => self.loader.retain(&wanted).map(|()| Reply::Done),
                 Request::Attach { link, has_vlan } => self
                     .check(&link.name, link.index)
@@ -88,8 +90,7 @@ impl Handed {
 
     /// Nothing is attached to but what the configuration names.
     fn check(&self, name: &str, index: u32) -> Result<(), XdpError> {
-        let is_named = self.interfaces.iter().any(|pattern| interfaces::name_matches(pattern, name));
-        if is_named && interfaces::name_of(index).as_deref() == Some(name) {
+        if interfaces::is_meant(&self.interfaces, name, index) {
             return Ok(());
         }
         let text = format!("interface `{name}` is none that the configuration names: nothing is attached to it");

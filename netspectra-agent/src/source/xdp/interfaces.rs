@@ -2,7 +2,7 @@
 
 use super::XdpError;
 use super::links::{Link, list_links};
-use super::observe::choose;
+use super::observe::{choose, choose_present, is_name};
 use netspectra_common::abi::Obs;
 use std::fs;
 
@@ -56,6 +56,27 @@ pub fn match_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpEr
         return Err(XdpError::TooMany { found: found.len(), most });
     }
     Ok(found)
+}
+
+/// As [`match_interfaces`] while interfaces come and go: what is not there is waited for, and what is too much is left out.
+///
+/// # Errors
+/// The kernel does not list them.
+pub(crate) fn present_interfaces(patterns: &[String]) -> Result<Vec<(u32, String)>, XdpError> {
+    let links = list_links().map_err(|source| XdpError::Netlink { what: "list interfaces", source })?;
+    let links: Vec<Link> = links.into_iter().map(Link::of_any_kind).collect();
+    let watch = choose_present(patterns, &links).watch;
+    Ok(watch.into_iter().map(|l| (l.index, l.name)).take(usize::from(Obs::MAX_IFACE)).collect())
+}
+
+/// Whether all of `patterns` are globs, which may match nothing yet.
+pub(crate) fn are_globs(patterns: &[String]) -> bool {
+    patterns.iter().all(|pattern| !is_name(pattern))
+}
+
+/// Whether `name` is the one of interface `index`, and one that `patterns` mean: a loader opens nothing else.
+pub(crate) fn is_meant(patterns: &[String], name: &str, index: u32) -> bool {
+    patterns.iter().any(|pattern| name_matches(pattern, name)) && name_of(index).as_deref() == Some(name)
 }
 
 /// Whether the name or glob `pattern` fits `name`.

@@ -39,7 +39,7 @@ pub use default_route::default_route_interface;
 pub(crate) use devices::{Counted, Devices};
 pub use generations::Step;
 pub(crate) use handed::{Ended, Handed};
-pub(crate) use interfaces::name_matches;
+pub(crate) use interfaces::{are_globs, is_meant, name_matches, present_interfaces};
 pub use interfaces::{list_interfaces, match_interfaces};
 pub use left::{Left, give_up, instances};
 pub use links::{Link, XdpPresent, list_links};
