@@ -163,6 +163,13 @@ struct Handle {
 }
 
 impl Handle {
+    /// Lets nothing more through.
+    fn refuse(&self) {
+        if let Err(error) = sys::set_filter(self.socket.as_raw_fd(), 0) {
+            tracing::error!(iface = %self.iface, %error, "a packet socket does not stop");
+        }
+    }
+
     fn ask(&self, request: Request) -> Result<(), AfPacketError> {
         let sent = self.requests.as_ref().is_some_and(|to| to.try_send(request).is_ok());
         sys::wake(&self.event);
@@ -299,7 +306,7 @@ impl AfPacketSource {
     /// Lets go of interfaces that are not among `present`, whose threads have finished, and watches those that have come.
     fn follow(&mut self, present: &[(u32, String)]) {
         for gone in self.interfaces.extract_if(.., |i| !present.iter().any(|(index, _)| *index == i.ifindex)) {
-            tracing::info!(iface = %gone.name, "let go: the interface is gone");
+            tracing::info!(iface = %gone.name, "let go: the interface is gone, or another one is watched in its place");
             self.base.remove(&gone.ifindex);
         }
         self.handles.retain(|handle| present.iter().any(|(index, _)| *index == handle.ifindex));
@@ -372,14 +379,8 @@ impl AfPacketSource {
             return;
         }
         self.detached = true;
-        for handle in &self.handles {
-            if let Err(error) = sys::set_filter(handle.socket.as_raw_fd(), 0) {
-                tracing::error!(iface = %handle.iface, %error, "a packet socket does not stop");
-            }
-        }
-        if let Err(error) = sys::wait_for_receivers() {
-            tracing::debug!(%error, "no wait for frames that are being received");
-        }
+        self.handles.iter().for_each(Handle::refuse);
+        wait_for_receivers();
     }
 
     fn collect(&mut self) -> Result<Generation, AfPacketError> {
@@ -396,6 +397,10 @@ impl AfPacketSource {
         let is_gone = |handle: &Handle| {
             present.as_ref().is_some_and(|all| !all.iter().any(|(index, _)| *index == handle.ifindex))
         };
+        // One that is there, and not to be watched any more, still receives.
+        if self.handles.iter().filter(|handle| is_gone(handle)).inspect(|handle| handle.refuse()).count() > 0 {
+            wait_for_receivers();
+        }
         // All first, so that the threads work at the same time.
         for handle in &self.handles {
             handle.ask(if self.detached || is_gone(handle) {
@@ -509,6 +514,13 @@ impl AfPacketConfig {
         }
         let (count, blocks) = (count.clamp(1, MOST_SOCKETS), blocks.clamp(LEAST_BLOCKS, MOST_BLOCKS));
         socket::open(iface, ifindex, count, blocks).map(PacketSockets)
+    }
+}
+
+/// Waits until nobody is in the middle of a frame that passed a filter before.
+fn wait_for_receivers() {
+    if let Err(error) = sys::wait_for_receivers() {
+        tracing::debug!(%error, "no wait for frames that are being received");
     }
 }
 
