@@ -352,6 +352,34 @@ fn a_signal_right_after_it_says_that_it_listens_ends_it_in_order() {
     }
 }
 
+#[test]
+fn rules_of_a_file_sample_flows_and_every_record_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("many.pcap");
+    let frames: Vec<Timed> = (0..200u16).map(|n| (u32::from(n), 0, tcp((1, 1000 + n), (2, 80), 0x18, 10))).collect();
+    std::fs::write(&file, pcap(1, &frames)).unwrap();
+    let config = folder.path().join("rules.toml");
+    std::fs::write(&config, "[[capture.rules]]\naction = \"sample\"\none_in = 4\nport = [\"80\"]\n").unwrap();
+    let (config, file) = (config.to_str().unwrap(), file.as_path());
+    let records = lines(&analyze(&["--config", config, "--flows", "--format", "ndjson"], &[file]));
+    // 50, within five standard deviations; always the same ones.
+    assert!((19..=81).contains(&records.len()), "{}", records.len());
+    assert!(records.iter().all(|record| record["sampling"] == 4 && record["packets"] == 1), "{records:?}");
+    let report: Value =
+        serde_json::from_slice(&analyze(&["--config", config, "--format", "json"], &[file]).stdout).unwrap();
+    let ledger = &report["ledger"];
+    assert_eq!(ledger["reasons"]["sampled_out"]["packets"], 200 - records.len(), "{ledger:#}");
+    let top = lines(&analyze(
+        &["--config", config, "--by", "sampling", "--metric", "packets", "--format", "ndjson"],
+        &[file],
+    ));
+    assert_eq!(top[0]["key"]["sampling"], "4", "{top:?}");
+    std::fs::write(config, "[[capture.rules]]\naction = \"sample\"\none_in = 100\n").unwrap();
+    let refused = analyze(&["--config", config], &[file]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("`one_in` with a power of two from 2 to 65536"), "{said}");
+}
+
 /// Ten conversations over three minutes, and datagrams of other hosts.
 fn mixed() -> Vec<Timed> {
     let mut frames = Vec::new();
@@ -613,8 +641,9 @@ fn an_ipfix_file_is_what_a_collector_reads_as_the_same_flows() {
         assert_eq!(format!("{:016x}", ipfix["FlowId"].as_u64().unwrap()), flow["flow_id"]);
         assert_eq!(ipfix.get("SourceIpv4address"), Some(&flow["src_ip"]).filter(|ip| !ip.is_null()));
         assert_eq!(ipfix["InterfaceName"], flow["iface"], "{ipfix:?}");
+        assert_eq!(ipfix["SamplingProbability"].as_f64(), Some(1.0), "{ipfix:?}");
     }
-    assert!(found.iter().any(|record| record.len() == 18) && found.iter().any(|record| record.len() == 23));
+    assert!(found.iter().any(|record| record.len() == 19) && found.iter().any(|record| record.len() == 24));
     // The same flows are the same file.
     let again = folder.0.path().join("b.ipfix");
     assert!(analyze(&["--export", "ipfix", "--output", again.to_str().unwrap()], &[&file]).status.success());
