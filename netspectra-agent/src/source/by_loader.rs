@@ -23,7 +23,7 @@ pub enum Opened {
     /// eBPF programs count.
     Xdp(Box<XdpSource>),
     /// Packet sockets, with the reason when programs were wanted.
-    AfPacket(AfPacketSource, Option<String>),
+    AfPacket(Box<AfPacketSource>, Option<String>),
 }
 
 /// Why nothing was.
@@ -105,14 +105,12 @@ fn serve_sockets(channel: &Channel, packets: &AfPacketConfig) -> io::Result<()> 
         tracing::warn!(%error, "the loader keeps its privileges");
     }
     while let Some((request, _)) = channel.receive::<Request>()? {
-        let opened = match request {
-            Request::Sockets { iface, ifindex, count, blocks } => packets.open_one(&iface, ifindex, count, blocks),
-            other => {
-                let text = format!("`{other:?}` was asked of packet sockets");
-                channel.send(&Reply::Refused(Refusal::new(text, false)), &[])?;
-                continue;
-            }
+        let Request::Sockets { iface, ifindex, count, blocks } = request else {
+            let text = format!("`{request:?}` was asked of packet sockets");
+            channel.send(&Reply::Refused(Refusal::new(text, false)), &[])?;
+            continue;
         };
+        let opened = packets.open_one(&iface, ifindex, count, blocks);
         match opened {
             Ok(sockets) => sockets.hand_over(channel, None)?,
             Err(e) => {
@@ -151,7 +149,7 @@ pub fn open(loader: Loader, wanted: Wanted, xdp: &XdpConfig, packets: &AfPacketC
                 }
                 let sockets = PacketSockets::received(all);
                 let source = AfPacketSource::of(sockets, packets, Opener::There(loader))?;
-                return Ok(Opened::AfPacket(source, refused.or(refusal)));
+                return Ok(Opened::AfPacket(Box::new(source), refused.or(refusal)));
             }
             (Reply::Refused(refusal), _) => return Err(OpenError::Refused(refusal)),
             (other, _) => {

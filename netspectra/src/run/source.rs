@@ -21,7 +21,7 @@ pub(crate) enum LiveSource {
     /// By eBPF programs.
     Xdp(Box<XdpSource>),
     /// By packet sockets; with the reason when something else was wanted.
-    AfPacket(AfPacketSource, Option<String>),
+    AfPacket(Box<AfPacketSource>, Option<String>),
 }
 
 /// Starts the process that will open what `capture` says, under the name `instance`. Before there are threads.

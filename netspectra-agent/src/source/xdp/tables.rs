@@ -141,10 +141,8 @@ impl Tables {
     /// The kernel's memory for the entries goes; the tables stay, so that this needs no privilege.
     pub(super) fn clear(&mut self, slot: u32) -> Result<(), XdpError> {
         for cpu in 0..self.cpus {
+            self.walk(Batch::Take, slot, cpu, &mut |_, _| {})?;
             let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { continue };
-            let (keys, values) = (&mut self.keys, &mut self.values);
-            each_entry::<FlowKey4>(Batch::Take, &tables.flows4, maps::FLOWS4, keys, values, &mut |_, _| {})?;
-            each_entry::<FlowKey>(Batch::Take, &tables.flows, maps::FLOWS, keys, values, &mut |_, _| {})?;
             let empty = crate::generation::empty_totals();
             sys::update(tables.totals.fd().as_fd(), &0u32, &*empty).map_err(|source| XdpError::Map {
                 call: "BPF_MAP_UPDATE_ELEM",
@@ -214,10 +212,33 @@ impl Tables {
         cpu: u32,
         each: &mut dyn FnMut(FlowKey, FlowStats),
     ) -> Result<(), XdpError> {
+        self.walk(Batch::Read, slot, cpu, each)
+    }
+
+    /// Hands every flow to `each`. A walk costs a visit to every bucket, however few flows there are, so one is left out where the
+    /// programs' own count of entries says that it would find nothing: of a CPU that saw no flow, and of the table of long
+    /// keys where all were short.
+    fn walk(
+        &mut self,
+        what: Batch,
+        slot: u32,
+        cpu: u32,
+        each: &mut dyn FnMut(FlowKey, FlowStats),
+    ) -> Result<(), XdpError> {
+        let entries = self.totals(slot, cpu)?.entries;
         let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { return Ok(()) };
         let (keys, values) = (&mut self.keys, &mut self.values);
-        each_entry::<FlowKey4>(Batch::Read, &tables.flows4, maps::FLOWS4, keys, values, &mut |k, s| each(k.into(), s))?;
-        each_entry::<FlowKey>(Batch::Read, &tables.flows, maps::FLOWS, keys, values, each)
+        let mut found = 0;
+        if entries > 0 {
+            each_entry::<FlowKey4>(what, &tables.flows4, maps::FLOWS4, keys, values, &mut |k, s| {
+                found += 1;
+                each(k.into(), s);
+            })?;
+        }
+        if found < entries {
+            each_entry::<FlowKey>(what, &tables.flows, maps::FLOWS, keys, values, each)?;
+        }
+        Ok(())
     }
 }
 
