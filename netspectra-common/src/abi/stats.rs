@@ -86,7 +86,17 @@ impl Sampling {
 /// Where [`FlowStats::l3_bytes`] of the kernel's tables has the sampling.
 const SAMPLING_SHIFT: u32 = 56;
 
+/// Packets of a connection's direction of which the payload is wanted, whatever it is: handshakes, greetings, and first
+/// messages are in them.
+const OPENING_PACKETS: u64 = 8;
+
 impl FlowStats {
+    /// Whether the connection began in this generation, and a few packets ago.
+    #[inline(always)]
+    pub const fn is_opening(&self) -> bool {
+        self.tcp_flags & FLAG_OPENS != 0 && self.packets <= OPENING_PACKETS
+    }
+
     /// Puts `sampling` where the kernel's tables keep it.
     #[inline(always)]
     pub const fn put_sampling(&mut self, sampling: u8) {
