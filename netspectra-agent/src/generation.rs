@@ -41,6 +41,8 @@ pub fn empty_totals() -> Box<GenTotals> {
         events_lost: 0,
         orphan_fragments: 0,
         entries: 0,
+        inserted: 0,
+        tag: 0,
         sizes: [0; SIZE_BINS],
     })
 }
@@ -54,6 +56,7 @@ pub fn merge_totals(into: &mut GenTotals, other: &GenTotals) {
     into.events_lost = into.events_lost.wrapping_add(other.events_lost);
     into.orphan_fragments = into.orphan_fragments.wrapping_add(other.orphan_fragments);
     into.entries = into.entries.wrapping_add(other.entries);
+    into.inserted = into.inserted.wrapping_add(other.inserted);
     for (mine, theirs) in into.sizes.iter_mut().zip(&other.sizes) {
         *mine = mine.wrapping_add(*theirs);
     }

@@ -153,19 +153,24 @@ fn count_flow<C: Tunnels + Payload>(
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), table),
+            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), (table, totals.tag)),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), table),
+            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), (table, totals.tag)),
             None => Err(LossReason::NoTable),
         },
     };
     if control.events != 0 {
         totals.events_lost += hints::send(ctx, frame, packet, tag_len(seen.vlan), booked == Ok(Booked::Opening));
     }
-    if booked? == Booked::New {
-        count_entry(control, totals);
+    match booked? {
+        Booked::New => {
+            totals.entries += 1;
+            count_insertion(control, totals);
+        }
+        Booked::Again => totals.entries += 1,
+        Booked::Known | Booked::Opening => {}
     }
     Ok(())
 }
@@ -174,6 +179,8 @@ fn count_flow<C: Tunnels + Payload>(
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Booked {
     New,
+    /// There is an entry of it from a generation before.
+    Again,
     Known,
     /// Its connection began a few packets ago.
     Opening,
@@ -203,11 +210,11 @@ fn tag_len(vlan: u16) -> u32 {
     (vlan as u32 / VLAN_PRESENT as u32) * TAG
 }
 
-/// Counts a flow entry; at the one where the tables begin to fill, the agent is woken.
+/// Counts a new flow entry; at the one where the tables begin to fill, the agent is woken.
 #[inline(always)]
-fn count_entry(control: &Control, totals: &mut GenTotals) {
-    totals.entries += 1;
-    if totals.entries == u64::from(control.early)
+fn count_insertion(control: &Control, totals: &mut GenTotals) {
+    totals.inserted += 1;
+    if totals.inserted == u64::from(control.early)
         && let Some(mut entry) = FILLING.reserve(0)
     {
         // SAFETY: the helper has no preconditions.
@@ -223,17 +230,26 @@ fn book<K: asked::Key, const N: usize, const F: usize>(
     key: &K,
     packet: &Packet,
     (weight, sampling): (Weight, u32),
-    table: u32,
+    (table, tag): (u32, u64),
 ) -> Result<Booked, LossReason> {
-    if let Some(stats) = flows.get_ptr_mut(key) {
+    let entry = flows.get_ptr_mut(key);
+    if let Some(stats) = entry {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
         let stats = unsafe { &mut *stats };
-        let opening = stats.is_opening();
-        flow::fold(stats, packet, weight, &Monotonic);
-        return Ok(if opening { Booked::Opening } else { Booked::Known });
+        if stats.is_of(tag) {
+            let opening = stats.is_opening();
+            flow::fold(stats, packet, weight, &Monotonic);
+            return Ok(if opening { Booked::Opening } else { Booked::Known });
+        }
     }
     let mut stats = flow::first(packet, weight, Monotonic.exact());
     stats.put_sampling(sampling as u8);
+    stats.put_tag(tag);
+    if let Some(before) = entry {
+        // SAFETY: as above; the reference to it is gone.
+        unsafe { *before = stats };
+        return Ok(Booked::Again);
+    }
     if flows.insert(key, stats, BPF_NOEXIST as u64).is_err() {
         overflow::spill(table, key, Counter::new(weight.packets, weight.bytes));
         return Err(LossReason::TableFull);

@@ -56,7 +56,7 @@ pub mod maps {
     pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
     pub const FRAGMENTS: &str = "FRAGMENTS";
-    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] entries.
+    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] new entries.
     pub const FILLING: &str = "FILLING";
     /// Ring buffer of [`super::EventHead`]s, each with the first bytes of a payload.
     pub const EVENTS: &str = "EVENTS";

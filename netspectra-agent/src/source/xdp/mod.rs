@@ -331,8 +331,6 @@ pub struct XdpSource {
     events: RingBuf<MapData>,
     /// Says that a CPU's tables are filling.
     filling: RingBuf<MapData>,
-    /// Entries at which a CPU says so.
-    early: u32,
     /// Whether programs send first bytes of payloads: not in test runs.
     emit: u32,
     watch: Option<Watch>,
@@ -423,7 +421,6 @@ impl XdpSource {
         // Those in force stay so until others are written.
         let word = control.get(&0, 0).map_err(|e| load_error("map `CONTROL`", &e))?.0.slot;
         let mut source = Self {
-            early: tables.max_flows() / 2,
             tables,
             control,
             no_table: maps.take(maps::NO_TABLE)?,
@@ -516,7 +513,8 @@ impl XdpSource {
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self) -> Result<(), XdpError> {
         let slot = Control::word(self.saved.slot, self.rules);
-        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early: self.early };
+        let early = self.tables.early(self.saved.slot);
+        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
