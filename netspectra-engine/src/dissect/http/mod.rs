@@ -128,7 +128,7 @@ impl Session for HttpSession {
     fn left_out(&mut self, side: Side, missing: u64) -> Next {
         let direction = &mut self.directions[side as usize];
         let in_message = direction.is_in_message();
-        if !direction.skip(missing) && !in_message {
+        if !direction.skip(missing) && !in_message && missing > 0 {
             // A message should have begun there.
             self.exchange.waiting.clear();
         }
