@@ -1,6 +1,7 @@
 //! From a generation to bus messages. Plain functions: no clock, no socket.
 
 use crate::generation::Generation;
+use crate::payload::Payloads;
 use netspectra_common::abi::Family;
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Ledger, Manifest, ManifestHash, SizeHistogram,
@@ -8,20 +9,20 @@ use netspectra_common::model::{
 use std::sync::Arc;
 
 /// Names generations, cuts them into chunks, and chains their manifests.
-#[derive(Debug)]
 pub struct Drain {
     node: Arc<str>,
     epoch: u64,
     next: u64,
     previous: Option<ManifestHash>,
     chunk_flows: usize,
+    payloads: Option<Payloads>,
 }
 
 impl Drain {
     /// `epoch` distinguishes this run of the agent from others (its start, Unix nanoseconds); `chunk_flows` is the
     /// largest number of flows in a message.
     pub fn new(node: Arc<str>, epoch: u64, chunk_flows: usize) -> Self {
-        Self { node, epoch, next: 0, previous: None, chunk_flows: chunk_flows.max(1) }
+        Self { node, epoch, next: 0, previous: None, chunk_flows: chunk_flows.max(1), payloads: None }
     }
 
     /// The same, with `next` as the number of the next generation, and `previous` as the hash of the manifest before it: the
@@ -31,13 +32,20 @@ impl Drain {
         Self { next, previous, ..self }
     }
 
+    /// Has `payloads` read the hints of generations from now on; without it they are left aside.
+    #[must_use]
+    pub fn reading_hints(self, payloads: Payloads) -> Self {
+        Self { payloads: Some(payloads), ..self }
+    }
+
     /// The hash of the manifest that was cut last, which the next one will carry.
     pub fn head(&self) -> Option<ManifestHash> {
         self.previous
     }
 
     /// The chunks of `generation`, then its manifest.
-    pub fn cut(&mut self, generation: Generation) -> Vec<BusMessage> {
+    pub fn cut(&mut self, mut generation: Generation) -> Vec<BusMessage> {
+        self.read_hints(&mut generation);
         let id = GenerationId { node: self.node.clone(), epoch: self.epoch, generation: self.next };
         self.next += 1;
         let ledger = ledger(&generation);
@@ -54,9 +62,6 @@ impl Drain {
             }
         }
         let chunks = messages.len() as u32;
-        if !generation.payloads.is_empty() {
-            messages.push(BusMessage::Payload { of: id.clone(), seen: Arc::new(generation.payloads) });
-        }
         if !generation.observed.is_empty() {
             messages.push(BusMessage::Observed { of: id.clone(), said: Arc::new(generation.observed) });
         }
@@ -75,6 +80,20 @@ impl Drain {
         self.previous = Some(manifest.hash());
         messages.push(BusMessage::Manifest(Arc::new(manifest)));
         messages
+    }
+
+    /// Adds what dissectors say of the first bytes of payloads. What there is no room for counts as lost events.
+    fn read_hints(&mut self, generation: &mut Generation) {
+        let Some(payloads) = &mut self.payloads else { return };
+        let dropped = payloads.stats().dropped_messages;
+        for hint in std::mem::take(&mut generation.hints) {
+            payloads.hint(&hint);
+        }
+        if generation.last {
+            payloads.finish();
+        }
+        generation.totals.events_lost += payloads.stats().dropped_messages - dropped;
+        generation.observed.append(&mut payloads.drain());
     }
 }
 
@@ -127,7 +146,7 @@ mod tests {
             flows,
             totals,
             overflow: table.drain_overflow(),
-            payloads: Vec::new(),
+            hints: Vec::new(),
             observed: Vec::new(),
             interfaces: Vec::new(),
             nics: Vec::new(),

@@ -1,9 +1,10 @@
 //! A generation: everything a source counted between two instants.
 
+use crate::hint::Hint;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{GenTotals, SIZE_BINS};
-use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, NicDelta, Observed, PayloadSeen};
+use netspectra_common::model::{Counter, FlowDelta, Interface, Nanos, NicDelta, Observed};
 use netspectra_common::sketch::OverflowSummary;
 use std::hash::BuildHasher as _;
 
@@ -20,8 +21,8 @@ pub struct Generation {
     pub totals: Box<GenTotals>,
     /// What is known of packets whose flow found no room; they are under `table_full` in `totals`.
     pub overflow: Option<OverflowSummary>,
-    /// First bytes of datagrams; hints, never counts.
-    pub payloads: Vec<PayloadSeen>,
+    /// First bytes of payloads, for dissectors; never counts.
+    pub hints: Vec<Hint>,
     /// What dissectors said of payloads where the packets were; hints as well.
     pub observed: Vec<Observed>,
     /// The observed interfaces, by slot.
@@ -40,6 +41,8 @@ pub fn empty_totals() -> Box<GenTotals> {
         events_lost: 0,
         orphan_fragments: 0,
         entries: 0,
+        inserted: 0,
+        tag: 0,
         sizes: [0; SIZE_BINS],
     })
 }
@@ -53,6 +56,7 @@ pub fn merge_totals(into: &mut GenTotals, other: &GenTotals) {
     into.events_lost = into.events_lost.wrapping_add(other.events_lost);
     into.orphan_fragments = into.orphan_fragments.wrapping_add(other.orphan_fragments);
     into.entries = into.entries.wrapping_add(other.entries);
+    into.inserted = into.inserted.wrapping_add(other.inserted);
     for (mine, theirs) in into.sizes.iter_mut().zip(&other.sizes) {
         *mine = mine.wrapping_add(*theirs);
     }

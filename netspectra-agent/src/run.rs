@@ -119,7 +119,7 @@ mod tests {
                 flows: Vec::new(),
                 totals: empty_totals(),
                 overflow: None,
-                payloads: Vec::new(),
+                hints: Vec::new(),
                 observed: Vec::new(),
                 interfaces: Vec::new(),
                 nics: Vec::new(),

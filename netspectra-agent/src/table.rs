@@ -1,15 +1,15 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
+use crate::hint::{Hint, Hints};
 use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
-use crate::prefix::Prefixes;
 use crate::rules::UserRules;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, Sampling, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
-use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
+use netspectra_common::model::{FlowDelta, Observed};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
 use netspectra_common::wire::{self, Packet};
 use std::collections::{HashMap, VecDeque};
@@ -42,7 +42,7 @@ pub struct FlowTable {
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
     payloads: Option<Payloads>,
-    prefixes: Option<Prefixes>,
+    hints: Option<Hints>,
     /// Dropped messages that are in earlier totals.
     dropped_before: u64,
     fragments: FragmentTable,
@@ -62,7 +62,7 @@ impl FlowTable {
             totals: empty_totals(),
             overflow: None,
             payloads: None,
-            prefixes: None,
+            hints: None,
             dropped_before: 0,
             fragments: FragmentTable::new(16_384),
             identity,
@@ -141,14 +141,21 @@ impl FlowTable {
             // Fragments are put together there by the key that they came with.
             payloads.packet(&Packet { key: as_parsed, ..packet }, data, wire_len, at);
         }
-        if let Some(prefixes) = &mut self.prefixes
-            && !prefixes.packet(&packet, data, at)
+        let booked = self.book(&packet, weight, sampling, at);
+        if let Some(hints) = &mut self.hints
+            && !hints.packet(&packet, booked == Ok(true), data, at)
         {
             self.totals.events_lost += 1;
         }
+        booked.map(|_| ())
+    }
+
+    /// Counts a packet in its flow; returns whether the flow's connection began a few packets ago.
+    fn book(&mut self, packet: &Packet, weight: Weight, sampling: Sampling, at: u64) -> Result<bool, LossReason> {
         if let Some(flow) = self.flows.get_mut(self.last).filter(|flow| flow.key == packet.key) {
-            flow::fold(&mut flow.stats, &packet, weight, &At(at));
-            return Ok(());
+            let opening = flow.stats.is_opening();
+            flow::fold(&mut flow.stats, packet, weight, &At(at));
+            return Ok(opening);
         }
         let (flows, hasher) = (&mut self.flows, &self.hasher);
         let same = |at: &u32| flows[*at as usize].key == packet.key;
@@ -156,20 +163,23 @@ impl FlowTable {
         match self.index.entry(hasher.hash_one(packet.key), same, hash_of) {
             Entry::Occupied(known) => {
                 self.last = *known.get() as usize;
-                flow::fold(&mut flows[self.last].stats, &packet, weight, &At(at));
+                let stats = &mut flows[self.last].stats;
+                let opening = stats.is_opening();
+                flow::fold(stats, packet, weight, &At(at));
+                Ok(opening)
             }
             Entry::Vacant(_) if flows.len() >= self.capacity => {
                 let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
                 flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
-                return Err(LossReason::TableFull);
+                Err(LossReason::TableFull)
             }
             Entry::Vacant(free) => {
                 self.last = flows.len();
                 free.insert(self.last as u32);
-                flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at), sampling });
+                flows.push(FlowDelta { key: packet.key, stats: flow::first(packet, weight, at), sampling });
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// Has `payloads` read what packets carry from now on.
@@ -177,14 +187,14 @@ impl FlowTable {
         self.payloads = Some(payloads);
     }
 
-    /// Keeps the first bytes of DNS payloads from now on, as the kernel programs do; those without room count as lost events.
-    pub fn keep_prefixes(&mut self) {
-        self.prefixes = Some(Prefixes::default());
+    /// Keeps the first bytes of payloads from now on, as the kernel programs do; those without room count as lost events.
+    pub fn keep_hints(&mut self) {
+        self.hints = Some(Hints::default());
     }
 
-    /// Takes the prefixes that were kept since the last call.
-    pub fn drain_prefixes(&mut self) -> Vec<PayloadSeen> {
-        self.prefixes.as_mut().map(Prefixes::drain).unwrap_or_default()
+    /// Takes the hints that were kept since the last call.
+    pub fn drain_hints(&mut self) -> Vec<Hint> {
+        self.hints.as_mut().map(Hints::drain).unwrap_or_default()
     }
 
     /// Takes what dissectors said since the last call; with `last` also what they say when nothing follows.

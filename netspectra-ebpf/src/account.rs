@@ -1,7 +1,8 @@
 //! From a frame to counters: everything about one packet goes into one generation.
 
 use crate::asked;
-use crate::maps::{CONTROL, EVENTS, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
+use crate::hints::{self, Payload};
+use crate::maps::{CONTROL, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
 use crate::overflow;
 use crate::packet::{Linear, fresh};
 use crate::rules;
@@ -14,10 +15,10 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_k
 use aya_log_ebpf::warn;
 use core::mem::MaybeUninit;
 use netspectra_common::abi::{
-    Control, Counter, Direction, EventKind, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+    Control, Counter, Direction, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
 };
 use netspectra_common::flow::{self, Clock, Weight};
-use netspectra_common::wire::{Packet, UDP_HEADER, measure, parse_ethernet, parse_plain};
+use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain};
 
 /// Length of a VLAN tag.
 const TAG: u32 = 4;
@@ -91,7 +92,7 @@ impl Clock for Monotonic {
 
 /// Counts one packet.
 #[inline(always)]
-pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
+pub fn count<C: EbpfContext + Tunnels + Payload>(ctx: &C, frame: &Linear, seen: &Seen) {
     let Some(control) = CONTROL.get(0) else { return no_table(ctx, seen) };
     // The one read that decides the generation for everything below.
     // SAFETY: user space replaces the field by one aligned store.
@@ -115,7 +116,7 @@ pub fn count<C: EbpfContext + Tunnels>(ctx: &C, frame: &Linear, seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_flow<C: Tunnels>(
+fn count_flow<C: Tunnels + Payload>(
     ctx: &C,
     frame: &Linear,
     seen: &Seen,
@@ -148,26 +149,41 @@ fn count_flow<C: Tunnels>(
             None => rules::admit(rules, &packet.key)?,
         },
     };
-    if control.events != 0 && packet.is_dns() {
-        emit_dns(frame, packet, totals);
-    }
     // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
     let booked = match flow::short_key(&packet.key) {
         Some(key) => match FLOWS4.get(table) {
-            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), table),
+            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), (table, totals.tag)),
             None => Err(LossReason::NoTable),
         },
         None => match FLOWS.get(table) {
-            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), table),
+            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), (table, totals.tag)),
             None => Err(LossReason::NoTable),
         },
     };
-    booked.map(|is_new| {
-        if is_new {
-            count_entry(control, totals);
+    if control.events != 0 {
+        totals.events_lost += hints::send(ctx, frame, packet, tag_len(seen.vlan), booked == Ok(Booked::Opening));
+    }
+    match booked? {
+        Booked::New => {
+            totals.entries += 1;
+            count_insertion(control, totals);
         }
-    })
+        Booked::Again => totals.entries += 1,
+        Booked::Known | Booked::Opening => {}
+    }
+    Ok(())
+}
+
+/// What a packet's flow was when the packet was counted in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Booked {
+    New,
+    /// There is an entry of it from a generation before.
+    Again,
+    Known,
+    /// Its connection began a few packets ago.
+    Opening,
 }
 
 /// The slot of an interface; [`Obs::MAX_IFACE`] (after [`Obs::new`] took 7 bits of 255) stands for all that have none.
@@ -194,11 +210,11 @@ fn tag_len(vlan: u16) -> u32 {
     (vlan as u32 / VLAN_PRESENT as u32) * TAG
 }
 
-/// Counts a flow entry; at the one where the tables begin to fill, the agent is woken.
+/// Counts a new flow entry; at the one where the tables begin to fill, the agent is woken.
 #[inline(always)]
-fn count_entry(control: &Control, totals: &mut GenTotals) {
-    totals.entries += 1;
-    if totals.entries == u64::from(control.early)
+fn count_insertion(control: &Control, totals: &mut GenTotals) {
+    totals.inserted += 1;
+    if totals.inserted == u64::from(control.early)
         && let Some(mut entry) = FILLING.reserve(0)
     {
         // SAFETY: the helper has no preconditions.
@@ -207,50 +223,38 @@ fn count_entry(control: &Control, totals: &mut GenTotals) {
     }
 }
 
-/// Sends the first bytes of the payload through the ring buffer.
-#[inline(always)]
-fn emit_dns(frame: &Linear, packet: &Packet, totals: &mut GenTotals) {
-    let Some(mut entry) = EVENTS.reserve(0) else {
-        totals.events_lost += 1;
-        return;
-    };
-    let at = packet.l4_offset + UDP_HEADER;
-    let payload_len = packet.l3_end.saturating_sub(at);
-    let event = entry.as_mut_ptr();
-    // SAFETY: the reserved memory is an event; each field is written before the entry is submitted. One write a field:
-    // the event is larger than a program's stack.
-    unsafe {
-        (*event).key = packet.key;
-        (*event).seen_at = Monotonic.exact();
-        (*event).payload_len = payload_len;
-        (*event).kind = EventKind::Dns as u8;
-        (*event).reserved = 0;
-        (*event).prefix_len = frame.copy(at, payload_len, &mut (*event).prefix);
-    }
-    entry.submit(0);
-}
-
-/// Counts the packet in its flow, or, when that finds no room, in the overflow cells. Returns whether the flow is new.
+/// Counts the packet in its flow, or, when that finds no room, in the overflow cells.
 #[inline(always)]
 fn book<K: asked::Key, const N: usize, const F: usize>(
     flows: &HashMap<K, FlowStats, N, F>,
     key: &K,
     packet: &Packet,
     (weight, sampling): (Weight, u32),
-    table: u32,
-) -> Result<bool, LossReason> {
-    if let Some(stats) = flows.get_ptr_mut(key) {
+    (table, tag): (u32, u64),
+) -> Result<Booked, LossReason> {
+    let entry = flows.get_ptr_mut(key);
+    if let Some(stats) = entry {
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
-        flow::fold(unsafe { &mut *stats }, packet, weight, &Monotonic);
-        return Ok(false);
+        let stats = unsafe { &mut *stats };
+        if stats.is_of(tag) {
+            let opening = stats.is_opening();
+            flow::fold(stats, packet, weight, &Monotonic);
+            return Ok(if opening { Booked::Opening } else { Booked::Known });
+        }
     }
     let mut stats = flow::first(packet, weight, Monotonic.exact());
     stats.put_sampling(sampling as u8);
+    stats.put_tag(tag);
+    if let Some(before) = entry {
+        // SAFETY: as above; the reference to it is gone.
+        unsafe { *before = stats };
+        return Ok(Booked::Again);
+    }
     if flows.insert(key, stats, BPF_NOEXIST as u64).is_err() {
         overflow::spill(table, key, Counter::new(weight.packets, weight.bytes));
         return Err(LossReason::TableFull);
     }
-    Ok(true)
+    Ok(Booked::New)
 }
 
 #[inline(always)]

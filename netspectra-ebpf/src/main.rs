@@ -4,15 +4,19 @@
 //! generation, and returns the verdict that changes nothing. There is no other logic here.
 #![no_std]
 #![no_main]
+// Loads of several bytes at any address, see `wide`.
+#![feature(asm_experimental_arch)]
 
 mod account;
 mod asked;
+mod hints;
 mod maps;
 mod overflow;
 mod packet;
 mod rules;
 mod segments;
 mod tunnel;
+mod wide;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};

@@ -1,14 +1,15 @@
 //! The maps. Names and layouts are those of `netspectra_common::abi`.
 
 use crate::asked::Asked;
+use crate::hints::Event;
 use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netspectra_common::abi::{
-    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetKey, NetMasks, Overflow, PrefixEvent,
-    RULE_SETS, RuleSet,
+    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetKey, NetMasks, Overflow, RULE_SETS,
+    RuleSet,
 };
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
@@ -18,8 +19,8 @@ const TEMPLATE: usize = 1024;
 const OUTER: usize = 2;
 /// First fragments remembered.
 const FIRST_FRAGMENTS: usize = 16_384;
-/// Room for about 13,000 events between two drains.
-const EVENT_BYTES: usize = 4 << 20;
+/// Room between two drains: for about 30,000 DNS messages, or the first bytes of 5,000 TLS connections.
+const EVENT_BYTES: usize = 8 << 20;
 /// Room for 4,096 CPUs.
 const FILLING_BYTES: usize = 64 << 10;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -29,8 +30,8 @@ pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
 
 /// The agent looks for the map of its own version.
 #[btf_map]
-static ABI_4: Array<u32, 1> = Array::new();
-const _: () = assert!(netspectra_common::abi::ABI_VERSION == 4, "rename the map `ABI_4` with the version");
+static ABI_5: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 5, "rename the map `ABI_5` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();
@@ -78,7 +79,11 @@ pub static SEGMENTS: PerCpuArray<Segments, 1> = PerCpuArray::new();
 
 /// Hints: what does not fit is counted as lost, and no count depends on it.
 #[btf_map]
-pub static EVENTS: RingBuf<PrefixEvent, EVENT_BYTES> = RingBuf::new();
+pub static EVENTS: RingBuf<u8, EVENT_BYTES> = RingBuf::new();
+
+/// The event that is being made.
+#[btf_map]
+pub static EVENT: PerCpuArray<Event, 1> = PerCpuArray::new();
 
 /// Wakes the agent before a table is full. Of the generation's every CPU one entry at most, so that it never is full.
 #[btf_map]

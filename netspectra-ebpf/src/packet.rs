@@ -1,5 +1,6 @@
 //! Bounds-checked access to packet memory: all packet-pointer `unsafe` is here.
 
+use crate::wide;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
@@ -76,8 +77,8 @@ impl Bytes for Linear {
         if to > self.end {
             return None;
         }
-        // SAFETY: `from..from + N` lies inside `data..end` by the comparison above; any bytes are a valid array.
-        Some(unsafe { core::ptr::read_unaligned(from as *const [u8; N]) })
+        // SAFETY: `from..from + N` lies inside `data..end` by the comparison above.
+        Some(unsafe { wide::array(from) })
     }
 
     #[inline(always)]

@@ -110,7 +110,7 @@ pub extern "C" fn netspectra_enter_tc(skb: *mut __sk_buff) -> u32 {
 }
 
 #[inline(always)]
-fn xdp_frame(ctx: *mut xdp_md) -> Linear {
+pub fn xdp_frame(ctx: *mut xdp_md) -> Linear {
     // SAFETY: `ctx` is the context the kernel gave the program.
     let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
     Linear::new(data, end)

@@ -64,6 +64,9 @@ pub(crate) struct Capture {
     pub(crate) user: Option<String>,
     /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
     pub(crate) ring_mib: usize,
+    /// Whether the first bytes of some payloads are read where packets are seen (name look-ups, first segments of TCP
+    /// connections, begins of requests and responses, QUIC's first packets), for what DNS, HTTP, TLS and others say.
+    pub(crate) payloads: bool,
     /// Which packets get a flow record: the first rule that a packet meets decides, and a packet that meets none is
     /// included. At most 64, with 4,096 networks. What is left out is counted (`excluded`, `sampled_out`). Read again on
     /// SIGHUP.
@@ -82,6 +85,7 @@ impl Default for Capture {
             pin: true,
             user: None,
             ring_mib: 64,
+            payloads: true,
             rules: Vec::new(),
         }
     }

@@ -1,16 +1,16 @@
-use netspectra_common::abi::{EventKind, PREFIX_LEN, PrefixEvent};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use netspectra_common::abi::{EventHead, EventKind, PREFIX_LEN};
+use zerocopy::IntoBytes as _;
 
 /// A record of the ring buffer.
 ///
-/// A record of the right size is an event, whatever is in it, and has the same bytes again.
+/// What is split off has the same bytes again, and is within its bounds; what is not is too short or says too much.
 pub fn event(data: &[u8]) {
-    let Ok((event, _)) = PrefixEvent::read_from_prefix(data) else {
-        assert!(data.len() < size_of::<PrefixEvent>());
+    let Some((head, prefix)) = EventHead::split(data) else {
+        let stated = data.get(64..66).and_then(|b| b.first_chunk()).map(|b| usize::from(u16::from_ne_bytes(*b)));
+        assert!(stated.is_none_or(|len| len > PREFIX_LEN || data.len() < size_of::<EventHead>() + len));
         return;
     };
-    assert_eq!(Some(event.as_bytes()), data.get(..size_of::<PrefixEvent>()));
-    let _ = EventKind::from_raw(event.kind);
-    let len = usize::from(event.prefix_len).min(PREFIX_LEN);
-    assert!(event.prefix.get(..len).is_some());
+    assert_eq!(Some(head.as_bytes()), data.get(..size_of::<EventHead>()));
+    assert_eq!(prefix.len(), usize::from(head.prefix_len));
+    let _ = EventKind::from_raw(head.kind);
 }

@@ -41,6 +41,12 @@ impl<'a> Tcp<'a> {
         Some(Self { ack, flags, payload: Segment { seq, bytes, cut: (len - bytes.len()) as u32, at } })
     }
 
+    /// A piece of a stream: `bytes` are the first of `len`, the first one has the number `seq`.
+    pub(super) fn piece(seq: u32, bytes: &'a [u8], len: u32, at: Nanos) -> Self {
+        let cut = len.saturating_sub(bytes.len() as u32);
+        Self { ack: 0, flags: 0, payload: Segment { seq, bytes, cut, at } }
+    }
+
     /// Whether it is more than a bare acknowledgement.
     pub(super) fn changes_anything(&self) -> bool {
         self.flags & (SYN | FIN | RST) != 0 || self.len() > 0
@@ -69,18 +75,25 @@ pub(super) struct Connection {
     forward_is_own: bool,
     /// Streams by [`Side`]; only TCP has them.
     streams: Option<Box<[Stream; 2]>>,
+    /// Only pieces of the streams come, see [`Connection::pieces`].
+    is_pieces: bool,
     last: Nanos,
 }
 
 impl Connection {
     /// A TCP connection that `forward` began.
     pub(super) fn tcp(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
-        Self { session, forward, forward_is_own, streams: Some(Box::default()), last: Nanos(0) }
+        Self { session, forward, forward_is_own, streams: Some(Box::default()), is_pieces: false, last: Nanos(0) }
+    }
+
+    /// A TCP connection of which only those pieces come in which something seems to begin; the first one came from `forward`.
+    pub(super) fn pieces(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
+        Self { is_pieces: true, ..Self::tcp(session, forward, forward_is_own) }
     }
 
     /// Datagrams, the first of which had the key `forward`.
     pub(super) fn udp(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
-        Self { session, forward, forward_is_own, streams: None, last: Nanos(0) }
+        Self { session, forward, forward_is_own, streams: None, is_pieces: false, last: Nanos(0) }
     }
 
     /// Who sent a packet whose direction is the flow's `own` one, or the other.
@@ -104,6 +117,14 @@ impl Connection {
             Some(isn) => isn != segment.payload.seq.wrapping_sub(1),
             None => stream.next.is_some() && segment.flags & ACK == 0,
         }
+    }
+
+    /// Whether `seq` is so far before what came last that it is of another connection between the same ports.
+    pub(super) fn is_far_behind(&self, own: bool, seq: u32) -> bool {
+        const FAR: u32 = 1 << 20;
+        let Some(streams) = &self.streams else { return false };
+        let next = streams[self.side(own) as usize].next;
+        next.is_some_and(|next| next.wrapping_sub(seq).cast_signed() > 0 && next.wrapping_sub(seq) > FAR)
     }
 
     /// Takes a datagram of `len` bytes.
@@ -192,6 +213,7 @@ impl Connection {
         let Some(session) = &mut self.session else { return };
         let next = match part {
             Part::Bytes(bytes, at) => session.stream(side, bytes, at, &mut |what| say(&key, at, what)),
+            Part::Gap(missing) if self.is_pieces => session.left_out(side, missing),
             Part::Gap(missing) => session.gap(side, missing),
             Part::End => {
                 session.end(side, &mut |what| say(&key, last, what));

@@ -10,6 +10,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use crate::hint::Hint;
 use connection::{Connection, Tcp};
 use defrag::Defrag;
 use netspectra_common::dissect::{Opener, Recent, flow_of, reversed};
@@ -36,6 +37,13 @@ pub struct PayloadLimits {
 impl Default for PayloadLimits {
     fn default() -> Self {
         Self { flows: 65_536, held_per_direction: 1 << 20, held: 64 << 20, observed: 500_000 }
+    }
+}
+
+impl PayloadLimits {
+    /// For first bytes of live traffic: less, because nothing is put in order.
+    pub fn live() -> Self {
+        Self { flows: 32_768, held_per_direction: 0, held: 0, observed: 100_000 }
     }
 }
 
@@ -87,6 +95,15 @@ impl Sink {
     /// Gives a TCP segment to `connection`.
     fn segment(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>) {
         let room = self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction);
+        self.segment_with_room(connection, own, segment, room);
+    }
+
+    /// Gives a piece of a stream to `connection`.
+    fn piece(&mut self, connection: &mut Connection, own: bool, piece: &Tcp<'_>) {
+        self.segment_with_room(connection, own, piece, 0);
+    }
+
+    fn segment_with_room(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>, room: usize) {
         let before = connection.held_bytes();
         let pushed = connection.segment(own, segment, room, &mut |key, at, what| self.say(at, key, what));
         self.held = (self.held + connection.held_bytes()).saturating_sub(before);
@@ -137,6 +154,14 @@ impl Payloads {
         self.packet_at_depth(packet, data, wire_len, at, 0);
     }
 
+    /// Takes the first bytes of a payload of which nothing else is known: what lies between two of them on a stream is a gap.
+    pub fn hint(&mut self, hint: &Hint) {
+        match hint.seq {
+            None => self.datagram(&hint.key, &hint.prefix, hint.len, hint.at),
+            Some(seq) => self.piece(&hint.key, seq, &hint.prefix, hint.len, hint.at),
+        }
+    }
+
     fn packet_at_depth(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, depth: u32) {
         let mut inner = *packet;
         if packet.fragment == Fragment::No {
@@ -182,14 +207,37 @@ impl Payloads {
         };
         let there = data.get(from..).unwrap_or_default();
         let bytes = there.get(..len).unwrap_or(there);
-        let (flow, own) = flow_of(&packet.key);
+        self.datagram(&packet.key, bytes, len as u32, at);
+    }
+
+    fn datagram(&mut self, key: &FlowKey, bytes: &[u8], len: u32, at: Nanos) {
+        let (flow, own) = flow_of(key);
         if let Some(connection) = self.flows.use_mut(&flow) {
-            return self.sink.datagram(connection, own, bytes, len as u32, at);
+            return self.sink.datagram(connection, own, bytes, len, at);
         }
-        let session = self.opener.open(&packet.key);
-        self.insert(flow, Connection::udp(session, packet.key, own));
+        let session = self.opener.open(key);
+        self.insert(flow, Connection::udp(session, *key, own));
         if let Some(connection) = self.flows.use_mut(&flow) {
-            self.sink.datagram(connection, own, bytes, len as u32, at);
+            self.sink.datagram(connection, own, bytes, len, at);
+        }
+    }
+
+    /// A piece of a stream. Nothing waits for what is missing before it, which does not come.
+    fn piece(&mut self, key: &FlowKey, seq: u32, bytes: &[u8], len: u32, at: Nanos) {
+        let (flow, own) = flow_of(key);
+        let piece = Tcp::piece(seq, bytes, len, at);
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            if !connection.is_far_behind(own, seq) {
+                return self.sink.piece(connection, own, &piece);
+            }
+            if let Some(before) = self.flows.remove(&flow) {
+                self.sink.close(before);
+            }
+        }
+        let session = self.opener.open(key);
+        self.insert(flow, Connection::pieces(session, *key, own));
+        if let Some(connection) = self.flows.use_mut(&flow) {
+            self.sink.piece(connection, own, &piece);
         }
     }
 

@@ -44,6 +44,10 @@ impl Session for Recording {
         self.note(side, &format!("gap {missing}"))
     }
 
+    fn left_out(&mut self, side: Side, missing: u64) -> Next {
+        self.note(side, &format!("left out {missing}"))
+    }
+
     fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, _: Nanos, _: &mut dyn FnMut(Observation)) -> Next {
         self.note(side, &format!("{} of {len}", String::from_utf8_lossy(bytes)))
     }
@@ -213,4 +217,62 @@ fn messages_beyond_the_bound_are_counted() {
     assert_eq!((b.payloads.drain().len(), b.payloads.stats().dropped_messages), (2, 3));
     b.tcp(CLIENT, SERVER, ACK, (6, 0), "x");
     assert_eq!(b.payloads.drain().len(), 1);
+}
+
+/// A piece of a stream of `len` bytes, of which `prefix` came.
+fn piece(src: (u8, u16), dst: (u8, u16), seq: u32, prefix: &str, len: u32) -> Hint {
+    let mut key = FlowKey { proto: proto::TCP, family: 4, src_port: src.1, dst_port: dst.1, ..FlowKey::default() };
+    key.src[..4].copy_from_slice(&[10, 0, 0, src.0]);
+    key.dst[..4].copy_from_slice(&[10, 0, 0, dst.0]);
+    Hint { at: Nanos(1), key, seq: Some(seq), len, prefix: prefix.as_bytes().to_vec() }
+}
+
+#[test]
+fn what_lies_between_pieces_is_left_out_at_once() {
+    let mut b = Bench::new(PayloadLimits::live());
+    for hint in [
+        piece(CLIENT, SERVER, 100, "GET /1", 6),
+        piece(SERVER, CLIENT, 500, "HTTP 200", 3000),
+        // The same packet at another interface.
+        Hint {
+            key: FlowKey { obs: 9, ..piece(SERVER, CLIENT, 0, "", 0).key },
+            ..piece(SERVER, CLIENT, 500, "HTTP 200", 3000)
+        },
+        piece(CLIENT, SERVER, 106, "GET /2", 6),
+        piece(SERVER, CLIENT, 500 + 3000 + 7000, "HTTP 404", 8),
+    ] {
+        b.payloads.hint(&hint);
+    }
+    let expected = [
+        "open 40000",
+        ">left out 0",
+        ">GET /1",
+        "<left out 0",
+        "<HTTP 200",
+        "<left out 2992",
+        ">GET /2",
+        "<left out 7000",
+        "<HTTP 404",
+    ];
+    assert_eq!(b.notes(), expected);
+    assert_eq!(b.payloads.drain().len(), 4);
+}
+
+#[test]
+fn a_piece_far_behind_is_of_another_connection() {
+    let mut b = Bench::new(PayloadLimits::live());
+    b.payloads.hint(&piece(CLIENT, SERVER, 3_000_000_000, "a", 2));
+    b.payloads.hint(&piece(CLIENT, SERVER, 2_999_999_000, "b", 2));
+    b.payloads.hint(&piece(CLIENT, SERVER, 2_000_000_000, "cc", 2));
+    let expected =
+        ["open 40000", ">left out 0", ">a", ">left out 1", ">end", "<end", "open 40000", ">left out 0", ">cc"];
+    assert_eq!(b.notes(), expected);
+}
+
+#[test]
+fn a_first_piece_of_a_datagram_is_a_datagram() {
+    let mut b = Bench::new(PayloadLimits::live());
+    let hint = piece(CLIENT, SERVER, 0, "dns", 90);
+    b.payloads.hint(&Hint { seq: None, key: FlowKey { proto: proto::UDP, ..hint.key }, ..hint });
+    assert_eq!(b.notes(), ["open 40000", ">dns of 90"]);
 }

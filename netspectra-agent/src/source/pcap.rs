@@ -252,7 +252,7 @@ impl Source for PcapSource {
             flows,
             totals,
             overflow,
-            payloads: Vec::new(),
+            hints: Vec::new(),
             observed,
             interfaces: self.interfaces.clone(),
             nics: Vec::new(),

@@ -13,9 +13,9 @@ pub struct Control {
     pub slot: u32,
     /// CPUs of the outer maps: a program uses entry `slot * cpus + cpu`.
     pub cpus: u32,
-    /// 1: emit [`super::PrefixEvent`]s; 0: none.
+    /// 1: send first bytes of payloads, see [`super::EventHead`]; 0: none.
     pub events: u32,
-    /// When a CPU has made this many flow entries in a generation it asks for the generation's end; 0: never.
+    /// When a CPU has made this many new flow entries in a generation it asks for the generation's end; 0: never.
     pub early: u32,
 }
 

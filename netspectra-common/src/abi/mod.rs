@@ -14,7 +14,7 @@ mod stats;
 mod totals;
 
 pub use control::{Control, SLOTS};
-pub use event::{EventKind, PREFIX_LEN, PrefixEvent};
+pub use event::{EventHead, EventKind, PREFIX_LEN};
 pub use key::{Direction, Family, FlowKey, FlowKey4, ICMP_UNKNOWN, Obs, VLAN_PRESENT};
 pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
@@ -30,7 +30,7 @@ pub use stats::{
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {
@@ -56,8 +56,8 @@ pub mod maps {
     pub const NO_TABLE: &str = "NO_TABLE";
     /// `LRU_HASH` of fragment identities; holds look-up state, never a count.
     pub const FRAGMENTS: &str = "FRAGMENTS";
-    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] entries.
+    /// Ring buffer of CPU numbers (`u32`), one when a CPU has made [`super::Control::early`] new entries.
     pub const FILLING: &str = "FILLING";
-    /// Ring buffer of [`super::PrefixEvent`].
+    /// Ring buffer of [`super::EventHead`]s, each with the first bytes of a payload.
     pub const EVENTS: &str = "EVENTS";
 }

@@ -24,7 +24,7 @@ pub const FLAG_SYN_ACK_SEEN: u16 = 0x8000;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowStats {
-    /// Packets on the wire.
+    /// Packets on the wire. In the kernel's tables the generation's tag is in the highest 16 bits, see [`FlowStats::is_of`].
     pub packets: u64,
     /// L2 bytes on the wire without FCS.
     pub bytes: u64,
@@ -86,7 +86,43 @@ impl Sampling {
 /// Where [`FlowStats::l3_bytes`] of the kernel's tables has the sampling.
 const SAMPLING_SHIFT: u32 = 56;
 
+/// The bits of [`FlowStats::packets`] that count: no generation has more packets.
+const PACKETS: u64 = (1 << 48) - 1;
+
+/// Packets of a connection's direction of which the payload is wanted, whatever it is: handshakes, greetings, and first
+/// messages are in them.
+const OPENING_PACKETS: u64 = 8;
+
 impl FlowStats {
+    /// Whether the connection began in this generation, and a few packets ago.
+    #[inline(always)]
+    pub const fn is_opening(&self) -> bool {
+        self.tcp_flags & FLAG_OPENS != 0 && self.packets & PACKETS <= OPENING_PACKETS
+    }
+
+    /// Whether the entry was counted in the generation with this tag ([`super::GenTotals::tag`]): an entry of an earlier one that
+    /// was left in its place stands for nothing.
+    #[inline(always)]
+    pub const fn is_of(&self, tag: u64) -> bool {
+        (self.packets ^ tag) & !PACKETS == 0
+    }
+
+    /// Puts a generation's tag where the kernel's tables keep it.
+    #[inline(always)]
+    pub const fn put_tag(&mut self, tag: u64) {
+        self.packets |= tag & !PACKETS;
+    }
+
+    /// Takes it out again.
+    pub const fn take_tag(&mut self) {
+        self.packets &= PACKETS;
+    }
+
+    /// The tag after `tag`: 0 after the last one.
+    pub const fn next_tag(tag: u64) -> u64 {
+        (tag & !PACKETS).wrapping_add(PACKETS + 1)
+    }
+
     /// Puts `sampling` where the kernel's tables keep it.
     #[inline(always)]
     pub const fn put_sampling(&mut self, sampling: u8) {

@@ -71,17 +71,21 @@ pub struct GenTotals {
     pub seen: Counter,
     /// Frames that are not in a flow, by [`LossReason`].
     pub reasons: [Counter; LossReason::COUNT],
-    /// Prefix events that found the ring buffer full.
+    /// First bytes of payloads that found the ring buffer full.
     pub events_lost: u64,
     /// Later fragments whose first fragment was not seen: booked to their addresses with ports 0.
     pub orphan_fragments: u64,
-    /// Entries made in this CPU's flow tables.
+    /// Flows that were counted in this CPU's flow tables.
     pub entries: u64,
+    /// Entries made for them; the others were there, from a generation before.
+    pub inserted: u64,
+    /// Marks the entries of this generation, see [`super::FlowStats::is_of`]. Set when the table is made ready.
+    pub tag: u64,
     /// Frame sizes, see [`size_bin`].
     pub sizes: [u64; SIZE_BINS],
 }
 
-const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 24 + 8 * SIZE_BINS);
+const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 40 + 8 * SIZE_BINS);
 
 #[cfg(test)]
 mod tests {

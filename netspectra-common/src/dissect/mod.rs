@@ -82,6 +82,12 @@ pub trait Session: Send {
         Next::Done
     }
 
+    /// `missing` bytes of `side`'s stream were left out because a message does not seem to begin in them; else as
+    /// [`Session::gap`].
+    fn left_out(&mut self, side: Side, missing: u64) -> Next {
+        self.gap(side, missing)
+    }
+
     /// A datagram of `len` bytes, of which `bytes` were captured.
     fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         let _ = (side, bytes, len, at, say);

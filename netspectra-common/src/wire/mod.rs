@@ -11,6 +11,7 @@ mod ip;
 mod l2;
 mod l4;
 pub mod link;
+mod message;
 mod plain;
 mod tunnel;
 
@@ -21,6 +22,7 @@ pub use bytes::{Bytes, MAX_OFFSET};
 pub use headers::headers;
 pub use l2::ethertype;
 pub use l4::{measure, proto};
+pub use message::{Wanted, wanted};
 pub use plain::parse_plain;
 pub use tunnel::{Inside, MAX_TUNNELS, Tunnel, enter, innermost, inside};
 
@@ -79,16 +81,6 @@ impl Packet {
     #[inline(always)]
     pub fn measured(&self) -> Option<&Segment> {
         if self.is_segment { Some(&self.segment) } else { None }
-    }
-
-    /// Whether it is a UDP packet, or the first fragment of one, from or to port 53, whose payload begins
-    /// [`UDP_HEADER`] bytes after its transport header.
-    #[inline(always)]
-    pub fn is_dns(&self) -> bool {
-        const DNS_PORT: u16 = 53;
-        self.key.proto == proto::UDP
-            && self.l4_offset != 0
-            && (self.key.src_port == DNS_PORT || self.key.dst_port == DNS_PORT)
     }
 
     /// Makes it a packet of which nothing is known yet, as [`Packet::default`] is.

@@ -139,6 +139,16 @@ impl Session for Undecided {
         Next::More
     }
 
+    fn left_out(&mut self, side: Side, missing: u64) -> Next {
+        match &mut self.chosen {
+            Some(session) => {
+                self.refused[side as usize] = false;
+                session.left_out(side, missing)
+            }
+            None => self.gap(side, missing),
+        }
+    }
+
     fn datagram(&mut self, side: Side, bytes: &[u8], len: u32, at: Nanos, say: &mut dyn FnMut(Observation)) -> Next {
         if self.chosen.is_none() {
             match self.ask(side, &bytes[..bytes.len().min(PROBE_BYTES)]) {

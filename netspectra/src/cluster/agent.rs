@@ -7,7 +7,7 @@ use crate::cli::{Mode, TunnelIdentity};
 use crate::config::Config;
 use crate::run::capture::{CaptureThread, CapturedSource};
 use crate::run::health::State;
-use crate::run::source::start_loader;
+use crate::run::source::{self, start_loader};
 use crate::run::{
     CHUNK_FLOWS, EndSignals, GENERATION, Hands, closed, default_interface, fix_privileges, instance, least, node_name,
     on_runtime, part,
@@ -107,7 +107,8 @@ async fn watch_host(config: Config, listener: std::net::TcpListener, hands: Hand
     };
     let (stop, stopped) = watch::channel(false);
     let (close, closing) = watch::channel(false);
-    let drain = Drain::new(node.into(), epoch.0, CHUNK_FLOWS).from_generation(next, previous);
+    let drain =
+        Drain::new(node.into(), epoch.0, CHUNK_FLOWS).from_generation(next, previous).reading_hints(source::hints());
     let bus = Arc::new(state.watch(publisher));
     let mut capture = tokio::spawn(agent::run(source, drain, bus, GENERATION, stopped, CapturedSource::detach));
     let mut service = tokio::spawn(serve_service(listener, deps, closed(closing)));

@@ -230,7 +230,9 @@ async fn serve(
 
     let (stop, stopped) = watch::channel(false);
     let (close_api, api_closed) = watch::channel(false);
-    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS).from_generation(next, previous);
+    let drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS)
+        .from_generation(next, previous)
+        .reading_hints(source::hints());
     let capture = agent::run(
         source,
         drain,

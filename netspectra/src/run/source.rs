@@ -6,6 +6,7 @@ use crate::{Failure, object, output};
 use anyhow::Context;
 use netspectra_agent::generation::Generation;
 use netspectra_agent::loader::{self, Loader, Refusal};
+use netspectra_agent::payload::{PayloadLimits, Payloads};
 use netspectra_agent::rules::RulesHandle;
 use netspectra_agent::source::af_packet::{AfPacketConfig, AfPacketSource};
 use netspectra_agent::source::by_loader::{self, Opened, Wanted};
@@ -14,7 +15,9 @@ use netspectra_agent::source::{Source, SourceError};
 use netspectra_agent::table::Identity;
 use netspectra_common::model::{ManifestHash, Nanos};
 use netspectra_common::ports::Clock;
+use netspectra_engine::dissect::{self, Dissectors};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// How this host's traffic is seen.
 pub(crate) enum LiveSource {
@@ -162,6 +165,11 @@ impl Source for LiveSource {
     }
 }
 
+/// What reads the first bytes of payloads that a live source brings.
+pub(crate) fn hints() -> Payloads {
+    Payloads::new(Arc::new(Dissectors::new(dissect::builtin())), PayloadLimits::live())
+}
+
 /// A verifier's refusal has many lines.
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
@@ -183,6 +191,7 @@ fn xdp_config(capture: &Capture, instance: &str) -> XdpConfig {
         egress: if capture.egress == "clsact" { EgressChoice::Clsact } else { EgressChoice::Auto },
         max_flows: capture.max_flows,
         identity: identity(capture),
+        payloads: capture.payloads,
         instance: capture.pin.then(|| instance.to_owned()),
         rules: capture.rules.clone(),
     }
@@ -194,6 +203,7 @@ fn af_packet_config(capture: &Capture) -> AfPacketConfig {
         ring_bytes: capture.ring_mib << 20,
         max_flows: capture.max_flows as usize,
         identity: identity(capture),
+        payloads: capture.payloads,
         rules: capture.rules.clone(),
         ..AfPacketConfig::default()
     }

@@ -44,7 +44,7 @@ impl Counts {
         self.seen.add(totals.seen);
         self.orphan_fragments += totals.orphan_fragments;
         self.events_lost += totals.events_lost;
-        self.payloads += generation.payloads.len() as u64;
+        self.payloads += generation.hints.len() as u64;
         Ok(())
     }
 

@@ -63,6 +63,8 @@ pub struct AfPacketConfig {
     pub identity: Identity,
     /// Which packets get a flow record.
     pub rules: Vec<Rule>,
+    /// Whether first bytes of payloads are kept, for dissectors ([`crate::hint::Hint`]).
+    pub payloads: bool,
 }
 
 impl Default for AfPacketConfig {
@@ -74,6 +76,7 @@ impl Default for AfPacketConfig {
             max_flows: 262_144,
             identity: Identity::Outer,
             rules: Vec::new(),
+            payloads: true,
         }
     }
 }
@@ -290,6 +293,9 @@ impl AfPacketSource {
                 source,
             })?;
             let mut table = FlowTable::new(flows, self.config.identity);
+            if self.config.payloads {
+                table.keep_hints();
+            }
             table.set_rules(user_rules(&self.config.rules, &self.interfaces).map_err(AfPacketError::Rules)?);
             let handle = start((iface, ifindex), slot, socket, table, flows / 2, self.filling.clone())?;
             self.handles.push(handle);
@@ -413,7 +419,7 @@ impl AfPacketSource {
         let mut merged = FlowMerge::default();
         let mut totals = empty_totals();
         let mut overflow: Option<OverflowSum> = None;
-        let mut payloads = Vec::new();
+        let mut hints = Vec::new();
         for handle in &self.handles {
             let counted = match handle.answer() {
                 Err(error) if is_gone(handle) => {
@@ -426,7 +432,7 @@ impl AfPacketSource {
             if let Some(table) = &counted.overflow {
                 overflow.get_or_insert_with(OverflowSum::default).add(table);
             }
-            payloads.extend(counted.payloads);
+            hints.extend(counted.hints);
             counted.flows.into_iter().for_each(|flow| merged.add(flow));
             if counted.inexact > 0 {
                 tracing::warn!(
@@ -458,7 +464,7 @@ impl AfPacketSource {
             flows: merged.finish(),
             totals,
             overflow: overflow.map(OverflowSum::finish),
-            payloads,
+            hints,
             observed: Vec::new(),
             interfaces,
             nics,
@@ -607,7 +613,7 @@ fn start(
     (iface, ifindex): (Arc<str>, u32),
     slot: u8,
     socket: socket::Socket,
-    mut table: FlowTable,
+    table: FlowTable,
     early: usize,
     filling: Arc<OwnedFd>,
 ) -> Result<Handle, AfPacketError> {
@@ -617,7 +623,6 @@ fn start(
     // Room for an answer and for the error of a thread that was not asked.
     let (outbox, answers) = sync_channel(2);
     let fd = socket.fd.clone();
-    table.keep_prefixes();
     let worker = Worker {
         iface: iface.clone(),
         socket,

@@ -4,10 +4,11 @@ use super::block::{self, Frame};
 use super::size;
 use super::socket::{Link, RETIRE_MS, Socket};
 use super::sys;
+use crate::hint::Hint;
 use crate::rules::UserRules;
 use crate::table::FlowTable;
 use netspectra_common::abi::{Direction, GenTotals, LossReason, Obs, Overflow};
-use netspectra_common::model::{FlowDelta, PayloadSeen};
+use netspectra_common::model::FlowDelta;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(super) struct Counted {
     pub(super) totals: Box<GenTotals>,
     /// Packets that found no room in the table.
     pub(super) overflow: Option<Box<Overflow>>,
-    pub(super) payloads: Vec<PayloadSeen>,
+    pub(super) hints: Vec<Hint>,
     /// Super-packets whose headers could not be read: counted as one packet each.
     pub(super) inexact: u64,
 }
@@ -112,12 +113,12 @@ impl Worker {
         }
         self.read_statistics()?;
         let (flows, totals) = self.table.drain();
-        let (overflow, payloads) = (self.table.take_overflow(), self.table.drain_prefixes());
+        let (overflow, hints) = (self.table.take_overflow(), self.table.drain_hints());
         if let Request::Swap(Some(rules)) = request {
             self.table.set_rules(rules);
         }
         self.tally.said = false;
-        Ok(Counted { flows, totals, overflow, payloads, inexact: std::mem::take(&mut self.tally.inexact) })
+        Ok(Counted { flows, totals, overflow, hints, inexact: std::mem::take(&mut self.tally.inexact) })
     }
 
     /// Takes what the kernel stored and has not handed over yet. The filter lets nothing through any more.

@@ -129,6 +129,6 @@ impl XdpSource {
                 (other, _) => return Err(XdpError::LoaderGone(io::Error::other(format!("it answered {other:?}")))),
             }
         }
-        Self::of(Maps::new(named, adopted), Hand::There(loader), 1)?.begin(config)
+        Self::of(Maps::new(named, adopted), Hand::There(loader), u32::from(config.payloads))?.begin(config)
     }
 }

@@ -52,6 +52,7 @@ pub(crate) use sys::{read_small_map, small_map};
 
 use super::wall_clock;
 use crate::generation::{FlowMerge, Generation, merge_totals};
+use crate::hint::Hint;
 use crate::loader::Refusal;
 use crate::rules::{Rule, RuleError, RulesHandle};
 use crate::table::Identity;
@@ -60,8 +61,8 @@ use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use hand::Hand;
 use loader::{LOG, Loader, Maps, STATE};
-use netspectra_common::abi::{Control, Counter, EventKind, FlowKey, LossReason, PREFIX_LEN, PrefixEvent, maps};
-use netspectra_common::model::{FlowDelta, FlowStats, ManifestHash, Nanos, PayloadSeen};
+use netspectra_common::abi::{Control, Counter, FlowKey, LossReason, maps};
+use netspectra_common::model::{FlowDelta, FlowStats, ManifestHash, Nanos};
 use netspectra_common::sketch::OverflowSum;
 use rules::RuleMaps;
 use saved::{Keeper, Roster, Saved};
@@ -70,7 +71,6 @@ use std::path::{Path, PathBuf};
 use tables::{Pod, Tables};
 use wake::Wake;
 use watch::Watch;
-use zerocopy::FromBytes;
 
 /// Flow table entries of a CPU at least.
 pub const LEAST_FLOWS: u32 = 16_384;
@@ -104,6 +104,8 @@ pub struct XdpConfig {
     pub identity: Identity,
     /// Which packets get a flow record.
     pub rules: Vec<Rule>,
+    /// Whether first bytes of payloads are kept, for dissectors ([`crate::hint::Hint`]).
+    pub payloads: bool,
     /// The name under which maps and hooks are pinned, so that they outlive a process that is killed; `None`: everything
     /// ends with the process. One process at a time has a name.
     pub instance: Option<String>,
@@ -118,6 +120,7 @@ impl Default for XdpConfig {
             max_flows: 262_144,
             identity: Identity::Outer,
             rules: Vec::new(),
+            payloads: true,
             instance: None,
         }
     }
@@ -328,9 +331,7 @@ pub struct XdpSource {
     events: RingBuf<MapData>,
     /// Says that a CPU's tables are filling.
     filling: RingBuf<MapData>,
-    /// Entries at which a CPU says so.
-    early: u32,
-    /// Whether programs emit prefix events: not in test runs.
+    /// Whether programs send first bytes of payloads: not in test runs.
     emit: u32,
     watch: Option<Watch>,
     wake: Option<Wake>,
@@ -367,7 +368,7 @@ impl XdpSource {
     /// Each names the thing and the remedy; nothing stays attached then.
     pub fn open(object: &[u8], config: &XdpConfig) -> Result<Self, XdpError> {
         let (loader, maps) = Loader::load(object, config)?;
-        Self::of(maps, Hand::Here(Box::new(loader)), 1)?.begin(config)
+        Self::of(maps, Hand::Here(Box::new(loader)), u32::from(config.payloads))?.begin(config)
     }
 
     /// Attaches to every interface of `config`.
@@ -420,7 +421,6 @@ impl XdpSource {
         // Those in force stay so until others are written.
         let word = control.get(&0, 0).map_err(|e| load_error("map `CONTROL`", &e))?.0.slot;
         let mut source = Self {
-            early: tables.max_flows() / 2,
             tables,
             control,
             no_table: maps.take(maps::NO_TABLE)?,
@@ -513,7 +513,8 @@ impl XdpSource {
     /// Tells the programs which slot to fill.
     fn set_slot(&mut self) -> Result<(), XdpError> {
         let slot = Control::word(self.saved.slot, self.rules);
-        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early: self.early };
+        let early = self.tables.early(self.saved.slot);
+        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })
@@ -556,26 +557,20 @@ impl XdpSource {
         self.tables.wait_for_programs(self.saved.slot)
     }
 
-    /// Takes the prefix events that are there. Bounded by the ring; `offset` turns their clock into Unix time.
-    fn drain_events(&mut self, offset: u64) -> Vec<PayloadSeen> {
-        let mut payloads = Vec::new();
-        while let Some(item) = self.events.next() {
-            let Ok((event, _)) = PrefixEvent::read_from_prefix(&item) else { continue };
-            match EventKind::from_raw(event.kind) {
-                Some(EventKind::Dns) => payloads.push(PayloadSeen {
-                    at: Nanos(event.seen_at.wrapping_add(offset)),
-                    key: event.key,
-                    prefix: event.prefix[..usize::from(event.prefix_len).min(PREFIX_LEN)].to_vec(),
-                    len: event.payload_len,
-                }),
-                // The ABI version is checked at load time, so there is no such kind.
-                None => tracing::error!(kind = event.kind, "an event of an unknown kind came from the kernel programs"),
+    /// Takes the hints that are there. Bounded by the ring; `offset` turns their clock into Unix time.
+    fn drain_events(&mut self, offset: u64) -> Vec<Hint> {
+        let mut hints = Vec::new();
+        while let Some(record) = self.events.next() {
+            match Hint::of_record(&record, offset) {
+                Some(hint) => hints.push(hint),
+                // The ABI version is checked at load time, so there is no such record.
+                None => tracing::error!(bytes = record.len(), "the kernel programs sent an event of an unknown kind"),
             }
-            if payloads.len() >= MAX_EVENTS {
+            if hints.len() >= MAX_EVENTS {
                 break;
             }
         }
-        payloads
+        hints
     }
 
     /// Frames that met no table, since the maps were made.
@@ -664,7 +659,7 @@ impl XdpSource {
         totals.reasons[LossReason::NoTable as usize].add(ended.missed);
         self.lacking = !totals.reasons[LossReason::NoTable as usize].is_zero();
         self.drain_log();
-        let payloads = self.drain_events(offset);
+        let hints = self.drain_events(offset);
         // A process that goes on with the end of the one before it has more to come.
         let last = self.ended && ended.last != 0;
         let interfaces = ended.interfaces.interfaces();
@@ -674,7 +669,7 @@ impl XdpSource {
             flows: flows.finish(),
             totals,
             overflow: overflow.map(OverflowSum::finish),
-            payloads,
+            hints,
             observed: Vec::new(),
             nics: ended.devices.deltas(&interfaces),
             interfaces,

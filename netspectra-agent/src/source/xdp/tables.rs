@@ -41,6 +41,8 @@ struct CpuTables {
     flows4: MapData,
     flows: MapData,
     totals: MapData,
+    /// Entries of the two flow tables at most, live ones and those of generations before; `None`: not known.
+    held: [Option<u64>; 2],
 }
 
 /// Outer maps, and the inner maps that are in them.
@@ -109,6 +111,7 @@ impl Tables {
     pub(super) fn take(maps: &mut Maps, cpus: u32) -> Result<Self, XdpError> {
         let mut max_flows = u32::MAX;
         let mut inner = Vec::new();
+        let held = [(!maps.adopted).then_some(0); 2];
         for at in 0..SLOTS * cpus {
             let mut take = |(kind, key, value): (&str, usize, usize)| {
                 let name = name(kind, at);
@@ -123,7 +126,7 @@ impl Tables {
                 Ok(map)
             };
             let [flows4, flows, totals] = KINDS;
-            inner.push(CpuTables { flows4: take(flows4)?, flows: take(flows)?, totals: take(totals)? });
+            inner.push(CpuTables { flows4: take(flows4)?, flows: take(flows)?, totals: take(totals)?, held });
         }
         let (outer4, outer, outer_totals) =
             (maps.take(maps::FLOWS4)?, maps.take(maps::FLOWS)?, maps.take(maps::TOTALS)?);
@@ -131,27 +134,62 @@ impl Tables {
         Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
     }
 
-    /// Entries of each flow table.
-    pub(super) fn max_flows(&self) -> u32 {
-        self.max_flows
-    }
-
-    /// Empties every table of `slot`, which must be frozen. It may be called again after it was cut short.
+    /// Makes every table of `slot`, which must be frozen, ready for the next generation. It may be called again after it was
+    /// cut short.
     ///
-    /// The kernel's memory for the entries goes; the tables stay, so that this needs no privilege.
+    /// Entries may stay where they are and stand for nothing, because the next generation has another tag: flows that go on
+    /// find their entry again. So of flows that last a table is walked through once a generation, and not twice. This needs no
+    /// privilege, as the tables stay.
     pub(super) fn clear(&mut self, slot: u32) -> Result<(), XdpError> {
         for cpu in 0..self.cpus {
-            self.walk(Batch::Take, slot, cpu, &mut |_, _| {})?;
-            let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { continue };
-            let empty = crate::generation::empty_totals();
-            sys::update(tables.totals.fd().as_fd(), &0u32, &*empty).map_err(|source| XdpError::Map {
+            let mut totals = self.totals(slot, cpu)?;
+            let at = slot * self.cpus + cpu;
+            let tag = FlowStats::next_tag(totals.tag);
+            // The first tag comes again: whatever is left has gone by then.
+            if tag == 0 || !self.may_stay(at, totals.entries) {
+                self.empty(at)?;
+            }
+            let Some(tables) = self.inner.get(at as usize) else { continue };
+            *totals = GenTotals { tag, ..*crate::generation::empty_totals() };
+            sys::update(tables.totals.fd().as_fd(), &0u32, &*totals).map_err(|source| XdpError::Map {
                 call: "BPF_MAP_UPDATE_ELEM",
                 map: maps::TOTALS,
                 source,
             })?;
-            self.overflow.clear(slot * self.cpus + cpu)?;
+            self.overflow.clear(at)?;
         }
         Ok(())
+    }
+
+    /// Whether the entries of tables `at`, of which `live` were of the generation, may stay: there is room beside them, and most
+    /// are likely to be used again.
+    fn may_stay(&self, at: u32, live: u64) -> bool {
+        let Some([Some(short), Some(long)]) = self.inner.get(at as usize).map(|t| t.held) else { return false };
+        short.max(long) <= u64::from(self.max_flows / 2) && short + long <= 2 * live
+    }
+
+    /// Deletes the entries of tables `at`. The kernel's memory for them goes.
+    fn empty(&mut self, at: u32) -> Result<(), XdpError> {
+        let Some(CpuTables { flows4, flows, held, .. }) = self.inner.get_mut(at as usize) else { return Ok(()) };
+        let (keys, values) = (&mut self.keys, &mut self.values);
+        if held[0] != Some(0) {
+            each_entry::<FlowKey4>(Batch::Take, flows4, maps::FLOWS4, keys, values, &mut |_, _| {})?;
+        }
+        if held[1] != Some(0) {
+            each_entry::<FlowKey>(Batch::Take, flows, maps::FLOWS, keys, values, &mut |_, _| {})?;
+        }
+        *held = [Some(0); 2];
+        Ok(())
+    }
+
+    /// New entries of a CPU at which a generation in `slot` should end: its tables are half full then, or three quarters with what
+    /// is in them already.
+    pub(super) fn early(&self, slot: u32) -> u32 {
+        let tables = self.inner.iter().skip((slot * self.cpus) as usize).take(self.cpus as usize);
+        let half = u64::from(self.max_flows / 2);
+        let held = tables.flat_map(|t| t.held).map(|held| held.unwrap_or(half).min(half)).max().unwrap_or(0);
+        let room = (u64::from(self.max_flows) * 3 / 4).saturating_sub(held);
+        u32::try_from(room.min(half)).unwrap_or(u32::MAX)
     }
 
     /// Puts the tables of `slot` back into their places, after a frame found none. Each update waits for a grace period.
@@ -206,37 +244,42 @@ impl Tables {
     }
 
     /// Hands every flow that `cpu` counted in `slot` to `each`. The slot must be frozen.
+    ///
+    /// A walk costs a visit to every bucket, however few flows there are, so one is left out where the programs' own count of
+    /// flows says that it would find none: of a CPU that saw no flow, and of the table of long keys where all were short.
     pub(super) fn flows(
         &mut self,
         slot: u32,
         cpu: u32,
         each: &mut dyn FnMut(FlowKey, FlowStats),
     ) -> Result<(), XdpError> {
-        self.walk(Batch::Read, slot, cpu, each)
-    }
-
-    /// Hands every flow to `each`. A walk costs a visit to every bucket, however few flows there are, so one is left out where the
-    /// programs' own count of entries says that it would find nothing: of a CPU that saw no flow, and of the table of long
-    /// keys where all were short.
-    fn walk(
-        &mut self,
-        what: Batch,
-        slot: u32,
-        cpu: u32,
-        each: &mut dyn FnMut(FlowKey, FlowStats),
-    ) -> Result<(), XdpError> {
-        let entries = self.totals(slot, cpu)?.entries;
-        let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else { return Ok(()) };
+        let GenTotals { entries, tag, .. } = *self.totals(slot, cpu)?;
+        let at = (slot * self.cpus + cpu) as usize;
+        let Some(CpuTables { flows4, flows, held, .. }) = self.inner.get_mut(at) else { return Ok(()) };
         let (keys, values) = (&mut self.keys, &mut self.values);
-        let mut found = 0;
+        let (mut found, mut live) = (0, 0);
+        let mut count = |key: FlowKey, mut stats: FlowStats| {
+            found += 1;
+            if stats.is_of(tag) {
+                live += 1;
+                stats.take_tag();
+                each(key, stats);
+            }
+            (found, live)
+        };
+        let (mut so_far, mut of_generation) = (0, 0);
         if entries > 0 {
-            each_entry::<FlowKey4>(what, &tables.flows4, maps::FLOWS4, keys, values, &mut |k, s| {
-                found += 1;
-                each(k.into(), s);
+            each_entry::<FlowKey4>(Batch::Read, flows4, maps::FLOWS4, keys, values, &mut |k, s| {
+                (so_far, of_generation) = count(k.into(), s);
             })?;
+            held[0] = Some(so_far);
         }
-        if found < entries {
-            each_entry::<FlowKey>(what, &tables.flows, maps::FLOWS, keys, values, each)?;
+        if of_generation < entries {
+            let before = so_far;
+            each_entry::<FlowKey>(Batch::Read, flows, maps::FLOWS, keys, values, &mut |k, s| {
+                (so_far, of_generation) = count(k, s);
+            })?;
+            held[1] = Some(so_far - before);
         }
         Ok(())
     }

@@ -40,6 +40,11 @@ impl Direction {
         matches!(self.state, State::Body(Body::Tunnel))
     }
 
+    /// Whether the next bytes go on with a message that has begun, as far as that is known.
+    pub(super) fn is_in_message(&self) -> bool {
+        !matches!(&self.state, State::Head(kept) if kept.is_empty())
+    }
+
     /// Takes the next bytes; `each` gets each head that ends in them and says what follows it.
     pub(super) fn feed(&mut self, mut bytes: &[u8], at: Nanos, each: &mut dyn FnMut(Head) -> Body) {
         self.last = at;

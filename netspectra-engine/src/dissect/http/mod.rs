@@ -125,6 +125,16 @@ impl Session for HttpSession {
         Next::More
     }
 
+    fn left_out(&mut self, side: Side, missing: u64) -> Next {
+        let direction = &mut self.directions[side as usize];
+        let in_message = direction.is_in_message();
+        if !direction.skip(missing) && !in_message && missing > 0 {
+            // A message should have begun there.
+            self.exchange.waiting.clear();
+        }
+        Next::More
+    }
+
     fn end(&mut self, side: Side, say: &mut dyn FnMut(Observation)) {
         if let Some((head, at)) = self.directions[side as usize].end() {
             self.exchange.head(side, head, at, say);

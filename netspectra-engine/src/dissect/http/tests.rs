@@ -169,3 +169,50 @@ fn other_protocols_are_not_claimed() {
     }
     assert_eq!(head::looks_like(&[b'A'; 100]), Claim::No);
 }
+
+/// What is said of the first bytes of messages, of which a source sends no more; a number stands for bytes that it left out.
+fn lines_of_pieces(script: &[(Side, Result<&str, u64>)]) -> Vec<String> {
+    let mut session = Http::default().open(&key(6, 8080));
+    let mut said = Vec::new();
+    for (n, (side, piece)) in script.iter().enumerate() {
+        match piece {
+            Ok(bytes) => {
+                session.stream(*side, bytes.as_bytes(), Nanos(n as u64 * MS), &mut |o| said.push(line(&o)));
+            }
+            Err(missing) => {
+                session.left_out(*side, *missing);
+            }
+        }
+    }
+    said
+}
+
+#[test]
+fn bodies_that_are_left_out_part_no_request_from_its_response() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1f40\r\nxxx";
+    const LENGTH: &str = "HTTP/1.1 201 Created\r\nContent-Length: 9000\r\n\r\n";
+    let said = lines_of_pieces(&[
+        (Forward, Err(0)),
+        (Forward, Ok("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")),
+        (Reverse, Err(0)),
+        (Reverse, Ok(CHUNKED)),
+        (Forward, Ok("GET /2 HTTP/1.1\r\nHost: b\r\n\r\n")),
+        (Reverse, Err(8005)),
+        (Reverse, Ok(LENGTH)),
+        (Forward, Ok("GET /3 HTTP/1.1\r\nHost: c\r\n\r\n")),
+        (Reverse, Err(9000)),
+        (Reverse, Ok("HTTP/1.1 304 Not Modified\r\n\r\n")),
+    ]);
+    assert_eq!(said, ["GET a /1", "200 GET 2", "GET b /2", "201 GET 2", "GET c /3", "304 GET 2"]);
+}
+
+#[test]
+fn a_message_that_is_left_out_leaves_no_response_to_a_wrong_request() {
+    let said = lines_of_pieces(&[
+        (Forward, Ok("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")),
+        // Another request, whose first bytes were lost.
+        (Forward, Err(40)),
+        (Reverse, Ok("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
+    ]);
+    assert_eq!(said, ["GET a /1", "200 - -"]);
+}
