@@ -1,6 +1,6 @@
 //! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
 
-use super::{Engine, EngineStats};
+use super::{Engine, EngineStats, Wanted};
 use crate::lifecycle::{address, vlan};
 use crate::window::Place;
 use hashbrown::HashMap;
@@ -104,6 +104,9 @@ impl Engine {
     /// Books the times of DNS answers in the window of their generation. Multicast has many answers to a query, or none:
     /// its times are left out.
     pub(super) fn time_answers(&mut self, at: u32, place: Place, observed: &[Observed]) {
+        if self.config.wanted == Wanted::Records {
+            return;
+        }
         let latency = |o: &Observed| match &o.what {
             Observation::Dns(m) if m.kind == DnsKind::Dns => m.latency.map(|l| l.as_secs_f64()),
             Observation::Dns(_)
