@@ -8,6 +8,7 @@
 pub mod bus;
 pub mod drain;
 pub mod generation;
+mod index;
 pub mod loader;
 pub mod on_wire;
 pub mod payload;

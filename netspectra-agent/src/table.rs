@@ -1,13 +1,12 @@
 //! The flow table of user space: the same folding as in the kernel, over a hash table.
 
 use crate::generation::empty_totals;
+use crate::index::Index;
 use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
 use crate::prefix::Prefixes;
 use crate::rules::UserRules;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, Sampling, size_bin};
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, Sampling, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed, PayloadSeen};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
@@ -31,13 +30,11 @@ pub enum Identity {
 /// Counts packets until it is drained. Capacity is bounded: beyond it packets are counted under
 /// [`LossReason::TableFull`].
 pub struct FlowTable {
-    /// Places in `flows`, 4 bytes a flow: the keys are there.
-    index: HashTable<u32>,
+    /// Places in `flows`: the keys are there.
+    index: Index,
     hasher: foldhash::fast::RandomState,
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
-    /// Place of the flow of the packet before: often that of the next one as well.
-    last: usize,
     totals: Box<GenTotals>,
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
@@ -55,10 +52,9 @@ impl FlowTable {
     /// A table for at most `capacity` keys a generation (about 150 bytes each).
     pub fn new(capacity: usize, identity: Identity) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Index::default(),
             hasher: foldhash::fast::RandomState::default(),
             flows: Vec::new(),
-            last: 0,
             totals: empty_totals(),
             overflow: None,
             payloads: None,
@@ -82,9 +78,17 @@ impl FlowTable {
     }
 
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
-    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, none for the flow of the packet before.
+    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up.
+    #[inline(always)]
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
-        self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
+        let weight = Weight::frame(wire_len);
+        self.totals.seen.add(Counter::new(1, weight.bytes));
+        if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
+            *n += 1;
+        }
+        if let Err(reason) = self.count_flow(link, data, wire_len, obs, at, weight) {
+            self.totals.reasons[reason as usize].add(Counter::new(1, weight.bytes));
+        }
     }
 
     /// As [`FlowTable::count`], for what may be a segmentation-offload super-packet.
@@ -113,7 +117,35 @@ impl FlowTable {
         self.totals.reasons[reason as usize].add(counter);
     }
 
+    #[inline(always)]
     fn count_flow(
+        &mut self,
+        link: u16,
+        data: &[u8],
+        wire_len: u32,
+        obs: u8,
+        at: u64,
+        weight: Weight,
+    ) -> Result<(), LossReason> {
+        // What nearly every packet is, where nothing but its flow is asked for.
+        if link == wire::link::ETHERNET && self.identity == Identity::Outer && self.rules.is_none() {
+            let mut packet = Packet::default();
+            if wire::parse_plain(&data, &mut packet) {
+                wire::measure(&data, &mut packet);
+                packet.key.obs = obs;
+                if self.payloads.is_some() || self.prefixes.is_some() {
+                    // A copy, so that the packet itself needs no place in memory.
+                    let packet = packet;
+                    self.read(&packet, &packet.key, data, wire_len, at);
+                }
+                return self.fold(&packet, Sampling::ALL, weight, at);
+            }
+        }
+        self.count_any_flow(link, data, wire_len, obs, at, weight)
+    }
+
+    #[inline(never)]
+    fn count_any_flow(
         &mut self,
         link: u16,
         data: &[u8],
@@ -137,38 +169,60 @@ impl FlowTable {
             Some(rules) => rules.admit(&packet.key)?,
             None => Sampling::ALL,
         };
+        self.read(&packet, &as_parsed, data, wire_len, at);
+        self.fold(&packet, sampling, weight, at)
+    }
+
+    /// Reads what `packet` carries, as far as that is wanted.
+    fn read(&mut self, packet: &Packet, as_parsed: &FlowKey, data: &[u8], wire_len: u32, at: u64) {
         if let Some(payloads) = &mut self.payloads {
             // Fragments are put together there by the key that they came with.
-            payloads.packet(&Packet { key: as_parsed, ..packet }, data, wire_len, at);
+            payloads.packet(&Packet { key: *as_parsed, ..*packet }, data, wire_len, at);
         }
         if let Some(prefixes) = &mut self.prefixes
-            && !prefixes.packet(&packet, data, at)
+            && !prefixes.packet(packet, data, at)
         {
             self.totals.events_lost += 1;
         }
-        if let Some(flow) = self.flows.get_mut(self.last).filter(|flow| flow.key == packet.key) {
-            flow::fold(&mut flow.stats, &packet, weight, &At(at));
-            return Ok(());
-        }
-        let (flows, hasher) = (&mut self.flows, &self.hasher);
-        let same = |at: &u32| flows[*at as usize].key == packet.key;
-        let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
-        match self.index.entry(hasher.hash_one(packet.key), same, hash_of) {
-            Entry::Occupied(known) => {
-                self.last = *known.get() as usize;
-                flow::fold(&mut flows[self.last].stats, &packet, weight, &At(at));
+    }
+
+    /// Counts `packet` into its flow.
+    #[inline(always)]
+    fn fold(&mut self, packet: &Packet, sampling: Sampling, weight: Weight, at: u64) -> Result<(), LossReason> {
+        let key = words(&packet.key);
+        let hash = hash(&self.hasher, &key);
+        let flows = &self.flows;
+        let place = self.index.find(hash, |at| flows.get(at).is_some_and(|flow| words(&flow.key) == key));
+        match place.and_then(|place| self.flows.get_mut(place)) {
+            Some(flow) => {
+                flow::fold(&mut flow.stats, packet, weight, &At(at));
+                Ok(())
             }
-            Entry::Vacant(_) if flows.len() >= self.capacity => {
-                let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
-                flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
-                return Err(LossReason::TableFull);
-            }
-            Entry::Vacant(free) => {
-                self.last = flows.len();
-                free.insert(self.last as u32);
-                flows.push(FlowDelta { key: packet.key, stats: flow::first(&packet, weight, at), sampling });
+            None => {
+                let packet = *packet;
+                self.first(&packet, hash, sampling, weight, at)
             }
         }
+    }
+
+    /// Counts the first packet of a flow.
+    #[cold]
+    #[inline(never)]
+    fn first(
+        &mut self,
+        packet: &Packet,
+        hash: u64,
+        sampling: Sampling,
+        weight: Weight,
+        at: u64,
+    ) -> Result<(), LossReason> {
+        if self.flows.len() >= self.capacity {
+            let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
+            flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
+            return Err(LossReason::TableFull);
+        }
+        self.index.insert(hash, self.flows.len());
+        self.flows.push(FlowDelta { key: packet.key, stats: flow::first(packet, weight, at), sampling });
         Ok(())
     }
 
@@ -226,6 +280,35 @@ impl FlowTable {
         // The next generation is likely to be as large.
         let next = Vec::with_capacity(self.flows.len().min(MOST_RESERVED));
         (std::mem::replace(&mut self.flows, next), std::mem::replace(&mut self.totals, empty_totals()))
+    }
+}
+
+/// A key as words, to be hashed and compared: by arithmetic, so that a key which was just parsed needs no place in memory.
+#[inline(always)]
+fn words(key: &FlowKey) -> [u64; 6] {
+    let half = |a: &[u8; 16], at: usize| {
+        u64::from_ne_bytes([a[at], a[at + 1], a[at + 2], a[at + 3], a[at + 4], a[at + 5], a[at + 6], a[at + 7]])
+    };
+    let pair = |low: u16, high: u16| u64::from(low) | u64::from(high) << 16;
+    let bytes = u32::from_le_bytes([key.proto, key.family, key.obs, key.tunnel]);
+    [
+        half(&key.src, 0),
+        half(&key.src, 8),
+        half(&key.dst, 0),
+        half(&key.dst, 8),
+        pair(key.src_port, key.dst_port) | pair(key.vlan, key.inner_vlan) << 32,
+        u64::from(bytes) | u64::from(key.tunnel_id) << 32,
+    ]
+}
+
+/// Two words of an IPv4 key say all of its addresses.
+#[inline(always)]
+fn hash(hasher: &foldhash::fast::RandomState, key: &[u64; 6]) -> u64 {
+    let [src, src_low, dst, dst_low, ports, rest] = *key;
+    if src_low | dst_low | (src | dst) >> 32 == 0 {
+        hasher.hash_one((src | dst << 32, ports, rest))
+    } else {
+        hasher.hash_one((src, src_low, dst, dst_low, ports, rest))
     }
 }
 
