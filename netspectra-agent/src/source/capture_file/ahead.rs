@@ -88,12 +88,14 @@ impl ReadAhead {
         let spare = state.spare.pop();
         drop(state);
         let mut bytes = spare.unwrap_or_else(|| vec![0; HEAD + BLOCK]);
+        let reading = Reading(self);
         let read = loop {
             match reader.read(&mut bytes[HEAD..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
+        drop(reading);
         let mut state = self.lock();
         match read {
             Ok(0) => state.ended = true,
@@ -115,5 +117,17 @@ impl ReadAhead {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that reads: when it panics there is nothing more, so that nobody waits for it.
+struct Reading<'a>(&'a ReadAhead);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().ended = true;
+            self.0.changed.notify_all();
+        }
     }
 }

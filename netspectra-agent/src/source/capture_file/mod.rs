@@ -3,7 +3,8 @@
 //! A file is read through one reused buffer of 1 MiB, and frames are lent out of it without a copy. The buffer grows
 //! only for a record that is longer and legal (262,144 bytes of frame for nearly all link types, 128 MiB for D-Bus and
 //! USBPcap), and only as far as its bytes really arrive; so memory is bounded whatever the file says. A file that is cut
-//! short while it is read ends in [`CaptureError::Truncated`].
+//! short while it is read ends in [`CaptureError::Truncated`]. With [`CaptureFile::read_ahead`] there are buffers of 512 KiB
+//! instead, at most eight of them read ahead, which take each other's place.
 //!
 //! What another reader could read is read: record lengths are taken as Wireshark takes them, and where damage leaves
 //! the next frame's place certain, reading goes on. What is no packet (statistics, names, secrets, custom blocks) is
