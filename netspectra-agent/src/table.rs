@@ -341,3 +341,59 @@ impl Fragments for FragmentTable {
         self.values.get(key).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Ethernet, IPv4, then TCP or UDP: what is parsed in one look, before it is damaged.
+    fn plain(proto: u8) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0, 0, 60, 0, 7, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x9c, 0x40, 0, 80, 1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x18, 0, 0, 0, 0, 0, 0]);
+        frame.resize(14 + 60, 9);
+        frame
+    }
+
+    proptest! {
+        /// Whichever way a frame is parsed, it is in the same flow with the same counts, or under the same reason.
+        #[test]
+        fn one_look_and_the_general_parser_count_the_same(
+            frames in prop::collection::vec((prop_oneof![Just(6u8), Just(17)], any::<bool>(),
+                prop::collection::vec((12usize..60, any::<u8>()), 0..3), 20usize..80), 1..40),
+        ) {
+            let mut quick = FlowTable::new(8, Identity::Outer);
+            let mut general = FlowTable::new(8, Identity::Outer);
+            for (at, (proto, is_whole, damage, len)) in frames.into_iter().enumerate() {
+                let mut frame = plain(proto);
+                for (place, byte) in damage {
+                    frame[place] = byte;
+                }
+                if !is_whole {
+                    frame.truncate(len);
+                }
+                let (wire_len, obs, at) = (74, 2, 1000 + at as u64);
+                let weight = Weight::frame(wire_len);
+                let by_quick = quick.count_flow(wire::link::ETHERNET, &frame, wire_len, obs, at, weight);
+                let by_general = general.count_any_flow(wire::link::ETHERNET, &frame, wire_len, obs, at, weight);
+                prop_assert_eq!(by_quick, by_general);
+            }
+            prop_assert_eq!(quick.drain().0, general.drain().0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_hashed_and_compared_by_all_of_its_bytes() {
+        let key = FlowKey { src: [1; 16], dst: [2; 16], src_port: 3, dst_port: 4, proto: 6, ..FlowKey::default() };
+        let mut seen = vec![words(&key)];
+        for at in 0..size_of::<FlowKey>() {
+            let mut bytes: [u8; 48] = zerocopy::transmute!(key);
+            bytes[at] ^= 0x80;
+            seen.push(words(&zerocopy::transmute!(bytes)));
+        }
+        for (n, a) in seen.iter().enumerate() {
+            assert!(seen[..n].iter().all(|b| a != b), "byte {n} is in no word");
+        }
+    }
+}

@@ -197,3 +197,54 @@ impl SerializeStruct for Fields<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Record<T> {
+        name: &'static str,
+        of: T,
+        none: Option<u8>,
+        numbers: (Option<u64>, i32),
+    }
+
+    #[derive(Serialize)]
+    struct Flatter<T> {
+        of: T,
+        small: u8,
+        large: Option<u64>,
+        negative: i32,
+        none: Option<u16>,
+        is: bool,
+        address: std::net::IpAddr,
+    }
+
+    fn is_as_serde_writes_it<T: Serialize>(record: &T) {
+        let mut out = b"before ".to_vec();
+        write(&mut out, record).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("before {}", serde_json::to_string(record).unwrap()));
+    }
+
+    #[test]
+    fn records_are_written_as_serde_json_writes_them() {
+        for text in ["", "plain", "\"quoted\"", "back\\slash", "line\nend", "nul\0", "ümlaut \u{2028}", "\u{7f}"] {
+            for address in ["192.0.2.255", "2001:db8::1"] {
+                let (small, large, negative, none, is) = (9, Some(u64::MAX), i32::MIN, None, true);
+                let address = address.parse().unwrap();
+                is_as_serde_writes_it(&Flatter { of: text, small, large, negative, none, is, address });
+                let of = format_args!("{text}{}", 10);
+                is_as_serde_writes_it(&Flatter { of, small, large, negative, none, is, address });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_flat_is_written_all_the_same() {
+        is_as_serde_writes_it(&Record { name: "n", of: vec![1.5, 0.1], none: None, numbers: (Some(7), -1) });
+        let of = std::collections::BTreeMap::from([("a", Some('c')), ("b", None)]);
+        is_as_serde_writes_it(&Record { name: "\"", of, none: Some(1), numbers: (None, 0) });
+    }
+}
