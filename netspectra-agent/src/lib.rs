@@ -9,6 +9,7 @@ pub mod bus;
 pub mod drain;
 pub mod generation;
 pub mod hint;
+mod index;
 pub mod loader;
 pub mod on_wire;
 pub mod payload;

@@ -2,12 +2,11 @@
 
 use crate::generation::empty_totals;
 use crate::hint::{Hint, Hints};
+use crate::index::Index;
 use crate::on_wire::OnWire;
 use crate::payload::{PayloadStats, Payloads};
 use crate::rules::UserRules;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use netspectra_common::abi::{Counter, GenTotals, LossReason, Overflow, Sampling, size_bin};
+use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, Sampling, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
 use netspectra_common::model::{FlowDelta, Observed};
 use netspectra_common::sketch::{OverflowSum, OverflowSummary};
@@ -31,13 +30,11 @@ pub enum Identity {
 /// Counts packets until it is drained. Capacity is bounded: beyond it packets are counted under
 /// [`LossReason::TableFull`].
 pub struct FlowTable {
-    /// Places in `flows`, 4 bytes a flow: the keys are there.
-    index: HashTable<u32>,
+    /// Places in `flows`: the keys are there.
+    index: Index,
     hasher: foldhash::fast::RandomState,
     /// In the order of first packets, so that equal input gives equal output.
     flows: Vec<FlowDelta>,
-    /// Place of the flow of the packet before: often that of the next one as well.
-    last: usize,
     totals: Box<GenTotals>,
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
@@ -55,10 +52,9 @@ impl FlowTable {
     /// A table for at most `capacity` keys a generation (about 150 bytes each).
     pub fn new(capacity: usize, identity: Identity) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Index::default(),
             hasher: foldhash::fast::RandomState::default(),
             flows: Vec::new(),
-            last: 0,
             totals: empty_totals(),
             overflow: None,
             payloads: None,
@@ -82,9 +78,17 @@ impl FlowTable {
     }
 
     /// Counts one frame: `link` is its LINKTYPE, `data` its captured bytes, `wire_len` its length on the wire, `obs` its
-    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up, none for the flow of the packet before.
+    /// observation point, `at` Unix nanoseconds. Cost: one hash look-up.
+    #[inline(always)]
     pub fn count(&mut self, link: u16, data: &[u8], wire_len: u32, obs: u8, at: u64) {
-        self.count_on_wire(link, data, &OnWire::frame(wire_len), obs, at);
+        let weight = Weight::frame(wire_len);
+        self.totals.seen.add(Counter::new(1, weight.bytes));
+        if let Some(n) = self.totals.sizes.get_mut(size_bin(wire_len) as usize) {
+            *n += 1;
+        }
+        if let Err(reason) = self.count_flow(link, data, wire_len, obs, at, weight) {
+            self.totals.reasons[reason as usize].add(Counter::new(1, weight.bytes));
+        }
     }
 
     /// As [`FlowTable::count`], for what may be a segmentation-offload super-packet.
@@ -113,7 +117,40 @@ impl FlowTable {
         self.totals.reasons[reason as usize].add(counter);
     }
 
+    #[inline(always)]
     fn count_flow(
+        &mut self,
+        link: u16,
+        data: &[u8],
+        wire_len: u32,
+        obs: u8,
+        at: u64,
+        weight: Weight,
+    ) -> Result<(), LossReason> {
+        // What nearly every packet is, where nothing but its flow is asked for.
+        if link == wire::link::ETHERNET && self.identity == Identity::Outer && self.rules.is_none() {
+            let mut packet = Packet::default();
+            if wire::parse_plain(&data, &mut packet) {
+                wire::measure(&data, &mut packet);
+                packet.key.obs = obs;
+                if self.payloads.is_some() {
+                    // A copy, so that the packet itself needs no place in memory.
+                    let packet = packet;
+                    self.read(&packet, &packet.key, data, wire_len, at);
+                }
+                let booked = self.fold(&packet, Sampling::ALL, weight, at);
+                if self.hints.is_some() {
+                    let packet = packet;
+                    return self.hint(&packet, booked, data, at);
+                }
+                return booked.map(|_| ());
+            }
+        }
+        self.count_any_flow(link, data, wire_len, obs, at, weight)
+    }
+
+    #[inline(never)]
+    fn count_any_flow(
         &mut self,
         link: u16,
         data: &[u8],
@@ -137,49 +174,74 @@ impl FlowTable {
             Some(rules) => rules.admit(&packet.key)?,
             None => Sampling::ALL,
         };
+        self.read(&packet, &as_parsed, data, wire_len, at);
+        let booked = self.fold(&packet, sampling, weight, at);
+        self.hint(&packet, booked, data, at)
+    }
+
+    /// Reads what `packet` carries, as far as that is wanted.
+    fn read(&mut self, packet: &Packet, as_parsed: &FlowKey, data: &[u8], wire_len: u32, at: u64) {
         if let Some(payloads) = &mut self.payloads {
             // Fragments are put together there by the key that they came with.
-            payloads.packet(&Packet { key: as_parsed, ..packet }, data, wire_len, at);
+            payloads.packet(&Packet { key: *as_parsed, ..*packet }, data, wire_len, at);
         }
-        let booked = self.book(&packet, weight, sampling, at);
+    }
+
+    /// Keeps the first bytes of what `packet` carries, as far as they are wanted; what came of counting it is handed on.
+    fn hint(
+        &mut self,
+        packet: &Packet,
+        booked: Result<bool, LossReason>,
+        data: &[u8],
+        at: u64,
+    ) -> Result<(), LossReason> {
         if let Some(hints) = &mut self.hints
-            && !hints.packet(&packet, booked == Ok(true), data, at)
+            && !hints.packet(packet, booked == Ok(true), data, at)
         {
             self.totals.events_lost += 1;
         }
         booked.map(|_| ())
     }
 
-    /// Counts a packet in its flow; returns whether the flow's connection began a few packets ago.
-    fn book(&mut self, packet: &Packet, weight: Weight, sampling: Sampling, at: u64) -> Result<bool, LossReason> {
-        if let Some(flow) = self.flows.get_mut(self.last).filter(|flow| flow.key == packet.key) {
-            let opening = flow.stats.is_opening();
-            flow::fold(&mut flow.stats, packet, weight, &At(at));
-            return Ok(opening);
-        }
-        let (flows, hasher) = (&mut self.flows, &self.hasher);
-        let same = |at: &u32| flows[*at as usize].key == packet.key;
-        let hash_of = |at: &u32| hasher.hash_one(flows[*at as usize].key);
-        match self.index.entry(hasher.hash_one(packet.key), same, hash_of) {
-            Entry::Occupied(known) => {
-                self.last = *known.get() as usize;
-                let stats = &mut flows[self.last].stats;
-                let opening = stats.is_opening();
-                flow::fold(stats, packet, weight, &At(at));
+    /// Counts `packet` into its flow; returns whether the flow's connection began a few packets ago.
+    #[inline(always)]
+    fn fold(&mut self, packet: &Packet, sampling: Sampling, weight: Weight, at: u64) -> Result<bool, LossReason> {
+        let key = words(&packet.key);
+        let hash = hash(&self.hasher, &key);
+        let flows = &self.flows;
+        let place = self.index.find(hash, |at| flows.get(at).is_some_and(|flow| words(&flow.key) == key));
+        match place.and_then(|place| self.flows.get_mut(place)) {
+            Some(flow) => {
+                let opening = flow.stats.is_opening();
+                flow::fold(&mut flow.stats, packet, weight, &At(at));
                 Ok(opening)
             }
-            Entry::Vacant(_) if flows.len() >= self.capacity => {
-                let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
-                flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
-                Err(LossReason::TableFull)
-            }
-            Entry::Vacant(free) => {
-                self.last = flows.len();
-                free.insert(self.last as u32);
-                flows.push(FlowDelta { key: packet.key, stats: flow::first(packet, weight, at), sampling });
-                Ok(false)
+            None => {
+                let packet = *packet;
+                self.first(&packet, hash, sampling, weight, at)
             }
         }
+    }
+
+    /// Counts the first packet of a flow.
+    #[cold]
+    #[inline(never)]
+    fn first(
+        &mut self,
+        packet: &Packet,
+        hash: u64,
+        sampling: Sampling,
+        weight: Weight,
+        at: u64,
+    ) -> Result<bool, LossReason> {
+        if self.flows.len() >= self.capacity {
+            let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
+            flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
+            return Err(LossReason::TableFull);
+        }
+        self.index.insert(hash, self.flows.len());
+        self.flows.push(FlowDelta { key: packet.key, stats: flow::first(packet, weight, at), sampling });
+        Ok(false)
     }
 
     /// Has `payloads` read what packets carry from now on.
@@ -239,6 +301,35 @@ impl FlowTable {
     }
 }
 
+/// A key as words, to be hashed and compared: by arithmetic, so that a key which was just parsed needs no place in memory.
+#[inline(always)]
+fn words(key: &FlowKey) -> [u64; 6] {
+    let half = |a: &[u8; 16], at: usize| {
+        u64::from_ne_bytes([a[at], a[at + 1], a[at + 2], a[at + 3], a[at + 4], a[at + 5], a[at + 6], a[at + 7]])
+    };
+    let pair = |low: u16, high: u16| u64::from(low) | u64::from(high) << 16;
+    let bytes = u32::from_le_bytes([key.proto, key.family, key.obs, key.tunnel]);
+    [
+        half(&key.src, 0),
+        half(&key.src, 8),
+        half(&key.dst, 0),
+        half(&key.dst, 8),
+        pair(key.src_port, key.dst_port) | pair(key.vlan, key.inner_vlan) << 32,
+        u64::from(bytes) | u64::from(key.tunnel_id) << 32,
+    ]
+}
+
+/// Two words of an IPv4 key say all of its addresses.
+#[inline(always)]
+fn hash(hasher: &foldhash::fast::RandomState, key: &[u64; 6]) -> u64 {
+    let [src, src_low, dst, dst_low, ports, rest] = *key;
+    if src_low | dst_low | (src | dst) >> 32 == 0 {
+        hasher.hash_one((src | dst << 32, ports, rest))
+    } else {
+        hasher.hash_one((src, src_low, dst, dst_low, ports, rest))
+    }
+}
+
 /// First fragments, oldest forgotten first.
 struct FragmentTable {
     values: HashMap<FragmentKey, FragmentValue, foldhash::fast::RandomState>,
@@ -266,5 +357,61 @@ impl Fragments for FragmentTable {
 
     fn recall(&self, key: &FragmentKey) -> Option<FragmentValue> {
         self.values.get(key).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Ethernet, IPv4, then TCP or UDP: what is parsed in one look, before it is damaged.
+    fn plain(proto: u8) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0, 0, 60, 0, 7, 0, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x9c, 0x40, 0, 80, 1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x18, 0, 0, 0, 0, 0, 0]);
+        frame.resize(14 + 60, 9);
+        frame
+    }
+
+    proptest! {
+        /// Whichever way a frame is parsed, it is in the same flow with the same counts, or under the same reason.
+        #[test]
+        fn one_look_and_the_general_parser_count_the_same(
+            frames in prop::collection::vec((prop_oneof![Just(6u8), Just(17)], any::<bool>(),
+                prop::collection::vec((12usize..60, any::<u8>()), 0..3), 20usize..80), 1..40),
+        ) {
+            let mut quick = FlowTable::new(8, Identity::Outer);
+            let mut general = FlowTable::new(8, Identity::Outer);
+            for (at, (proto, is_whole, damage, len)) in frames.into_iter().enumerate() {
+                let mut frame = plain(proto);
+                for (place, byte) in damage {
+                    frame[place] = byte;
+                }
+                if !is_whole {
+                    frame.truncate(len);
+                }
+                let (wire_len, obs, at) = (74, 2, 1000 + at as u64);
+                let weight = Weight::frame(wire_len);
+                let by_quick = quick.count_flow(wire::link::ETHERNET, &frame, wire_len, obs, at, weight);
+                let by_general = general.count_any_flow(wire::link::ETHERNET, &frame, wire_len, obs, at, weight);
+                prop_assert_eq!(by_quick, by_general);
+            }
+            prop_assert_eq!(quick.drain().0, general.drain().0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_hashed_and_compared_by_all_of_its_bytes() {
+        let key = FlowKey { src: [1; 16], dst: [2; 16], src_port: 3, dst_port: 4, proto: 6, ..FlowKey::default() };
+        let mut seen = vec![words(&key)];
+        for at in 0..size_of::<FlowKey>() {
+            let mut bytes: [u8; 48] = zerocopy::transmute!(key);
+            bytes[at] ^= 0x80;
+            seen.push(words(&zerocopy::transmute!(bytes)));
+        }
+        for (n, a) in seen.iter().enumerate() {
+            assert!(seen[..n].iter().all(|b| a != b), "byte {n} is in no word");
+        }
     }
 }

@@ -25,4 +25,4 @@ mod testing;
 mod tls;
 mod window;
 
-pub use engine::{Engine, EngineConfig, EngineStats, SnapshotError};
+pub use engine::{Engine, EngineConfig, EngineStats, SnapshotError, Wanted};

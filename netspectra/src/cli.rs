@@ -235,7 +235,7 @@ pub(crate) struct AnalyzeArgs {
     /// Do not look for anomalies.
     #[arg(long)]
     pub(crate) no_detect: bool,
-    /// Threads that share the work, of which three have something to do; the output is the same [default: 2, or 1 on one core].
+    /// Threads that share the work, of which four have something to do; the output is the same [default: 2, or 1 on one core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// No progress bar.

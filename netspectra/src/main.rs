@@ -17,6 +17,10 @@ mod serve;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Records and messages are many small texts: the system's allocator takes a sixth of the time of a capture's report.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The input was damaged, or a check failed; what could be done was done.
 const FAILED: u8 = 1;
 /// The command line or the environment was wrong; nothing was done.

@@ -1,6 +1,6 @@
 //! Capture files as a source: the parser and the folding of the kernel programs, over a table in user space.
 
-use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType};
+use super::capture_file::{CaptureError, CaptureFile, Frame, LinkType, ReadAhead};
 use super::{Source, SourceError};
 use crate::generation::Generation;
 use crate::payload::{PayloadStats, Payloads};
@@ -120,6 +120,11 @@ impl PcapSource {
         self
     }
 
+    /// Has files read in blocks that other threads may read ahead, by what is returned. Not pipes.
+    pub fn read_ahead(&mut self) -> Vec<Arc<ReadAhead>> {
+        self.inputs.iter_mut().filter_map(|input| input.file.read_ahead()).collect()
+    }
+
     /// What happened to payloads, when they are read.
     pub fn payload_stats(&self) -> Option<PayloadStats> {
         self.table.payload_stats()
@@ -163,24 +168,38 @@ impl PcapSource {
             widen(&mut self.span, ts);
             count_head(input, &mut self.table, &mut self.interfaces);
         }
+        let mut end = self.start.map(|start| start.plus(GENERATION));
+        // The observation point of the frame before is nearly always that of the next.
+        let mut last = None;
         loop {
             match input.file.next_frame() {
                 Ok(Some(frame)) => {
-                    let start = *self.start.get_or_insert(frame.ts.floor(GENERATION));
-                    if frame.ts >= start.plus(GENERATION) {
+                    let end = *end.get_or_insert_with(|| {
+                        let start = *self.start.get_or_insert(frame.ts.floor(GENERATION));
+                        start.plus(GENERATION)
+                    });
+                    if frame.ts >= end {
                         let next = frame.ts.floor(GENERATION);
                         input.head = Some(keep(&frame, &mut input.data));
                         return Some(next);
                     }
                     widen(&mut self.span, frame.ts);
-                    let obs = observation_point(
-                        &mut self.table,
-                        &mut input.slots,
-                        &mut self.interfaces,
-                        &input.path,
-                        frame.iface,
-                        frame.direction,
-                    );
+                    let seen_by = (frame.iface, frame.direction);
+                    let obs = match last {
+                        Some((before, obs)) if before == seen_by => obs,
+                        _ => {
+                            let obs = observation_point(
+                                &mut self.table,
+                                &mut input.slots,
+                                &mut self.interfaces,
+                                &input.path,
+                                frame.iface,
+                                frame.direction,
+                            );
+                            last = Some((seen_by, obs));
+                            obs
+                        }
+                    };
                     self.table.count(frame.link.0, frame.data, frame.orig_len, obs, frame.ts.0);
                 }
                 Ok(None) => return None,

@@ -263,15 +263,15 @@ impl Serialize for FlowRecord {
         s.serialize_field("reverse_zero_windows", &self.reverse_zero_windows)?;
         s.serialize_field("server_rtt_us", &self.server_rtt_us)?;
         s.serialize_field("client_rtt_us", &self.client_rtt_us)?;
-        s.serialize_field("first_seen", &format_args!("{}", self.first_seen))?;
-        s.serialize_field("last_seen", &format_args!("{}", self.last_seen))?;
-        s.serialize_field("flow_start", &format_args!("{}", self.flow_start))?;
+        s.serialize_field("first_seen", text(&self.first_seen.to_text()))?;
+        s.serialize_field("last_seen", text(&self.last_seen.to_text()))?;
+        s.serialize_field("flow_start", text(&self.flow_start.to_text()))?;
         s.serialize_field("state", self.state.name())?;
         s.serialize_field("end_reason", self.end_reason.name())?;
         s.serialize_field("initiator_by", self.initiator_by.name())?;
         s.serialize_field("node", &self.node)?;
         s.serialize_field("iface", &self.iface)?;
-        s.serialize_field("flow_id", &format_args!("{:016x}", self.flow_id))?;
+        s.serialize_field("flow_id", text(&hex(self.flow_id)))?;
         s.serialize_field("src_country", &self.src_place.country.as_ref().map(Country::as_str))?;
         s.serialize_field("dst_country", &self.dst_place.country.as_ref().map(Country::as_str))?;
         s.serialize_field("src_as", &self.src_place.asn)?;
@@ -281,6 +281,17 @@ impl Serialize for FlowRecord {
         s.serialize_field("sampling", &self.sampling)?;
         s.end()
     }
+}
+
+/// ASCII, without the formatter's detours: a list of flows has millions of these.
+fn text(ascii: &[u8]) -> &str {
+    str::from_utf8(ascii).unwrap_or_default()
+}
+
+/// 16 hexadecimal digits.
+fn hex(id: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[(id >> (60 - 4 * at)) as usize & 15])
 }
 
 #[cfg(test)]

@@ -66,11 +66,11 @@ impl TimeRange {
     }
 }
 
-impl std::fmt::Display for Nanos {
+impl Nanos {
     /// RFC 3339, UTC, nanoseconds: `2026-01-02T03:04:05.000000006Z`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (secs, nanos) = (self.0 / Self::PER_SECOND, self.0 % Self::PER_SECOND);
-        let (days, day_secs) = (secs / 86_400, secs % 86_400);
+    pub fn to_text(self) -> [u8; 30] {
+        let (secs, nanos) = (self.0 / Self::PER_SECOND, (self.0 % Self::PER_SECOND) as u32);
+        let (days, of_day) = ((secs / 86_400) as u32, (secs % 86_400) as u32);
         // Civil date from the day number, counting years from March, in eras of 400 years.
         let shifted = days + 719_468;
         let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -80,19 +80,31 @@ impl std::fmt::Display for Nanos {
         let day = of_year - (153 * month + 2) / 5 + 1;
         let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
         let year = era * 400 + year + carry;
-        let (h, m, s) = (day_secs / 3600, day_secs / 60 % 60, day_secs % 60);
         // The years are 1970 to 2554, so every number has its width.
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        for (number, place) in
-            [(year, 0..4), (month, 5..7), (day, 8..10), (h, 11..13), (m, 14..16), (s, 17..19), (nanos, 20..29)]
-        {
-            let mut rest = number;
-            for digit in text[place].iter_mut().rev() {
-                *digit = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
+        let mut two = |at: usize, number: u32| {
+            text[at] = b'0' + (number / 10) as u8;
+            text[at + 1] = b'0' + (number % 10) as u8;
+        };
+        for (at, number) in [(0, year / 100), (2, year % 100), (5, month), (8, day)] {
+            two(at, number);
         }
-        f.write_str(str::from_utf8(&text).unwrap_or_default())
+        for (at, number) in [(11, of_day / 3600), (14, of_day / 60 % 60), (17, of_day % 60)] {
+            two(at, number);
+        }
+        for (at, number) in [(20, nanos / 10_000_000), (22, nanos / 100_000 % 100), (24, nanos / 1_000 % 100)] {
+            two(at, number);
+        }
+        two(26, nanos / 10 % 100);
+        text[28] = b'0' + (nanos % 10) as u8;
+        text
+    }
+}
+
+impl std::fmt::Display for Nanos {
+    /// As [`Nanos::to_text`].
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(str::from_utf8(&self.to_text()).unwrap_or_default())
     }
 }
 

@@ -3,6 +3,18 @@ use crate::enrich::Enrichment;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// What of its batches whoever takes them has a use for: the rest is not made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Everything but roll-ups.
+    NoRollups,
+    /// Flow records, ledgers and messages: no windows and no roll-ups. Detectors see no windows then.
+    Records,
+}
+
 /// How flows are cut into records, how long windows wait, and how much memory may be used.
 ///
 /// Times are log time: they pass as manifests arrive, not as a clock ticks, so a replayed log gives the same records.
@@ -37,6 +49,9 @@ pub struct EngineConfig {
     pub max_nodes: usize,
     /// Whether messages of application protocols are stored. Counted, and shown to detectors, they are always. Default true.
     pub keep_messages: bool,
+    /// What is made of windows. Not part of a state: whoever keeps states wants everything. Default everything.
+    #[serde(skip)]
+    pub wanted: Wanted,
     /// What is known of addresses, for the rows that are made from now on. Not part of a state.
     #[serde(skip)]
     pub enrich: Enrichment,
@@ -58,6 +73,7 @@ impl Default for EngineConfig {
             max_pending_deltas: 4_000_000,
             max_nodes: 10_000,
             keep_messages: true,
+            wanted: Wanted::Everything,
             enrich: Enrichment::default(),
             detect: DetectConfig::default(),
         }

@@ -10,7 +10,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, Wanted};
 pub(crate) use points::{Points, direction_of};
 pub use snapshot::SnapshotError;
 pub use stats::EngineStats;
@@ -240,7 +240,7 @@ impl Engine {
 
         let node = &mut self.nodes[at as usize];
         let until = node.time.minus(self.config.lateness.min(MOST_LATENESS));
-        node.windows.close(&node.name, until, &self.points, &mut batch);
+        node.windows.close(&node.name, until, &self.points, self.config.wanted, &mut batch);
         batch.ledger.push(LedgerEntry {
             node: node.name.clone(),
             epoch: manifest.id.epoch,
@@ -292,7 +292,7 @@ impl Engine {
         }
         let mut slots = self.slots(at, &manifest.interfaces);
         let Node { name, windows, .. } = &mut self.nodes[at as usize];
-        let rows = &mut windows.open(place).rows;
+        let mut rows = (self.config.wanted != Wanted::Records).then(|| &mut windows.open(place).rows);
         let mut protocols = Box::new([Counter::default(); 257]);
         // A SYN that reuses the ports of a closed flow must be seen before the answers to it.
         for opening in [true, false] {
@@ -311,8 +311,10 @@ impl Engine {
                 let proto = if key.family == Family::NonIp as u8 { 256 } else { usize::from(key.proto) };
                 protocols[proto].add(counter);
                 sums.total.add(counter);
-                let row = RowKey::of(key, point, self.points.direction(point, direction)).sampled(*sampling);
-                rows.add(row, stats);
+                if let Some(rows) = &mut rows {
+                    let row = RowKey::of(key, point, self.points.direction(point, direction)).sampled(*sampling);
+                    rows.add(row, stats);
+                }
                 self.flows.add(
                     normalise(key, point),
                     (at, direction),
@@ -339,6 +341,10 @@ impl Engine {
 
     /// Books what happened to flows in the windows of the generation, and moves the records to `batch`.
     fn take_events(&mut self, at: u32, place: Place, sums: &mut Sums, manifest: &Manifest, batch: &mut StoreBatch) {
+        if self.config.wanted == Wanted::Records {
+            self.take_records(batch);
+            return self.events.forget();
+        }
         let windows = &mut self.nodes[at as usize].windows;
         let events = &mut self.events;
         sums.new_flows = events.began.len() as u64;
@@ -353,9 +359,17 @@ impl Engine {
             open.take_rtts(&mut events.server_rtts, &mut events.client_rtts);
             events.began.drain(..).for_each(|row| open.rows.begin_flow(row));
         }
-        for record in events.records.drain(..) {
-            self.stats.count_export(record.end_reason);
-            batch.flows.push(record);
+        self.take_records(batch);
+    }
+
+    /// Moves the records that were written to `batch`.
+    fn take_records(&mut self, batch: &mut StoreBatch) {
+        let events = &mut self.events;
+        events.records.iter().for_each(|record| self.stats.count_export(record.end_reason));
+        if batch.flows.is_empty() {
+            std::mem::swap(&mut batch.flows, &mut events.records);
+        } else {
+            batch.flows.append(&mut events.records);
         }
     }
 
@@ -363,18 +377,19 @@ impl Engine {
     fn close_node(&mut self, at: u32, reason: EndReason, batch: &mut StoreBatch) {
         self.flows.end_all(at, reason, &self.points, &mut self.events);
         let node = &mut self.nodes[at as usize];
-        if !self.events.records.is_empty() {
+        if !self.events.records.is_empty() && self.config.wanted != Wanted::Records {
             let place = node.windows.place(node.last_start);
             let ended = self.events.records.iter().filter_map(duration);
             let open = node.windows.open(place);
             open.measure(&SizeHistogram::default(), ended);
             open.take_rtts(&mut self.events.server_rtts, &mut self.events.client_rtts);
         }
-        for record in self.events.records.drain(..) {
-            self.stats.count_export(record.end_reason);
-            batch.flows.push(record);
+        self.take_records(batch);
+        if self.config.wanted == Wanted::Records {
+            self.events.forget();
         }
-        node.windows.spill(&node.name, &self.points, batch);
+        let node = &mut self.nodes[at as usize];
+        node.windows.spill(&node.name, &self.points, self.config.wanted, batch);
         self.recount(at);
     }
 
@@ -385,7 +400,7 @@ impl Engine {
             // Only this node's have grown, so with them gone the bound holds as it did before.
             self.stats.spills += 1;
             let node = &mut self.nodes[at as usize];
-            node.windows.spill(&node.name, &self.points, batch);
+            node.windows.spill(&node.name, &self.points, self.config.wanted, batch);
             self.recount(at);
         }
         if self.points.want_collection() {
@@ -431,5 +446,6 @@ fn duration(record: &FlowRecord) -> Option<f64> {
 
 /// The order of records in a batch.
 fn sort(flows: &mut [FlowRecord]) {
-    flows.sort_unstable_by_key(|f| (f.first_seen, f.flow_id, f.last_seen));
+    // Keys beside places are sorted, and each record is moved once: records are large.
+    flows.sort_by_cached_key(|f| (f.first_seen, f.flow_id, f.last_seen));
 }

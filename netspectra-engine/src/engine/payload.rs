@@ -1,6 +1,6 @@
 //! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
 
-use super::{Engine, EngineStats};
+use super::{Engine, EngineStats, Wanted};
 use crate::lifecycle::{address, vlan};
 use crate::window::Place;
 use hashbrown::HashMap;
@@ -8,7 +8,7 @@ use netspectra_common::model::{
     AppMessage, DnsKind, DnsMessage, FlowKey, GenerationId, Nanos, Observation, Observed, PayloadSeen,
 };
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 use zerocopy::IntoBytes;
 
 /// What came of a generation's payloads before its manifest.
@@ -38,18 +38,19 @@ const SEED: u64 = u64::from_be_bytes(*b"nsmessag");
 /// that the same packets give the same identities.
 pub(super) fn messages(node: &Arc<str>, observed: Vec<Observed>) -> Vec<AppMessage> {
     let mut places: HashMap<(Nanos, FlowKey), u32> = HashMap::with_capacity(observed.len());
+    let mut bytes = node.as_bytes().to_vec();
+    bytes.push(0xff);
+    let of_node = bytes.len();
     let message = |Observed { at, key, what }: Observed| {
         let flow = FlowKey { obs: 0, ..key };
         let place = places.entry((at, flow)).or_default();
-        let mut hash = Xxh3::with_seed(SEED);
-        hash.update(node.as_bytes());
-        hash.update(&[0xff]);
-        hash.update(&at.0.to_le_bytes());
-        hash.update(flow.as_bytes());
-        hash.update(&place.to_le_bytes());
+        bytes.truncate(of_node);
+        bytes.extend_from_slice(&at.0.to_le_bytes());
+        bytes.extend_from_slice(flow.as_bytes());
+        bytes.extend_from_slice(&place.to_le_bytes());
         *place += 1;
         AppMessage {
-            id: hash.digest(),
+            id: xxh3_64_with_seed(&bytes, SEED),
             node: node.clone(),
             at,
             src_ip: address(key.family, &key.src),
@@ -104,6 +105,9 @@ impl Engine {
     /// Books the times of DNS answers in the window of their generation. Multicast has many answers to a query, or none:
     /// its times are left out.
     pub(super) fn time_answers(&mut self, at: u32, place: Place, observed: &[Observed]) {
+        if self.config.wanted == Wanted::Records {
+            return;
+        }
         let latency = |o: &Observed| match &o.what {
             Observation::Dns(m) if m.kind == DnsKind::Dns => m.latency.map(|l| l.as_secs_f64()),
             Observation::Dns(_)

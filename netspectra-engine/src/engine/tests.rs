@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::testing::*;
-use crate::{Engine, EngineConfig};
+use crate::{Engine, EngineConfig, Wanted};
 use netspectra_common::abi::Obs;
 use netspectra_common::model::{
     BusMessage, Chunk, Counter, Direction, DnsKind, DnsMessage, EndReason, Family, FlowDelta, FlowKey, FlowStats,
@@ -34,6 +34,42 @@ fn deltas_count_when_their_manifest_comes_and_not_before() {
     assert_eq!(b.engine.stats().pending_deltas, 0);
     assert_eq!(batch.ledger.len(), 1);
     assert_eq!(batch.ledger[0].ledger.seen, Counter::new(50, 5000));
+}
+
+#[test]
+fn what_is_not_wanted_is_not_made_and_the_rest_is_the_same() {
+    let run = |wanted| {
+        let mut b = Bench::new(EngineConfig { wanted, ..EngineConfig::default() });
+        for second in 0..100u16 {
+            let from = f64::from(second);
+            let deltas: Vec<_> = (0..20)
+                .map(|i| {
+                    tcp((1, 1000 + i + second % 7), SERVER, if i % 3 == 0 { SYN } else { ACK }, (from, from + 0.5))
+                })
+                .collect();
+            b.feed((from, from + 1.0), &deltas);
+        }
+        b.finish();
+        b
+    };
+    let all = run(Wanted::Everything);
+    let (without, records) = (run(Wanted::NoRollups), run(Wanted::Records));
+    assert!(!all.all_rollups().is_empty() && !all.all_windows().is_empty());
+    for b in [&without, &records] {
+        assert_eq!(b.all_flows(), all.all_flows());
+        assert_eq!(b.written.ledger, all.written.ledger);
+        assert!(b.all_rollups().is_empty());
+    }
+    assert_eq!(without.written.windows.len(), all.written.windows.len());
+    for (mine, theirs) in without.written.windows.iter().zip(&all.written.windows) {
+        assert_eq!((mine.start, mine.total, mine.new_flows), (theirs.start, theirs.total, theirs.new_flows));
+        assert_eq!(
+            mine.sketches.as_ref().map(|s| s.flows.to_bytes()),
+            theirs.sketches.as_ref().map(|s| s.flows.to_bytes())
+        );
+    }
+    assert!(records.all_windows().is_empty());
+    assert_eq!(records.engine.stats().open_rollup_rows, 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use netspectra_common::wire::Tunnel;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const FIN: u16 = 0x01;
 const RST: u16 = 0x04;
@@ -213,20 +213,25 @@ impl Flow {
 
     /// Gives the flow its identity: a hash of node, interface, key and start.
     pub(crate) fn identify(&mut self, points: &Points) {
-        let mut hash = Xxh3::with_seed(FLOW_ID_SEED);
         let key = &self.key;
+        let mut bytes = [0; 64];
+        let mut at = 0;
+        let mut put = |part: &[u8]| {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        };
         // The interned number of the point depends on the order of arrival; the names do not.
-        hash.update(&points.name_hash(self.key.point).to_le_bytes());
+        put(&points.name_hash(self.key.point).to_le_bytes());
         for address in &key.addresses {
-            hash.update(address);
+            put(address);
         }
         for word in [key.ports[0], key.ports[1], key.vlan, key.inner_vlan] {
-            hash.update(&word.to_le_bytes());
+            put(&word.to_le_bytes());
         }
-        hash.update(&[key.proto, key.family, key.tunnel, key.fixed]);
-        hash.update(&key.tunnel_id.to_le_bytes());
-        hash.update(&self.start.to_le_bytes());
-        self.id = hash.digest().max(1);
+        put(&[key.proto, key.family, key.tunnel, key.fixed]);
+        put(&key.tunnel_id.to_le_bytes());
+        put(&self.start.to_le_bytes());
+        self.id = xxh3_64_with_seed(&bytes, FLOW_ID_SEED).max(1);
     }
 
     /// The roll-up row of the initiator's packets, whether or not any was seen.

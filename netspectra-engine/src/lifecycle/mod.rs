@@ -42,6 +42,13 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// Forgets what windows would have been told.
+    pub(crate) fn forget(&mut self) {
+        self.began.clear();
+        self.server_rtts.clear();
+        self.client_rtts.clear();
+    }
+
     /// Nothing was measured.
     pub(crate) fn has_no_rtts(&self) -> bool {
         self.server_rtts.is_empty() && self.client_rtts.is_empty()

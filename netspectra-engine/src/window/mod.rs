@@ -17,7 +17,7 @@ pub(crate) use sketch::merge as merge_sketches;
 #[cfg(feature = "clickhouse")]
 pub(crate) use sketch::merge_states;
 
-use crate::engine::Points;
+use crate::engine::{Points, Wanted};
 use netspectra_common::model::{Counter, Nanos, Resolution, SizeHistogram, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::Quantiles;
@@ -149,14 +149,21 @@ impl Windows {
     }
 
     /// Closes the windows that ended at `until` or before, for good.
-    pub(crate) fn close(&mut self, node: &Arc<str>, until: Nanos, points: &Points, batch: &mut StoreBatch) {
+    pub(crate) fn close(
+        &mut self,
+        node: &Arc<str>,
+        until: Nanos,
+        points: &Points,
+        wanted: Wanted,
+        batch: &mut StoreBatch,
+    ) {
         self.closed_until = self.closed_until.max(until.0);
-        self.write(node, self.closed_until, points, batch);
+        self.write(node, self.closed_until, points, wanted, batch);
     }
 
     /// Writes what is in the open windows and empties them. They stay open: more may come, as a further part.
-    pub(crate) fn spill(&mut self, node: &Arc<str>, points: &Points, batch: &mut StoreBatch) {
-        self.write(node, u64::MAX, points, batch);
+    pub(crate) fn spill(&mut self, node: &Arc<str>, points: &Points, wanted: Wanted, batch: &mut StoreBatch) {
+        self.write(node, u64::MAX, points, wanted, batch);
     }
 
     /// Forgets which windows are closed: time starts again.
@@ -164,12 +171,14 @@ impl Windows {
         self.closed_until = 0;
     }
 
-    fn write(&mut self, node: &Arc<str>, until: u64, points: &Points, batch: &mut StoreBatch) {
+    fn write(&mut self, node: &Arc<str>, until: u64, points: &Points, wanted: Wanted, batch: &mut StoreBatch) {
         for (start, sums) in take_ended(&mut self.s1, until, Resolution::S1) {
             batch.windows.push(sums.state(node, start, Resolution::S1));
         }
         for (start, open) in take_ended(&mut self.s10, until, Resolution::S10) {
-            batch.rollups.extend(open.rows.iter().map(|row| row.rollup(Nanos(start), points)));
+            if wanted == Wanted::Everything {
+                batch.rollups.extend(open.rows.iter().map(|row| row.rollup(Nanos(start), points)));
+            }
             let sketches = open.sketches();
             let minute = self.s60.entry(minute_of(start)).or_default();
             minute.sums.merge(&open.sums);

@@ -1,5 +1,6 @@
 //! Flow records as table, JSON, NDJSON, CSV, Parquet or IPFIX.
 
+use super::flat_json;
 use super::ipfix::Ipfix;
 use super::out::Out;
 use crate::cli::Format;
@@ -131,10 +132,10 @@ impl Text {
                 if self.written > 0 {
                     self.text.extend(b",\n");
                 }
-                serde_json::to_writer(&mut self.text, record)?;
+                flat_json::write(&mut self.text, record)?;
             }
             Format::Ndjson => {
-                serde_json::to_writer(&mut self.text, record)?;
+                flat_json::write(&mut self.text, record)?;
                 self.text.push(b'\n');
             }
             Format::Csv => {

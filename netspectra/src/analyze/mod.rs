@@ -2,6 +2,7 @@
 
 mod alerts;
 mod applications;
+mod flat_json;
 mod flows;
 mod ipfix;
 mod out;
@@ -26,7 +27,7 @@ use netspectra_common::ports::StoreBatch;
 use netspectra_common::query::parse_filter;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
-use netspectra_engine::{Engine, EngineConfig};
+use netspectra_engine::{Engine, EngineConfig, Wanted};
 use out::Out;
 use pipeline::Step;
 use question::Question;
@@ -77,6 +78,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
         enrich: Enrichment::open(&enrich).map_err(Failure::misuse)?,
         detect,
+        wanted: wanted(saving.is_some(), records.is_some(), is_report),
         ..EngineConfig::default()
     };
     let mut source = PcapSource::open(&args.files, &config)?;
@@ -129,6 +131,17 @@ fn say_more(enrich: &mut EnrichConfig, args: &AnalyzeArgs) -> Result<(), Failure
         enrich.networks.push(LocalNetwork { name: name.trim().to_owned(), cidrs });
     }
     Ok(())
+}
+
+/// What of the engine's batches is looked at: what is saved has everything, a question may need any of it, the report has no
+/// roll-ups, and records are records.
+fn wanted(saved: bool, records: bool, report: bool) -> Wanted {
+    match (saved, records, report) {
+        (true, _, _) => Wanted::Everything,
+        (false, true, _) => Wanted::Records,
+        (false, false, true) => Wanted::NoRollups,
+        (false, false, false) => Wanted::Everything,
+    }
 }
 
 /// How flow records are wanted; `None` when they are not.

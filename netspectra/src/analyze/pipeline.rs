@@ -1,20 +1,25 @@
-//! The stages of an analysis, one after the other or ahead of each other in threads of their own.
+//! The stages of an analysis, one after the other, or shared by threads.
 //!
-//! A stage is an iterator over the one before it. A thread runs a stage ahead of the next one over a bounded channel, which
-//! keeps the order: what comes out does not depend on the number of threads.
+//! Each stage is worked at by one thread at a time and its steps are in order, so what comes out does not depend on the number
+//! of threads. With several each takes what is to be done next: what is furthest on first, and when there is nothing
+//! else, the next block of a file.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use netspectra_agent::drain::Drain;
 use netspectra_agent::source::Source as _;
+use netspectra_agent::source::capture_file::ReadAhead;
 use netspectra_agent::source::pcap::PcapSource;
 use netspectra_common::model::BusMessage;
 use netspectra_common::ports::StoreBatch;
 use netspectra_engine::Engine;
-use std::sync::mpsc::sync_channel;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope};
 
-/// Steps that may wait between two threads; the first of them waits when there are more. A step is a second of capture.
+/// Steps that may wait between two stages. A step is a second of capture.
 const WAITING: usize = 16;
+/// Threads that find something to do: the stages are reading, parsing, the engine, and taking what comes out.
+const MOST: u16 = 4;
 
 /// What a stage hands to the next: `T` for each generation, then the source at its end.
 pub(super) enum Step<T> {
@@ -29,70 +34,225 @@ pub(super) struct Generation<T> {
     pub(super) frames: u64,
 }
 
-type Steps<'a, T> = Box<dyn Iterator<Item = anyhow::Result<Step<T>>> + Send + 'a>;
+type Steps<'a> = Box<dyn Iterator<Item = anyhow::Result<Step<Vec<StoreBatch>>>> + 'a>;
+type Messages = anyhow::Result<Step<Vec<BusMessage>>>;
+type Batches = anyhow::Result<Step<Vec<StoreBatch>>>;
 
-/// Reads `source` through `engine`: its batches, in order. Of `threads` one reads and folds, a second one takes what
-/// comes out, where the engine runs as well unless there is a third one for it.
+/// Reads `source` through `engine`: its batches, in order. Who takes them is one of `threads`.
 ///
 /// # Errors
 /// No thread could be started. Errors of the source are the last step.
 pub(super) fn batches<'scope>(
     scope: &'scope Scope<'scope, '_>,
     threads: u16,
-    (source, drain): (PcapSource, Drain),
-    engine: Engine,
-) -> anyhow::Result<Steps<'scope, Vec<StoreBatch>>> {
-    let mut steps: Steps<'scope, Vec<BusMessage>> = Box::new(read(source, drain));
-    if threads >= 2 {
-        steps = ahead(scope, "read", steps)?;
-    }
-    let steps: Steps<'scope, Vec<StoreBatch>> = Box::new(count(steps, engine));
-    if threads >= 3 { ahead(scope, "engine", steps) } else { Ok(steps) }
-}
-
-/// The generations of `source` as messages.
-fn read(source: PcapSource, mut drain: Drain) -> impl Iterator<Item = anyhow::Result<Step<Vec<BusMessage>>>> + Send {
-    let mut source = Some(source);
-    std::iter::from_fn(move || {
-        let mut reading = source.take()?;
-        Some(match reading.generation().context("reading the capture") {
-            Ok(Some(generation)) => {
-                let (bytes_read, frames) = (reading.progress().0, reading.frames());
-                source = Some(reading);
-                Ok(Step::Generation(Generation { is: drain.cut(generation), bytes_read, frames }))
-            }
-            Ok(None) => Ok(Step::End(Box::new(reading), Vec::new())),
-            Err(e) => Err(e),
-        })
-    })
-}
-
-/// What `engine` makes of `steps`; the last batch comes with the end.
-fn count<'a>(
-    steps: Steps<'a, Vec<BusMessage>>,
+    (mut source, drain): (PcapSource, Drain),
     mut engine: Engine,
-) -> impl Iterator<Item = anyhow::Result<Step<Vec<StoreBatch>>>> + Send + 'a {
-    steps.map(move |step| {
-        Ok(match step? {
-            Step::Generation(Generation { is: messages, bytes_read, frames }) => {
-                let is = messages.iter().filter_map(|message| engine.apply(message)).collect();
-                Step::Generation(Generation { is, bytes_read, frames })
-            }
-            Step::End(source, _) => Step::End(source, vec![engine.finish()]),
-        })
+) -> anyhow::Result<Steps<'scope>> {
+    if threads < 2 {
+        let mut reading = Some((source, drain));
+        let read = std::iter::from_fn(move || {
+            let (step, rest) = read(reading.take()?);
+            reading = rest;
+            Some(step)
+        });
+        return Ok(Box::new(read.map(move |step| count(&mut engine, step))));
+    }
+    let files = source.read_ahead();
+    let shared = Arc::new(Shared {
+        files,
+        work: Mutex::new(Work {
+            reading: Stage::Idle((source, drain)),
+            read: VecDeque::new(),
+            counting: Stage::Idle(engine),
+            counted: VecDeque::new(),
+            is_over: false,
+        }),
+        changed: Condvar::new(),
+    });
+    let steps = Shares { shared: shared.clone() };
+    for n in 1..threads.min(MOST) {
+        let shared = shared.clone();
+        let run = move || {
+            let leaving = Leaving(&shared);
+            while shared.work(false).is_some() {}
+            drop(leaving);
+        };
+        Builder::new().name(format!("share-{n}")).spawn_scoped(scope, run).context("no thread can be started")?;
+    }
+    Ok(Box::new(steps))
+}
+
+/// Reads a generation; without a rest there is nothing more.
+fn read((mut source, mut drain): (PcapSource, Drain)) -> (Messages, Option<(PcapSource, Drain)>) {
+    match source.generation().context("reading the capture") {
+        Ok(Some(generation)) => {
+            let (bytes_read, frames) = (source.progress().0, source.frames());
+            let step = Step::Generation(Generation { is: drain.cut(generation), bytes_read, frames });
+            (Ok(step), Some((source, drain)))
+        }
+        Ok(None) => (Ok(Step::End(Box::new(source), Vec::new())), None),
+        Err(e) => (Err(e), None),
+    }
+}
+
+/// What `engine` makes of a step; the last batch comes with the end.
+fn count(engine: &mut Engine, step: Messages) -> Batches {
+    Ok(match step? {
+        Step::Generation(Generation { is: messages, bytes_read, frames }) => {
+            // Each message goes once it is applied: what is in it is then the engine's alone.
+            let is = messages.into_iter().filter_map(|message| engine.apply(&message)).collect();
+            Step::Generation(Generation { is, bytes_read, frames })
+        }
+        Step::End(source, _) => Step::End(source, vec![engine.finish()]),
     })
 }
 
-/// Runs `steps` in a thread called `name`, ahead of whoever takes them; it ends early when they are dropped.
-fn ahead<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    mut steps: Steps<'scope, T>,
-) -> anyhow::Result<Steps<'scope, T>> {
-    let (send, waiting) = sync_channel(WAITING);
-    let run = move || {
-        let _receiver_gone = steps.try_for_each(|step| send.send(step));
-    };
-    Builder::new().name(name.to_owned()).spawn_scoped(scope, run).context("no thread can be started")?;
-    Ok(Box::new(waiting.into_iter()))
+/// A stage: who works at it has taken it out.
+enum Stage<T> {
+    Idle(T),
+    Taken,
+    Over,
+}
+
+impl<T> Stage<T> {
+    fn take(&mut self) -> Option<T> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Idle(stage) => Some(stage),
+            other @ (Self::Taken | Self::Over) => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+struct Work {
+    reading: Stage<(PcapSource, Drain)>,
+    read: VecDeque<Messages>,
+    counting: Stage<Engine>,
+    counted: VecDeque<Batches>,
+    /// Nobody takes what comes out any more, or a thread has panicked.
+    is_over: bool,
+}
+
+impl Work {
+    /// Nothing will come out any more.
+    fn is_done(&self) -> bool {
+        self.is_over
+            || (matches!(self.reading, Stage::Over) && self.read.is_empty() && matches!(self.counting, Stage::Idle(_)))
+    }
+}
+
+struct Shared {
+    files: Vec<Arc<ReadAhead>>,
+    work: Mutex<Work>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what is to be done next, or waits until there may be something; `None` when there is nothing more. Who `takes`
+    /// what comes out is let go when there is some.
+    fn work(&self, takes: bool) -> Option<()> {
+        let mut may_help = true;
+        let mut work = self.lock();
+        loop {
+            if takes && !work.counted.is_empty() {
+                return Some(());
+            }
+            if work.is_done() {
+                return None;
+            }
+            let Err(still) = self.advance(work) else { return Some(()) };
+            work = if may_help {
+                drop(still);
+                if self.files.iter().any(|file| file.help()) {
+                    return Some(());
+                }
+                // Once: what there was to do may have changed meanwhile.
+                may_help = false;
+                self.lock()
+            } else {
+                self.changed.wait(still).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    /// Takes one stage a step further, the last one that can go, without the lock.
+    ///
+    /// # Errors
+    /// None can: nothing was done.
+    fn advance<'a>(&self, mut work: MutexGuard<'a, Work>) -> Result<(), MutexGuard<'a, Work>> {
+        if work.counted.len() < WAITING
+            && !work.read.is_empty()
+            && let Some(mut engine) = work.counting.take()
+            && let Some(step) = work.read.pop_front()
+        {
+            drop(work);
+            let step = count(&mut engine, step);
+            let mut work = self.lock();
+            work.counted.push_back(step);
+            work.counting = Stage::Idle(engine);
+        } else if work.read.len() < WAITING
+            && let Some(reading) = work.reading.take()
+        {
+            drop(work);
+            let (step, rest) = read(reading);
+            let mut work = self.lock();
+            work.read.push_back(step);
+            work.reading = rest.map_or(Stage::Over, Stage::Idle);
+        } else {
+            return Err(work);
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+/// Tells the others when a thread panics: they would wait for it.
+struct Leaving<'a>(&'a Shared);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().is_over = true;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+/// What comes out, for the thread that takes it, which shares the work.
+struct Shares {
+    shared: Arc<Shared>,
+}
+
+impl Iterator for Shares {
+    type Item = Batches;
+
+    fn next(&mut self) -> Option<Batches> {
+        loop {
+            let mut work = self.shared.lock();
+            if let Some(step) = work.counted.pop_front() {
+                drop(work);
+                self.shared.changed.notify_all();
+                return Some(step);
+            }
+            let is_over = work.is_over;
+            drop(work);
+            if is_over {
+                return Some(Err(anyhow!("a thread of the analysis ended early")));
+            }
+            self.shared.work(true)?;
+        }
+    }
+}
+
+impl Drop for Shares {
+    fn drop(&mut self) {
+        self.shared.lock().is_over = true;
+        self.shared.changed.notify_all();
+    }
 }

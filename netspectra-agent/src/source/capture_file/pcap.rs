@@ -133,15 +133,12 @@ impl Pcap {
         &self.interface
     }
 
-    #[inline]
+    /// The next record. In one piece with whoever calls it: what it returns then needs no place in memory.
+    #[inline(always)]
     pub(super) fn next(&mut self, w: &mut Window) -> Result<Option<Record>, Box<Fault>> {
         let header_len = self.layout.header_len();
         if !w.fill(header_len) {
-            if w.at_end()? {
-                return Ok(None);
-            }
-            let offset = w.offset();
-            return Err(w.short("pcap record header", offset, header_len as u64));
+            return self.end(w);
         }
         let header = w.unread();
         let secs = self.order.u32(header, 0);
@@ -149,14 +146,7 @@ impl Pcap {
         let (captured, orig_len) = self.lengths_of(header);
         let direction = self.direction_of(header);
         if captured > self.max_captured {
-            let limit = self.max_captured;
-            return Err(Fault::length(
-                "pcap record",
-                "captured length",
-                w.offset(),
-                captured.into(),
-                format!("at most {limit} for link type `{}`", self.interface[0].link),
-            ));
+            return Err(self.too_long(captured, w));
         }
         let whole = header_len + captured as usize;
         if !w.fill(whole) {
@@ -170,7 +160,29 @@ impl Pcap {
         Ok(Some(Record { ts, link: self.interface[0].link, iface: 0, orig_len, data, direction }))
     }
 
-    #[inline]
+    /// There is no whole record header any more.
+    #[cold]
+    fn end(&self, w: &mut Window) -> Result<Option<Record>, Box<Fault>> {
+        if w.at_end()? {
+            return Ok(None);
+        }
+        let offset = w.offset();
+        Err(w.short("pcap record header", offset, self.layout.header_len() as u64))
+    }
+
+    #[cold]
+    fn too_long(&self, captured: u32, w: &Window) -> Box<Fault> {
+        let limit = self.max_captured;
+        Fault::length(
+            "pcap record",
+            "captured length",
+            w.offset(),
+            captured.into(),
+            format!("at most {limit} for link type `{}`", self.interface[0].link),
+        )
+    }
+
+    #[inline(always)]
     fn lengths_of(&self, header: &[u8]) -> (u32, u32) {
         let first = self.order.u32(header, 8);
         let second = self.order.u32(header, 12);
@@ -183,6 +195,7 @@ impl Pcap {
     }
 
     /// From Linux's packet type, in the layouts that have it.
+    #[inline(always)]
     fn direction_of(&self, header: &[u8]) -> Option<Direction> {
         match self.layout {
             Layout::Standard | Layout::Nokia => None,

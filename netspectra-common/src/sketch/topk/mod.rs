@@ -1,6 +1,7 @@
 //! The largest keys by weight: exact while few, then Misra-Gries candidates and a Count-Min sketch.
 mod bytes;
 mod cells;
+mod key;
 #[cfg(test)]
 mod tests;
 
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use self::cells::Cells;
+use self::key::Key;
 use super::{Estimate, hash64};
 
 /// Counters that survive a purge: a key heavier than `total / (CAPACITY + 1)` always is a candidate.
@@ -18,7 +20,7 @@ const MAX_COUNTERS: usize = 1792;
 const MAX_KEY: usize = 64;
 
 /// Keys with their exact weights, or with Misra-Gries counters.
-type Counters = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
+type Counters = HashMap<Key, u64, foldhash::fast::RandomState>;
 
 /// One of the largest keys.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +87,7 @@ impl TopK {
             *counter = counter.saturating_add(weight);
         } else {
             if self.counters.len() == MAX_COUNTERS {
-                self.overflow();
+                self.overflow(&[]);
             }
             self.counters.insert(key.as_ref().into(), weight);
         }
@@ -108,18 +110,17 @@ impl TopK {
                 self.cells = Some(cells);
             }
         }
+        let mut fresh = Vec::with_capacity(other.counters.len());
         for (key, weight) in &other.counters {
             match self.counters.get_mut(key) {
                 Some(counter) => *counter = counter.saturating_add(*weight),
-                None => {
-                    self.counters.insert(key.clone(), *weight);
-                }
+                None => fresh.push((key, *weight)),
             }
         }
-        if self.counters.len() > MAX_COUNTERS {
-            self.overflow();
-            self.counters.shrink_to(MAX_COUNTERS);
-        }
+        // Lowered before they go in, so that the table never grows beyond what is kept.
+        let cut = if self.counters.len() + fresh.len() > MAX_COUNTERS { self.overflow(&fresh) } else { 0 };
+        let kept = fresh.into_iter().map(|(key, weight)| (key, weight.saturating_sub(cut)));
+        self.counters.extend(kept.filter(|(_, weight)| *weight > 0).map(|(key, weight)| (key.clone(), weight)));
     }
 
     /// Sum of all weights, exact (saturating at `u64::MAX`).
@@ -163,17 +164,20 @@ impl TopK {
         Estimate { estimate: likely.clamp(low, high), low, high, confidence: 1.0 }
     }
 
-    /// Sketches what is exact if it still is, and reduces the counters, of which there are more, to [`CAPACITY`].
+    /// Sketches what is exact if it still is, and reduces the counters, which are more with the `others` that are to come, to
+    /// [`CAPACITY`]. Returns what they, too, are to be lowered by.
     ///
     /// Every counter is lowered by the (`CAPACITY` + 1)-th largest and those at 0 go. At least `CAPACITY` + 1 counters
     /// lose that much, so `error` never exceeds `(total - sum of counters) / (CAPACITY + 1)`.
-    fn overflow(&mut self) {
+    fn overflow(&mut self, others: &[(&Key, u64)]) -> u64 {
         if self.cells.is_none() {
             let mut cells = Cells::default();
             cells.add_all(&self.counters);
+            others.iter().for_each(|(key, weight)| cells.add(hash64(key), *weight));
             self.cells = Some(cells);
         }
-        let mut weights: Vec<u64> = self.counters.values().copied().collect();
+        let others = others.iter().map(|(_, weight)| *weight);
+        let mut weights: Vec<u64> = self.counters.values().copied().chain(others).collect();
         let (_, cut, _) = weights.select_nth_unstable_by(CAPACITY, |a, b| b.cmp(a));
         let cut = *cut;
         self.error = self.error.saturating_add(cut);
@@ -181,6 +185,7 @@ impl TopK {
             *counter = counter.saturating_sub(cut);
             *counter > 0
         });
+        cut
     }
 }
 

@@ -3,6 +3,7 @@
 //! Not proved here: that the bytes of a frame mean anything; that is the parser's part.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod ahead;
 mod build;
 mod classic;
 mod compressed;
