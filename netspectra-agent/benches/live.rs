@@ -111,7 +111,7 @@ fn drain(object: &[u8], flows: u32, rounds: usize) {
         for message in cut.cut(generation) {
             booked += match message {
                 BusMessage::Chunk(c) => c.deltas.iter().map(|d| d.stats.packets).sum(),
-                BusMessage::Manifest(m) => m.ledger.reasons.iter().map(|r| r.packets).sum(),
+                BusMessage::Manifest(m) => m.ledger.reasons.all().map(|r| r.packets).sum(),
                 BusMessage::Payload { .. } | BusMessage::Observed { .. } => 0,
             };
         }

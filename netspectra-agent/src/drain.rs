@@ -103,7 +103,7 @@ fn ledger(generation: &Generation) -> Ledger {
     let t = &generation.totals;
     let mut ledger = Ledger {
         seen: t.seen,
-        reasons: t.reasons,
+        reasons: t.reasons.into(),
         orphan_fragments: t.orphan_fragments,
         events_lost: t.events_lost,
         overflow: generation.overflow.clone().map(Box::new),

@@ -86,7 +86,7 @@ fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect(
     let ledger = ledger_of(generation);
     assert_eq!(ledger.seen, seen);
     assert_eq!(ledger.residual(), (0, 0));
-    let full = ledger.reasons[LossReason::TableFull as usize];
+    let full = ledger.reasons[LossReason::TableFull];
     let overflow = ledger.overflow.unwrap();
     assert_eq!(overflow.total(), full, "the cells add up to the reason");
     let report = overflow.report(10);
@@ -121,7 +121,7 @@ fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect(
     }
     let ledger = ledger_of(source.generation().unwrap().unwrap());
     let overflow = ledger.overflow.unwrap();
-    assert_eq!(overflow.total(), ledger.reasons[LossReason::TableFull as usize]);
+    assert_eq!(overflow.total(), ledger.reasons[LossReason::TableFull]);
     let mut prefixes: Vec<String> = overflow.report(10).prefixes.into_iter().map(|p| p.prefix).collect();
     prefixes.sort_unstable();
     let mut expected: Vec<String> =

@@ -1,6 +1,5 @@
 //! Answers as JSON.
 
-use netspectra_common::abi::LossReason;
 use netspectra_common::model::{Counter, TimeRange};
 use netspectra_common::ports::{Present, PresentWindow};
 use netspectra_common::query::{self, Completeness, LedgerAnswer, NicSum};
@@ -144,12 +143,12 @@ impl From<LedgerAnswer> for Ledger {
     }
 }
 
-/// Every reason by name, also those that never happened.
-struct Reasons([Counter; LossReason::COUNT]);
+/// Every reason by name, also those that never happened; of a later release only those that did.
+struct Reasons(netspectra_common::model::Reasons);
 
 impl Serialize for Reasons {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_map(LossReason::ALL.iter().zip(&self.0).map(|(reason, counter)| (reason.name(), counter)))
+        s.collect_map(self.0.named())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The live board against a real Redis, which `NETSPECTRA_REDIS` names; `cargo xtask test` and `cargo xtask cluster up` start
 //! one. For TLS a relay
-//! of the test's stands before it. What these tests do not prove: clusters and sentinels.
+//! of the test's stands before it. Clusters and sentinels: `redis_kinds`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; what is not tried is said")]
 
 use netspectra_common::model::{Counter, Nanos, Resolution, WindowSketches, WindowState};

@@ -1,5 +1,6 @@
-//! Remote write to a real Prometheus, which `NETSPECTRA_PROMETHEUS` names; `cargo xtask test` and `cargo xtask cluster up`
-//! start one. What it answers is compared with the engine's own roll-ups and ledger.
+//! Remote write to a real Prometheus, which `NETSPECTRA_PROMETHEUS` names, and to a VictoriaMetrics of the test's own, whose program
+//! `NETSPECTRA_VICTORIA_METRICS` names; `cargo xtask test` and `cargo xtask cluster up` see to both. What they answer is compared with
+//! the engine's own roll-ups and ledger.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; what is not tried is said")]
 
 use netspectra_agent::drain::Drain;
@@ -12,9 +13,11 @@ use netspectra_engine::remote_write::{RemoteWrite, RemoteWriteConfig};
 use netspectra_engine::{Engine, EngineConfig};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Values by labels, as JSON has them in their order, and time in milliseconds.
 type Samples = BTreeMap<(String, i64), f64>;
@@ -26,6 +29,42 @@ fn prometheus() -> Option<String> {
         eprintln!("not tried: set `NETSPECTRA_PROMETHEUS`, or run `cargo xtask test`");
     }
     url
+}
+
+/// Ends with the test.
+struct VictoriaMetrics {
+    url: String,
+    child: Child,
+    _data: tempfile::TempDir,
+}
+
+impl Drop for VictoriaMetrics {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn victoria_metrics() -> Option<VictoriaMetrics> {
+    let Some(program) = std::env::var_os("NETSPECTRA_VICTORIA_METRICS") else {
+        assert!(std::env::var_os("CI").is_none(), "`NETSPECTRA_VICTORIA_METRICS` must be set on CI");
+        eprintln!("not tried: set `NETSPECTRA_VICTORIA_METRICS`, or run `cargo xtask test`");
+        return None;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(program);
+    command.arg(format!("-httpListenAddr={address}")).arg(format!("-storageDataPath={}", data.path().display()));
+    // What comes twice is there once; what came is there at once.
+    command.args(["-dedup.minScrapeInterval=1ms", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = VictoriaMetrics { url: format!("http://{address}"), child, _data: data };
+    let until = Instant::now() + Duration::from_secs(60);
+    while ureq::get(format!("{}/health", started.url)).call().is_err() {
+        assert!(Instant::now() < until, "VictoriaMetrics does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Some(started)
 }
 
 fn captures() -> Option<PathBuf> {
@@ -87,6 +126,8 @@ fn batches(node: &Arc<str>, file: PathBuf) -> Option<Vec<StoreBatch>> {
 async fn ask(url: &str, metric: &str, node: &str) -> Samples {
     let (url, metric, node) = (url.to_owned(), metric.to_owned(), node.to_owned());
     tokio::task::spawn_blocking(move || {
+        // VictoriaMetrics shows what it got when it has written it; Prometheus knows no such address.
+        let _ = ureq::get(format!("{url}/internal/force_flush")).call();
         let query = format!("{metric}{{node=\"{node}\"}}[1h]");
         let mut answer = ureq::get(format!("{url}/api/v1/query")).query("query", query).call().unwrap();
         let answer: Value = answer.body_mut().read_json().unwrap();
@@ -133,12 +174,22 @@ fn rollups(batches: &[StoreBatch], of: impl Fn(&netspectra_common::model::Rollup
 #[tokio::test]
 async fn prometheus_answers_what_the_engine_counted_of_a_capture_also_when_it_is_sent_twice() {
     let (Some(url), Some(folder)) = (prometheus(), captures()) else { return };
+    answers_what_was_counted(&url, &folder).await;
+}
+
+#[tokio::test]
+async fn victoria_metrics_answers_the_same() {
+    let (Some(started), Some(folder)) = (victoria_metrics(), captures()) else { return };
+    answers_what_was_counted(&started.url, &folder).await;
+}
+
+async fn answers_what_was_counted(url: &str, folder: &Path) {
     let mut tried = 0;
     for file in ["PcapPlusPlus-many-protocols.pcap", "zeek-ipv6.pcap", "zeek-merlinc2_Zeek_example.pcapng"] {
         let node = node(file);
         let Some(batches) = batches(&node, folder.join(file)) else { continue };
         tried += 1;
-        let first = start(&url);
+        let first = start(url);
         batches.iter().for_each(|batch| first.offer(batch));
         first.close().await;
         let stats = first.stats();
@@ -151,18 +202,18 @@ async fn prometheus_answers_what_the_engine_counted_of_a_capture_also_when_it_is
         assert!(expected.iter().all(|samples| !samples.is_empty()), "{file}");
         let compare = async |when: &str| {
             for (metric, expected) in ["packets", "bytes", "new_flows"].into_iter().zip(&expected) {
-                let found = ask(&url, &format!("netspectra_window_{metric}"), &node).await;
+                let found = ask(url, &format!("netspectra_window_{metric}"), &node).await;
                 assert_eq!(&found, expected, "{file}: {metric} {when}");
             }
             let mut whole = Ledger::default();
             batches.iter().flat_map(|batch| &batch.ledger).for_each(|entry| whole.merge(&entry.ledger));
-            let sum = async |metric: &str| -> f64 { ask(&url, metric, &node).await.values().sum() };
+            let sum = async |metric: &str| -> f64 { ask(url, metric, &node).await.values().sum() };
             assert_eq!(sum("netspectra_ledger_seen_packets").await, whole.seen.packets as f64, "{file} {when}");
             assert_eq!(sum("netspectra_ledger_bytes").await, whole.accounted().bytes as f64, "{file} {when}");
         };
         compare("sent once").await;
         // As an owner does that takes the partition over.
-        let second = start(&url);
+        let second = start(url);
         batches.iter().for_each(|batch| second.offer(batch));
         second.close().await;
         let again = second.stats();

@@ -1,3 +1,4 @@
+use netspectra_common::model::LogEntry;
 use netspectra_common::ports::LiveReport;
 use netspectra_common::proto;
 use netspectra_common::query::{decode_partial, decode_plan, encode_partial, encode_plan};
@@ -9,9 +10,12 @@ pub fn message(data: &[u8]) {
     let Some((pick, bytes)) = data.split_first() else { return };
     match pick % 4 {
         0 => {
-            let Ok(message) = proto::decode(bytes) else { return };
-            let again = proto::decode(&proto::encode(&message)).ok();
-            assert_eq!(format!("{again:?}"), format!("{:?}", Some(message)));
+            let Ok(entry) = proto::decode(bytes) else { return };
+            let again = proto::decode(&match &entry {
+                LogEntry::Message(message) => proto::encode(message),
+                LogEntry::Tick => proto::encode_tick(""),
+            });
+            assert_eq!(format!("{:?}", again.ok()), format!("{:?}", Some(entry)));
         }
         1 => {
             let Ok(plan) = decode_plan(bytes) else { return };

@@ -128,7 +128,7 @@ pub(crate) fn ledger() -> Ledger {
         events_lost: 1,
         ..Ledger::default()
     };
-    ledger.reasons[5] = Counter::new(6, 600);
+    ledger.reasons[netspectra_common::abi::LossReason::TableFull] = Counter::new(6, 600);
     let mut table = Box::new(Overflow::EMPTY);
     let mut key = FlowKey { family: 4, proto: 17, ..FlowKey::default() };
     key.src[..4].copy_from_slice(&[198, 51, 100, 7]);

@@ -30,9 +30,9 @@ impl Manifest {
         to.bytes(id.node.as_bytes());
         to.numbers(&[id.epoch, id.generation, u64::from(*chunks), start.0, end.0]);
         to.counters(&[ledger.seen, ledger.flows, ledger.non_ip]);
-        let reasons = ledger.told_reasons();
+        let reasons = ledger.reasons.told();
         to.number(reasons.len() as u64);
-        to.counters(reasons);
+        to.counters(&reasons);
         to.numbers(&[ledger.orphan_fragments, ledger.events_lost]);
         to.optional(ledger.overflow.as_ref().map(|o| o.to_bytes()).as_deref());
         to.number(sizes.0.len() as u64);
@@ -86,6 +86,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::LossReason;
     use crate::model::{GenerationId, Interface, Ledger, Nanos, NicCounters, NicDelta, SizeHistogram};
     use crate::sketch::OverflowSummary;
 
@@ -149,7 +150,7 @@ mod tests {
             of(|m| m.ledger.seen.packets += 1),
             of(|m| m.ledger.flows.bytes += 1),
             of(|m| m.ledger.non_ip.packets += 1),
-            of(|m| m.ledger.reasons[1].bytes += 1),
+            of(|m| m.ledger.reasons[LossReason::TruncatedIp].bytes += 1),
             of(|m| m.ledger.orphan_fragments += 1),
             of(|m| m.ledger.events_lost += 1),
             of(|m| m.ledger.overflow = Some(Box::new(OverflowSummary::default()))),

@@ -1,5 +1,4 @@
-use super::{Counter, Nanos, NicDelta};
-use crate::abi::LossReason;
+use super::{Counter, Nanos, NicDelta, Reasons};
 use crate::sketch::OverflowSummary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -13,9 +12,8 @@ pub struct Ledger {
     pub flows: Counter,
     /// Frames in records by EtherType (ARP, LLDP, LLC ...).
     pub non_ip: Counter,
-    /// Frames in no record, by [`LossReason`].
-    #[serde(with = "reasons")]
-    pub reasons: [Counter; LossReason::COUNT],
+    /// Frames in no record, by reason.
+    pub reasons: Reasons,
     /// Later fragments without their first one: in flow records, with ports 0.
     pub orphan_fragments: u64,
     /// Prefix events (hints) that were lost; no count depends on them.
@@ -25,55 +23,12 @@ pub struct Ledger {
     pub overflow: Option<Box<OverflowSummary>>,
 }
 
-/// Reasons that every release knows.
-const FIRST_REASONS: usize = 9;
-
-/// A list, of which other releases may have fewer: what is missing is 0.
-mod reasons {
-    use super::{Counter, LossReason};
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(of: &[Counter; LossReason::COUNT], to: S) -> Result<S::Ok, S::Error> {
-        super::told(of).serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[Counter; LossReason::COUNT], D::Error> {
-        let list = Vec::<Counter>::deserialize(from)?;
-        super::known(&list).ok_or_else(|| D::Error::custom("reasons that this release does not know"))
-    }
-}
-
-/// Without the later ones that are 0, so that earlier releases read what they know.
-fn told(of: &[Counter; LossReason::COUNT]) -> &[Counter] {
-    let last = of.iter().rposition(|counter| !counter.is_zero()).map_or(0, |at| at + 1);
-    &of[..last.max(FIRST_REASONS)]
-}
-
-fn known(list: &[Counter]) -> Option<[Counter; LossReason::COUNT]> {
-    let mut all = [Counter::default(); LossReason::COUNT];
-    all.get_mut(..list.len())?.copy_from_slice(list);
-    Some(all)
-}
-
 impl Ledger {
-    /// The reasons as they are told to other processes, see [`LossReason::ALL`]: later ones are left out where they are 0, so that
-    /// earlier releases read what they know.
-    pub fn told_reasons(&self) -> &[Counter] {
-        told(&self.reasons)
-    }
-
-    /// The counters of a list that [`Ledger::told_reasons`] gave; `None` when there are more than this release knows, because
-    /// frames under them would be in no term of the balance.
-    pub fn known_reasons(list: &[Counter]) -> Option<[Counter; LossReason::COUNT]> {
-        known(list)
-    }
-
     /// Frames in a record or under a reason.
     pub fn accounted(&self) -> Counter {
         let mut sum = self.flows;
         sum.add(self.non_ip);
-        for r in &self.reasons {
+        for r in self.reasons.all() {
             sum.add(*r);
         }
         sum
@@ -90,9 +45,7 @@ impl Ledger {
         self.seen.add(other.seen);
         self.flows.add(other.flows);
         self.non_ip.add(other.non_ip);
-        for (mine, theirs) in self.reasons.iter_mut().zip(&other.reasons) {
-            mine.add(*theirs);
-        }
+        self.reasons.merge(&other.reasons);
         self.orphan_fragments = self.orphan_fragments.wrapping_add(other.orphan_fragments);
         self.events_lost = self.events_lost.wrapping_add(other.events_lost);
         match (&mut self.overflow, &other.overflow) {

@@ -149,6 +149,21 @@ pub enum BusMessage {
     Manifest(Arc<Manifest>),
 }
 
+/// What is in the log that agents and engines share.
+#[derive(Clone, Debug)]
+pub enum LogEntry {
+    /// By an agent.
+    Message(BusMessage),
+    /// By an engine, where nobody wrote: that time goes on.
+    Tick,
+}
+
+impl From<BusMessage> for LogEntry {
+    fn from(message: BusMessage) -> Self {
+        Self::Message(message)
+    }
+}
+
 impl BusMessage {
     /// The node that it is of.
     pub fn node(&self) -> &Arc<str> {

@@ -10,6 +10,7 @@ mod net;
 mod nic;
 mod observation;
 mod place;
+mod reasons;
 mod record;
 mod rollup;
 mod shown;
@@ -23,7 +24,8 @@ pub use chain::ManifestHash;
 pub use fields::FlowFields;
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
-    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, LogEntry, Manifest, PayloadSeen,
+    SizeHistogram,
 };
 pub use net::{Net, NetError};
 pub use nic::{NicCounters, NicDelta};
@@ -32,6 +34,7 @@ pub use observation::{
     TlsServer, tls_version_name,
 };
 pub use place::{Country, Place};
+pub use reasons::Reasons;
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
 pub use shown::Shown;

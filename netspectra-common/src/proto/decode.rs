@@ -1,9 +1,9 @@
 use super::observations;
 use super::v1;
-use crate::abi::{FlowKey, FlowStats, LossReason, Sampling};
+use crate::abi::{FlowKey, FlowStats, Sampling};
 use crate::model::{
-    BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Interface, Ledger, Manifest, ManifestHash, Nanos,
-    NicCounters, NicDelta, PayloadSeen, SizeHistogram,
+    BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Interface, Ledger, LogEntry, Manifest, ManifestHash,
+    Nanos, NicCounters, NicDelta, PayloadSeen, Reasons, SizeHistogram,
 };
 use crate::sketch::{OverflowSummary, SketchError};
 use prost::Message;
@@ -36,32 +36,39 @@ pub enum ProtoError {
     Overflow(#[source] SketchError),
 }
 
-/// The message that [`super::encode`] wrote, or a later version of it. Cost: two copies of a chunk's rows.
+/// What [`super::encode`] or [`super::encode_tick`] wrote, or a later version of it. Cost: two copies of a chunk's rows.
 ///
 /// # Errors
 /// [`ProtoError`] for everything else.
-pub fn decode(bytes: &[u8]) -> Result<BusMessage, ProtoError> {
+pub fn decode(bytes: &[u8]) -> Result<LogEntry, ProtoError> {
     let v1::BusMessage { generation, body } = v1::BusMessage::decode(bytes)?;
+    let message = match (body, named(generation)) {
+        (Some(Body::Tick(_)), _) => return Ok(LogEntry::Tick),
+        (_, Err(error)) => return Err(error),
+        (None, Ok(_)) => return Err(ProtoError::Missing("body")),
+        (Some(Body::Chunk(chunk)), Ok(of)) => BusMessage::Chunk(Arc::new(to_chunk(of, &chunk)?)),
+        (Some(Body::Payloads(list)), Ok(of)) => {
+            let seen = list.payloads.into_iter().map(to_payload).collect::<Result<_, _>>()?;
+            BusMessage::Payload { of, seen: Arc::new(seen) }
+        }
+        (Some(Body::Observations(list)), Ok(of)) => {
+            let said = list.observations.into_iter().map(observations::decode).collect::<Result<_, _>>()?;
+            BusMessage::Observed { of, said: Arc::new(said) }
+        }
+        (Some(Body::Manifest(manifest)), Ok(of)) => BusMessage::Manifest(Arc::new(to_manifest(of, manifest)?)),
+    };
+    Ok(LogEntry::Message(message))
+}
+
+fn named(generation: Option<v1::GenerationId>) -> Result<GenerationId, ProtoError> {
     let v1::GenerationId { node, epoch, number } = generation.ok_or(ProtoError::Missing("generation"))?;
     if node.is_empty() {
         return Err(ProtoError::Missing("node"));
     }
-    let of = GenerationId { node: node.into(), epoch, generation: number };
-    Ok(match body.ok_or(ProtoError::Missing("body"))? {
-        Body::Chunk(chunk) => BusMessage::Chunk(Arc::new(to_chunk(of, &chunk)?)),
-        Body::Payloads(list) => {
-            let seen = list.payloads.into_iter().map(to_payload).collect::<Result<_, _>>()?;
-            BusMessage::Payload { of, seen: Arc::new(seen) }
-        }
-        Body::Observations(list) => {
-            let said = list.observations.into_iter().map(observations::decode).collect::<Result<_, _>>()?;
-            BusMessage::Observed { of, said: Arc::new(said) }
-        }
-        Body::Manifest(manifest) => BusMessage::Manifest(Arc::new(to_manifest(of, manifest)?)),
-    })
+    Ok(GenerationId { node: node.into(), epoch, generation: number })
 }
 
-pub(super) fn value(field: &'static str, found: impl ToString, expected: impl ToString) -> ProtoError {
+fn value(field: &'static str, found: impl ToString, expected: impl ToString) -> ProtoError {
     ProtoError::Value { field, found: found.to_string(), expected: expected.to_string() }
 }
 
@@ -171,11 +178,17 @@ fn to_nic(nic: v1::Nic) -> Result<NicDelta, ProtoError> {
 fn to_ledger(ledger: v1::Ledger) -> Result<Ledger, ProtoError> {
     let v1::Ledger { seen, flows, non_ip, reasons: list, orphan_fragments, events_lost, overflow } = ledger;
     let list: Vec<Counter> = list.iter().map(|counter| Counter::new(counter.packets, counter.bytes)).collect();
-    let reasons = Ledger::known_reasons(&list)
-        .ok_or_else(|| value("reasons", list.len(), format!("at most {}: take a newer release", LossReason::COUNT)))?;
+    let reasons =
+        Reasons::of_list(&list).ok_or_else(|| value("reasons", list.len(), "a list of one for each reason"))?;
     let overflow = match overflow.as_slice() {
         [] => None,
-        bytes => Some(Box::new(OverflowSummary::from_bytes(bytes).map_err(ProtoError::Overflow)?)),
+        bytes => match OverflowSummary::from_bytes(bytes) {
+            Ok(summary) => Some(Box::new(summary)),
+            // Of a later release. What it says is an estimate beside the counts, and these are here; that the manifest is not
+            // known whole shows in the chain.
+            Err(SketchError::Version { .. }) => None,
+            Err(error) => return Err(ProtoError::Overflow(error)),
+        },
     };
     Ok(Ledger {
         seen: to_counter("seen", seen)?,

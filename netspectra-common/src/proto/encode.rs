@@ -22,6 +22,12 @@ pub fn encode(message: &BusMessage) -> Vec<u8> {
     v1::BusMessage { generation: Some(of_generation(generation)), body: Some(body) }.encode_to_vec()
 }
 
+/// A tick by the engine called `by` as bytes.
+pub fn encode_tick(by: &str) -> Vec<u8> {
+    let tick = Body::Tick(v1::Tick { by: by.to_owned() });
+    v1::BusMessage { generation: None, body: Some(tick) }.encode_to_vec()
+}
+
 fn of_generation(id: &GenerationId) -> v1::GenerationId {
     v1::GenerationId { node: id.node.to_string(), epoch: id.epoch, number: id.generation }
 }
@@ -89,7 +95,7 @@ fn of_ledger(ledger: &Ledger) -> v1::Ledger {
         seen: Some(of_counter(*seen)),
         flows: Some(of_counter(*flows)),
         non_ip: Some(of_counter(*non_ip)),
-        reasons: ledger.told_reasons().iter().copied().map(of_counter).collect(),
+        reasons: ledger.reasons.told().into_iter().map(of_counter).collect(),
         orphan_fragments: *orphan_fragments,
         events_lost: *events_lost,
         overflow: overflow.as_ref().map(|summary| summary.to_bytes()).unwrap_or_default(),

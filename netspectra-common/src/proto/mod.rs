@@ -13,4 +13,4 @@ mod tests;
 mod v1;
 
 pub use decode::{ProtoError, decode};
-pub use encode::encode;
+pub use encode::{encode, encode_tick};

@@ -1,6 +1,6 @@
 //! What dissectors say, between the messages of the bus and the model.
 
-use super::decode::{ProtoError, key, small, value};
+use super::decode::{ProtoError, key, small};
 use super::v1;
 use crate::model::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Nanos, Observation, Observed, TlsClient,
@@ -9,6 +9,9 @@ use crate::model::{
 use std::time::Duration;
 use v1::observation::What;
 use zerocopy::IntoBytes;
+
+/// Protocol of what a later release's dissectors say and this one cannot read.
+const UNKNOWN: &str = "unknown";
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -89,8 +92,22 @@ fn of_dns(dns: &DnsMessage) -> v1::Dns {
 }
 
 pub(super) fn decode(observation: v1::Observation) -> Result<Observed, ProtoError> {
-    let what = match observation.what.ok_or(ProtoError::Missing("what"))? {
-        What::Dns(dns) => Observation::Dns(Box::new(to_dns(dns)?)),
+    let what = match observation.what {
+        // Of a kind that a later release has: that something was said, when and by whom, is known all the same.
+        None => Observation::Other { protocol: UNKNOWN.into(), fields: Vec::new() },
+        Some(what) => known(what)?,
+    };
+    Ok(Observed { at: Nanos(observation.at), key: key(&observation.key)?, what })
+}
+
+fn known(what: What) -> Result<Observation, ProtoError> {
+    Ok(match what {
+        What::Dns(dns) => match dns_kind(dns.kind) {
+            Some(kind) => Observation::Dns(Box::new(to_dns(kind, dns)?)),
+            None => {
+                Observation::Other { protocol: UNKNOWN.into(), fields: vec![("kind".into(), dns.kind.to_string())] }
+            }
+        },
         What::HttpRequest(r) => Observation::HttpRequest(Box::new(HttpRequest {
             method: r.method,
             target: r.target,
@@ -125,21 +142,22 @@ pub(super) fn decode(observation: v1::Observation) -> Result<Observed, ProtoErro
             protocol: other.protocol.into(),
             fields: other.fields.into_iter().map(|f| (f.name.into(), f.value)).collect(),
         },
-    };
-    Ok(Observed { at: Nanos(observation.at), key: key(&observation.key)?, what })
+    })
 }
 
 fn short(field: &'static str, found: u32) -> Result<u16, ProtoError> {
     small(field, found, "0 to 65,535")
 }
 
-fn to_dns(dns: v1::Dns) -> Result<DnsMessage, ProtoError> {
-    let kind = match v1::DnsKind::try_from(dns.kind) {
-        Ok(v1::DnsKind::Dns) => DnsKind::Dns,
-        Ok(v1::DnsKind::Mdns) => DnsKind::Mdns,
-        Ok(v1::DnsKind::Llmnr) => DnsKind::Llmnr,
-        Err(_) => return Err(value("kind", dns.kind, "0 to 2")),
-    };
+fn dns_kind(kind: i32) -> Option<DnsKind> {
+    Some(match v1::DnsKind::try_from(kind).ok()? {
+        v1::DnsKind::Dns => DnsKind::Dns,
+        v1::DnsKind::Mdns => DnsKind::Mdns,
+        v1::DnsKind::Llmnr => DnsKind::Llmnr,
+    })
+}
+
+fn to_dns(kind: DnsKind, dns: v1::Dns) -> Result<DnsMessage, ProtoError> {
     let question = |q: v1::DnsQuestion| {
         Ok::<_, ProtoError>(DnsQuestion {
             name: q.name,

@@ -2,10 +2,10 @@
 /// One message of the log. Of one node the order is: the chunks of a generation, its payloads and observations, its manifest.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BusMessage {
-    /// Which generation it belongs to.
+    /// Which generation it belongs to; none for a tick.
     #[prost(message, optional, tag = "1")]
     pub generation: ::core::option::Option<GenerationId>,
-    #[prost(oneof = "bus_message::Body", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "bus_message::Body", tags = "2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<bus_message::Body>,
 }
 /// Nested message and enum types in `BusMessage`.
@@ -20,7 +20,17 @@ pub mod bus_message {
         Observations(super::Observations),
         #[prost(message, tag = "5")]
         Manifest(super::Manifest),
+        #[prost(message, tag = "6")]
+        Tick(super::Tick),
     }
+}
+/// A partition in which nobody wrote: an engine that reads it says so, and the time at which the brokers take this is all that
+/// counts. Belongs to no generation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tick {
+    /// The engine's name, for people.
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
 }
 /// Names a generation: who counted it, in which run, and its number.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

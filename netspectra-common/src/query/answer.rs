@@ -35,7 +35,7 @@ pub fn completeness(answer: &LedgerAnswer) -> Completeness {
     let ledger = &answer.ledger;
     let accounted = ledger.accounted();
     let mut without_flow = Counter::default();
-    for reason in &ledger.reasons {
+    for reason in ledger.reasons.all() {
         without_flow.add(*reason);
     }
     Completeness {
@@ -46,7 +46,7 @@ pub fn completeness(answer: &LedgerAnswer) -> Completeness {
         without_flow_packets: without_flow.packets,
         without_flow_bytes: without_flow.bytes,
         chain_breaks: answer.chain_breaks,
-        complete: ledger.residual() == (0, 0) && ledger.reasons.iter().all(|r| r.is_zero()) && answer.chain_breaks == 0,
+        complete: ledger.residual() == (0, 0) && without_flow.is_zero() && answer.chain_breaks == 0,
     }
 }
 

@@ -327,7 +327,7 @@ fn an_answer_is_complete_when_every_frame_seen_is_in_a_record() {
 
     let mut lossy = whole.clone();
     lossy.seen.add(Counter::new(1, 60));
-    lossy.reasons[LossReason::TableFull as usize] = Counter::new(1, 60);
+    lossy.reasons[LossReason::TableFull] = Counter::new(1, 60);
     let lossy = completeness(&answer(lossy));
     assert_eq!((lossy.complete, lossy.without_flow_packets, lossy.without_flow_bytes), (false, 1, 60));
     assert_eq!((lossy.accounted_packets, lossy.accounted_bytes), (11, 1060));

@@ -23,7 +23,7 @@ const MOST_DELTAS: u64 = 200_000;
 /// A block ends with a manifest: the first one with which one of the nodes has [`SPAN`] or [`MOST_GENERATIONS`] in it, or
 /// that follows [`MOST_DELTAS`] deltas. All of this is in the log, so whoever applies it again makes the same blocks,
 /// whatever the engine's configuration. Clocks of different nodes are not compared. With each block end the flows of nodes
-/// that went silent.
+/// that went silent; where nobody writes any more, a tick ends the block.
 #[derive(Debug)]
 pub(super) struct Blocks {
     engine: Engine,
@@ -89,6 +89,17 @@ impl Blocks {
         (is_long || self.deltas >= MOST_DELTAS || self.align == Some(offset)).then(|| self.end_block(offset))
     }
 
+    /// Applies the tick at `offset`, which was written at `written`; the block that it ends, when a node is silent for too long
+    /// by now.
+    pub(super) fn tick(&mut self, offset: u64, written: Nanos) -> Option<StoreBatch> {
+        if self.cut.is_some_and(|last| offset <= last) {
+            return None;
+        }
+        self.begin_block(offset);
+        self.silence.tick(written);
+        (self.silence.is_due() || self.align == Some(offset)).then(|| self.end_block(offset))
+    }
+
     /// Applies a message again that waited for its manifest when the state was made.
     pub(super) fn wait_again(&mut self, offset: u64, message: &BusMessage) {
         // A manifest waits for nothing.
@@ -118,6 +129,8 @@ impl Blocks {
             if let Some(batch) = self.engine.end_node(&node) {
                 self.open.absorb(batch);
             }
+            // The engine has given them up.
+            self.waiting.retain(|_, waiting| **waiting != *node);
         }
         self.cut = Some(last);
         self.deltas = 0;

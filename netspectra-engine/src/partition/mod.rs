@@ -28,4 +28,4 @@ pub use federation::{Federation, Owners};
 pub use live::PartitionSet;
 pub use runtime::{GroupEvent, GroupLog, run_group};
 pub use state::StateError;
-pub use task::{AfterBlock, DeadLetters, Delivered, PartitionError, PartitionLog, PartitionStats, Poison};
+pub use task::{AfterBlock, Delivered, Notes, PartitionError, PartitionLog, PartitionStats, Poison};

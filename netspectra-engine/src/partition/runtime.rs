@@ -1,7 +1,7 @@
 //! The partitions of a group member: taken over and given back as the group says.
 
 use super::live::PartitionSet;
-use super::task::{AfterBlock, DeadLetters, PartitionError, PartitionLog, Setting, Task};
+use super::task::{AfterBlock, Notes, PartitionError, PartitionLog, Setting, Task};
 use crate::engine::EngineConfig;
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError};
 use std::collections::HashMap;
@@ -56,12 +56,12 @@ pub async fn run_group(
     mut log: Box<dyn GroupLog>,
     config: EngineConfig,
     store: Arc<dyn BlockStore>,
-    dead: Arc<dyn DeadLetters>,
+    notes: Arc<dyn Notes>,
     set: PartitionSet,
     after: Arc<dyn AfterBlock>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), PartitionError> {
-    let setting = Setting { config, store, dead, set, after };
+    let setting = Setting { config, store, notes, set, after };
     let mut running: HashMap<u32, Running> = HashMap::new();
     let mut taking = JoinSet::new();
     let (failed_to, mut failed) = tokio::sync::mpsc::channel::<PartitionError>(1);

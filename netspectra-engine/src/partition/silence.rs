@@ -9,12 +9,12 @@ use std::time::Duration;
 /// Time of the log without a message of a node after which its flows are over. Part of the format, as is [`GAP`].
 const SILENCE: Duration = Duration::from_secs(15 * 60);
 /// A longer time between two messages counts as this much: nobody could write then, which says nothing of a node.
-const GAP: Duration = Duration::from_secs(10);
+pub(super) const GAP: Duration = Duration::from_secs(10);
 
 /// When each node was heard last.
 ///
 /// Times are those at which the brokers wrote the messages, so that clocks of nodes do not matter and who reads the log
-/// again comes to the same. A log in which nobody else writes has no time, and then nothing is known of its last node.
+/// again comes to the same. Where nobody writes, whoever owns the partition writes ticks, so that its log has time.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Silence {
     written: Nanos,
@@ -24,16 +24,31 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// A message of `node` was written at `written`; 0 where that is not known.
-    pub(super) fn hear(&mut self, node: &Arc<str>, written: Nanos) {
+    /// Something was written at `written`; 0 where that is not known.
+    pub(super) fn tick(&mut self, written: Nanos) {
         if self.written != Nanos(0) {
             self.time += written.since(self.written).min(GAP);
         }
         self.written = self.written.max(written);
+    }
+
+    /// A message of `node` was written at `written`; 0 where that is not known.
+    pub(super) fn hear(&mut self, node: &Arc<str>, written: Nanos) {
+        self.tick(written);
         match self.heard.get_mut(node) {
             Some(at) => *at = self.time,
             None => drop(self.heard.insert(node.clone(), self.time)),
         }
+    }
+
+    /// Whether there is a node of which something may have to end.
+    pub(super) fn is_listening(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
+    /// Whether a node is silent for too long by now. Cost: a pass over the nodes.
+    pub(super) fn is_due(&self) -> bool {
+        self.heard.values().any(|at| self.time.saturating_sub(*at) >= SILENCE)
     }
 
     /// The nodes that are silent for too long by now, by name; each once. Cost: a pass over the nodes.
@@ -64,6 +79,22 @@ mod tests {
         silence.hear(&other, Nanos((1_000 + SILENCE.as_secs()) * SECOND));
         assert_eq!(silence.take_silent(), [one]);
         assert!(silence.take_silent().is_empty());
+    }
+
+    #[test]
+    fn ticks_are_time_and_nobody() {
+        let one: Arc<str> = "one".into();
+        let mut silence = Silence::default();
+        silence.tick(Nanos(SECOND));
+        assert!(!silence.is_listening());
+        silence.hear(&one, Nanos(SECOND));
+        for s in (5..=SILENCE.as_secs()).step_by(5) {
+            assert!(silence.is_listening() && !silence.is_due(), "after {s} s");
+            silence.tick(Nanos((1 + s) * SECOND));
+        }
+        assert!(silence.is_due());
+        assert_eq!(silence.take_silent(), [one]);
+        assert!(!silence.is_listening() && !silence.is_due());
     }
 
     #[test]

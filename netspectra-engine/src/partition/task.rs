@@ -4,13 +4,15 @@ use super::blocks::Blocks;
 use super::delays::Delays;
 use super::live::{Held, PartitionSet, Shared};
 use super::runtime::ended;
+use super::silence::GAP;
 use super::state::{State, StateError};
 use crate::detect;
 use crate::engine::{EngineConfig, EngineStats};
-use netspectra_common::model::{BusMessage, Nanos};
+use netspectra_common::model::{BusMessage, LogEntry, Nanos};
 use netspectra_common::ports::{BlockStore, BoxFuture, PortError, StoreBatch};
 use netspectra_common::report::chain;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,6 +22,8 @@ use tokio::task::spawn_blocking;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Waits double up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Time without a message after which an owner writes a tick: longer ones than [`GAP`] would make time go slower.
+const QUIET: Duration = Duration::from_secs(GAP.as_secs() / 2);
 /// Blocks after which the state is kept.
 const STATE_BLOCKS: u64 = 30;
 /// States are kept at most this many times as often as their size grows: a state of `n` bytes waits for `n / 8` deltas.
@@ -33,7 +37,7 @@ pub struct Delivered {
     /// When the log took it; 0 where that is not known.
     pub written: Nanos,
     /// What it says.
-    pub message: Result<BusMessage, Poison>,
+    pub message: Result<LogEntry, Poison>,
 }
 
 /// A message that cannot be read.
@@ -54,8 +58,8 @@ pub trait PartitionLog: Send {
     fn stored(&mut self, offset: u64);
 }
 
-/// Where messages go that cannot be read.
-pub trait DeadLetters: Send + Sync {
+/// What engines write into logs themselves.
+pub trait Notes: Send + Sync {
     /// Keeps a message with where it was and why it could not be read. Resolves when it is kept.
     fn bury<'a>(
         &'a self,
@@ -64,6 +68,9 @@ pub trait DeadLetters: Send + Sync {
         offset: u64,
         poison: &'a Poison,
     ) -> BoxFuture<'a, Result<(), PortError>>;
+
+    /// Writes a tick into the partition. Resolves when it is there; may be given up.
+    fn tick<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<(), PortError>>;
 }
 
 /// Hears of blocks that were stored.
@@ -99,6 +106,8 @@ pub struct PartitionStats {
     pub states: u64,
     /// Calls of the store that failed and were tried again.
     pub retries: u64,
+    /// Ticks written, because nobody else wrote.
+    pub ticks: u64,
     /// From the brokers to being applied, of each message.
     pub read_delay: Delays,
     /// From the brokers to the store, of the first message of each block written.
@@ -161,7 +170,7 @@ pub enum PartitionError {
 pub(super) struct Setting {
     pub(super) config: EngineConfig,
     pub(super) store: Arc<dyn BlockStore>,
-    pub(super) dead: Arc<dyn DeadLetters>,
+    pub(super) notes: Arc<dyn Notes>,
     pub(super) set: PartitionSet,
     pub(super) after: Arc<dyn AfterBlock>,
 }
@@ -272,7 +281,13 @@ impl Task {
 
     async fn follow(&mut self, log: &mut dyn PartitionLog) -> Result<(), PartitionError> {
         let partition = self.partition;
-        while let Some(messages) = log.next().await.map_err(|source| PartitionError::Log { partition, source })? {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = log.next() => next,
+                never = self.tick_when_quiet() => match never {},
+            };
+            let Some(messages) = next.map_err(|source| PartitionError::Log { partition, source })? else { break };
             for poison in messages.iter().filter(|d| d.message.is_err()) {
                 self.bury(poison).await?;
             }
@@ -291,6 +306,29 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// Writes a tick each time that nothing came for a while, as long as there are nodes whose flows may have to end. Two owners
+    /// at once write twice as many, and time goes on as before: it is that of the brokers.
+    async fn tick_when_quiet(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let is_listening = self.shared.lock().is_ok_and(|held| held.blocks.silence().is_listening());
+            if !is_listening {
+                continue;
+            }
+            match self.setting.notes.tick(self.setting.set.topic(), self.partition).await {
+                Ok(()) => {
+                    if let Ok(mut held) = self.shared.lock() {
+                        held.stats.ticks += 1;
+                    }
+                }
+                // The next one says the same.
+                Err(error) => {
+                    tracing::debug!(partition = self.partition, error = %chain(&error), "a tick was not written")
+                }
+            }
+        }
     }
 
     /// Applies messages up to the first that ends a block, which is then pending; what is left of them.
@@ -314,8 +352,11 @@ impl Task {
                 held.stats.read_delay.count_since(written);
                 match message {
                     Err(_) => held.blocks.skip(offset),
-                    Ok(message) if waiting.remove(&offset) => held.blocks.wait_again(offset, &message),
-                    Ok(message) => {
+                    Ok(LogEntry::Tick) => ended = held.blocks.tick(offset, written),
+                    Ok(LogEntry::Message(message)) if waiting.remove(&offset) => {
+                        held.blocks.wait_again(offset, &message);
+                    }
+                    Ok(LogEntry::Message(message)) => {
                         if let BusMessage::Chunk(chunk) = &message {
                             deltas += chunk.deltas.len() as u64;
                         }
@@ -417,8 +458,8 @@ impl Task {
             "a message cannot be read: it goes to the dead letters"
         );
         let topic = self.setting.set.topic();
-        let dead = &self.setting.dead;
-        patiently(|| dead.bury(topic, partition, *offset, poison))
+        let notes = &self.setting.notes;
+        patiently(|| notes.bury(topic, partition, *offset, poison))
             .await
             .map_err(|source| PartitionError::Log { partition, source })?;
         self.shared.lock().map_err(|_| PartitionError::Fault { partition })?.stats.poison += 1;

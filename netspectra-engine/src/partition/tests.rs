@@ -7,7 +7,7 @@ use super::task::{Setting, Task};
 use super::*;
 use crate::testing::{ACK, Agent, FIN, SYN, SYN_ACK, tcp};
 use crate::{Engine, EngineConfig};
-use netspectra_common::model::{BusMessage, EndReason, Nanos, TimeRange};
+use netspectra_common::model::{BusMessage, EndReason, LogEntry, Nanos, TimeRange};
 use netspectra_common::ports::{
     BlockStore, BoxFuture, LivePartitions, LiveReport, PortError, Store, StoreBatch, Through,
 };
@@ -145,18 +145,58 @@ impl BlockStore for Blocks {
     }
 }
 
+/// Messages that were buried, and when ticks came.
 #[derive(Default)]
-struct Buried(Mutex<Vec<(u64, String)>>);
+struct Noted {
+    buried: Mutex<Vec<(u64, String)>>,
+    ticks: Mutex<Vec<tokio::time::Instant>>,
+}
 
-impl DeadLetters for Buried {
+impl Notes for Noted {
     fn bury<'a>(&'a self, _: &'a str, _: u32, offset: u64, poison: &'a Poison) -> BoxFuture<'a, Result<(), PortError>> {
-        self.0.lock().unwrap().push((offset, poison.reason.clone()));
+        self.buried.lock().unwrap().push((offset, poison.reason.clone()));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn tick<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<(), PortError>> {
+        self.ticks.lock().unwrap().push(tokio::time::Instant::now());
         Box::pin(async { Ok(()) })
     }
 }
 
-/// A partition's messages; `None` is one that cannot be read.
-type Log = Arc<Vec<Option<BusMessage>>>;
+/// A partition's entries; `None` is one that cannot be read.
+type Log = Arc<Vec<Option<LogEntry>>>;
+
+/// What agents wrote.
+fn messages(log: &[Option<LogEntry>]) -> impl Iterator<Item = &BusMessage> {
+    log.iter().flatten().filter_map(|entry| match entry {
+        LogEntry::Message(message) => Some(message),
+        LogEntry::Tick => None,
+    })
+}
+
+/// `log` as far as agents come, and then an hour in which nobody writes but its owners.
+fn abandoned(log: &Log, offset: usize) -> Log {
+    Arc::new(log[..offset].iter().cloned().chain((0..900).map(|_| Some(LogEntry::Tick))).collect())
+}
+
+/// Packets that `node` sent.
+fn sent(log: &Log, node: &str) -> u64 {
+    let of = |message: &BusMessage| match message {
+        BusMessage::Manifest(m) if &*m.id.node == node => Some(m.ledger.seen.packets),
+        BusMessage::Manifest(_) | BusMessage::Chunk(_) | BusMessage::Payload { .. } | BusMessage::Observed { .. } => {
+            None
+        }
+    };
+    messages(log).filter_map(of).sum()
+}
+
+/// Packets of the records of `node` that are stored.
+fn recorded(store: &Blocks, node: &str) -> u64 {
+    let stored = store.stored.lock().unwrap();
+    let flows = stored.values().flat_map(|b| &b.flows).filter(|f| &*f.node == node);
+    flows.map(|f| f.packets + f.reverse_packets).sum()
+}
 
 /// `generations` of three nodes whose chunks and manifests interleave, with flows that go on, end and time out, and a
 /// message that nobody can read. The clock of one node is an hour ahead.
@@ -184,7 +224,7 @@ fn log(generations: usize) -> Log {
     while queues.iter().any(|q| !q.is_empty()) {
         turn = turn.wrapping_mul(5).wrapping_add(3) % 1009;
         if let Some(message) = queues[turn % 3].pop_front() {
-            log.push(Some(message));
+            log.push(Some(message.into()));
         }
         if log.len() == 20 {
             log.push(None);
@@ -200,8 +240,8 @@ fn written(offset: usize) -> Nanos {
 
 /// `log` without what node `c` wrote from `offset` on.
 fn dying(log: &Log, offset: usize) -> Log {
-    let of_dead = |message: &BusMessage| &**message.node() == "c";
-    let kept = |(at, message): &(usize, &Option<BusMessage>)| *at < offset || !message.as_ref().is_some_and(of_dead);
+    let of_dead = |entry: &LogEntry| matches!(entry, LogEntry::Message(message) if &**message.node() == "c");
+    let kept = |(at, message): &(usize, &Option<LogEntry>)| *at < offset || !message.as_ref().is_some_and(of_dead);
     Arc::new(log.iter().enumerate().filter(kept).map(|(_, message)| message.clone()).collect())
 }
 
@@ -231,7 +271,7 @@ impl PartitionLog for Reader {
 
 struct Rig {
     store: Arc<Blocks>,
-    dead: Arc<Buried>,
+    notes: Arc<Noted>,
     set: PartitionSet,
     after: Arc<dyn AfterBlock>,
 }
@@ -243,14 +283,14 @@ impl Rig {
 
     /// Another process over the same store.
     fn over(store: Arc<Blocks>) -> Self {
-        Self { store, dead: Arc::default(), set: PartitionSet::new(TOPIC.into()), after: Arc::new(()) }
+        Self { store, notes: Arc::default(), set: PartitionSet::new(TOPIC.into()), after: Arc::new(()) }
     }
 
     fn setting(&self, config: EngineConfig) -> Setting {
         Setting {
             config,
             store: self.store.clone(),
-            dead: self.dead.clone(),
+            notes: self.notes.clone(),
             set: self.set.clone(),
             after: self.after.clone(),
         }
@@ -286,11 +326,13 @@ proptest! {
 
     #[test]
     fn owners_that_come_and_go_write_the_blocks_of_one_owner(
-        ends in prop::collection::vec((0usize..700, 1usize..40, 0u32..4), 1..12),
+        ends in prop::collection::vec((0usize..1200, 1usize..40, 0u32..4), 1..12),
         forget in prop::collection::vec(prop::bool::weighted(0.2), 12),
         death in prop::option::of(0usize..300),
+        end in prop::option::of(100usize..300),
     ) {
         let log = death.map_or_else(|| log(100), |offset| dying(&log(100), offset));
+        let log = end.map_or_else(|| log.clone(), |offset| abandoned(&log, offset.min(log.len())));
         let expected = whole(&log);
         let store: Arc<Blocks> = Arc::default();
         runtime().block_on(async {
@@ -303,7 +345,8 @@ proptest! {
             }
             Rig::over(store.clone()).own(&log, log.len(), 13).await;
         });
-        prop_assert!(store.states.lock().unwrap().contains_key(&0), "states were kept on the way");
+        let kept = store.states.lock().unwrap().contains_key(&0);
+        prop_assert!(kept || end.is_some(), "states were kept on the way");
         prop_assert_eq!(store.all(), expected);
     }
 }
@@ -356,20 +399,47 @@ fn flows_of_a_node_that_died_are_over_once_the_others_went_on_for_long_enough() 
     let (last, _) = ends.max_by_key(|(_, seen)| *seen).unwrap();
     let after = written(last).since(written(150));
     assert!(after >= std::time::Duration::from_secs(15 * 60), "{after:?}");
+    drop(stored);
     // Nothing that the node sent is missing.
-    let sent: u64 = log
-        .iter()
-        .flatten()
-        .filter_map(|m| match m {
-            BusMessage::Manifest(m) if &*m.id.node == "c" => Some(m.ledger.seen.packets),
-            BusMessage::Manifest(_)
-            | BusMessage::Chunk(_)
-            | BusMessage::Payload { .. }
-            | BusMessage::Observed { .. } => None,
-        })
-        .sum();
-    let flows = stored.values().flat_map(|b| &b.flows).filter(|f| &*f.node == "c");
-    assert_eq!(flows.map(|f| f.packets + f.reverse_packets).sum::<u64>(), sent);
+    assert_eq!(recorded(&rig.store, "c"), sent(&log, "c"));
+}
+
+#[test]
+fn flows_of_nodes_alone_on_their_partition_are_over_when_ticks_say_that_time_went_on() {
+    // In the middle of a generation, and of a block.
+    for offset in [150, 151, 153] {
+        let log = abandoned(&log(100), offset);
+        let rig = Rig::new();
+        let open = async { rig.set.stats()[&0].engine.active_flows };
+        assert_eq!(runtime().block_on(while_owned(&rig, &log, log.len(), open)), 0);
+        for node in ["a", "b", "c"] {
+            assert!(sent(&log, node) > 0);
+            assert_eq!(recorded(&rig.store, node), sent(&log, node), "{node}, {offset}");
+        }
+        let stored = rig.store.stored.lock().unwrap();
+        let last = stored.keys().next_back().unwrap().1 as usize;
+        let after = written(last).since(written(offset - 1));
+        assert!((900..950).contains(&after.as_secs()), "{after:?}");
+    }
+}
+
+#[test]
+fn an_owner_writes_ticks_while_nobody_writes_and_something_may_have_to_end() {
+    let log = log(40);
+    let minute = || tokio::time::sleep(std::time::Duration::from_secs(61));
+    runtime().block_on(async {
+        let rig = Rig::new();
+        let before = tokio::time::Instant::now();
+        while_owned(&rig, &log, 100, minute()).await;
+        let ticks: Vec<u64> = rig.notes.ticks.lock().unwrap().iter().map(|at| (*at - before).as_secs()).collect();
+        assert_eq!(ticks, (1..=12).map(|n| 5 * n).collect::<Vec<_>>());
+        // Nobody was heard yet; everybody is over.
+        for (log, until) in [(log.clone(), 0), (abandoned(&log, 100), 1000)] {
+            let rig = Rig::new();
+            while_owned(&rig, &log, until, minute()).await;
+            assert_eq!(rig.notes.ticks.lock().unwrap().len(), 0);
+        }
+    });
 }
 
 #[test]
@@ -410,7 +480,7 @@ fn a_message_that_cannot_be_read_is_buried_once_for_each_reading_and_stops_nothi
     let log = log(30);
     let rig = Rig::new();
     runtime().block_on(rig.own(&log, log.len(), 7));
-    assert_eq!(*rig.dead.0.lock().unwrap(), [(20, "no message".to_owned())]);
+    assert_eq!(*rig.notes.buried.lock().unwrap(), [(20, "no message".to_owned())]);
     assert!(rig.store.stored.lock().unwrap().keys().any(|(_, last)| *last > 20));
 }
 
@@ -432,7 +502,7 @@ fn plans() -> Vec<Plan> {
 fn expected(log: &Log, until: usize, plan: &Plan) -> Answer {
     let mut engine = Engine::new(EngineConfig::default());
     let mut all = StoreBatch::default();
-    log[..until].iter().flatten().filter_map(|m| engine.apply(m)).for_each(|batch| all.absorb(batch));
+    messages(&log[..until]).filter_map(|m| engine.apply(m)).for_each(|batch| all.absorb(batch));
     let mut partial = engine.live(plan).unwrap();
     all.fold(plan, &mut partial);
     answer(plan, partial).unwrap()

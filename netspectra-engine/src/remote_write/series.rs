@@ -3,7 +3,6 @@
 use super::config::{RemoteWriteConfig, RemoteWriteConfigError};
 use super::proto::{TimeSeries, encode};
 use crate::window::merge_sketches;
-use netspectra_common::abi::LossReason;
 use netspectra_common::model::{
     Counter, Direction, Ledger, LedgerEntry, Nanos, Resolution, Rollup, WindowSketches, WindowState,
 };
@@ -218,11 +217,11 @@ impl Out<'_> {
     fn ledger(&mut self, ledger: &Ledger, chain_breaks: u64) {
         self.sample("netspectra_ledger_seen_packets", &[], ledger.seen.packets as f64);
         self.sample("netspectra_ledger_seen_bytes", &[], ledger.seen.bytes as f64);
-        let reasons = LossReason::ALL.map(|reason| (reason.name(), ledger.reasons[reason as usize]));
-        let places = [("flows", ledger.flows), ("non_ip", ledger.non_ip)].into_iter().chain(reasons);
-        for (place, counter) in places.filter(|(place, counter)| *place == "flows" || !counter.is_zero()) {
-            self.sample("netspectra_ledger_packets", &[("place", place)], counter.packets as f64);
-            self.sample("netspectra_ledger_bytes", &[("place", place)], counter.bytes as f64);
+        let records = [("flows".into(), &ledger.flows), ("non_ip".into(), &ledger.non_ip)];
+        let places = records.into_iter().chain(ledger.reasons.named());
+        for (place, counter) in places.filter(|(place, counter)| place == "flows" || !counter.is_zero()) {
+            self.sample("netspectra_ledger_packets", &[("place", &place)], counter.packets as f64);
+            self.sample("netspectra_ledger_bytes", &[("place", &place)], counter.bytes as f64);
         }
         for (name, count) in [
             ("netspectra_ledger_chain_breaks", chain_breaks),

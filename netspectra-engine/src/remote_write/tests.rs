@@ -103,7 +103,7 @@ fn the_ledger_of_a_batch_is_one_moment_whose_places_add_up() {
     let batches = traffic(&mut bench, 3);
     let mut block = StoreBatch::default();
     batches.iter().for_each(|batch| append(&mut block, batch));
-    block.ledger[1].ledger.reasons[0].packets = 5;
+    block.ledger[1].ledger.reasons[netspectra_common::abi::LossReason::TruncatedLink].packets = 5;
     block.ledger[1].ledger.seen.packets += 5;
     block.ledger[1].chain_break = true;
     let samples = read(&units(&RemoteWriteConfig::default(), &block));

@@ -181,7 +181,7 @@ fn drive(
     let mut unsupported = 0;
     let mut each = |batch: &StoreBatch| {
         for entry in &batch.ledger {
-            unsupported += entry.ledger.reasons[LossReason::UnsupportedLink as usize].packets;
+            unsupported += entry.ledger.reasons[LossReason::UnsupportedLink].packets;
         }
         if let Some(saving) = &saving {
             saving.append(batch)?;

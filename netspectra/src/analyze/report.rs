@@ -17,7 +17,7 @@ pub(super) fn json(f: &Finished) -> anyhow::Result<String> {
     let (residual_packets, residual_bytes) = ledger.residual();
     let mut reasons = Map::new();
     for reason in LossReason::ALL {
-        let c = ledger.reasons[reason as usize];
+        let c = ledger.reasons[reason];
         reasons.insert(reason.name().into(), json!({"packets": c.packets, "bytes": c.bytes}));
     }
     let protocols: Vec<Value> = f
@@ -230,7 +230,7 @@ fn ledger(t: &mut String, f: &Finished) {
     line("in IP flows", l.flows);
     line("by EtherType", l.non_ip);
     for reason in LossReason::ALL {
-        let c = l.reasons[reason as usize];
+        let c = l.reasons[reason];
         if !c.is_zero() {
             line(reason.name(), c);
         }

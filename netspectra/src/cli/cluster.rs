@@ -39,6 +39,12 @@ pub(crate) struct Tables {
     /// Database [default: netspectra].
     #[arg(long, value_name = "NAME")]
     pub(crate) database: Option<String>,
+    /// User of ClickHouse: each part has its own, see `netspectra admin users`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) clickhouse_user: Option<String>,
+    /// File with that user's password.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) clickhouse_password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +166,18 @@ Exit status: 0 when they are as planned, 1 when not, 2 on misuse.")]
 
 Exit status: 0 when the schema is this release's, 1 when not, 2 on misuse.")]
     Migrate(MigrateArgs),
+    /// Make ClickHouse's users, each with the rights of its part and no others: print the statements, or apply them.
+    #[command(after_help = "Examples:
+  netspectra admin users --config netspectra.toml --engine-password-file engine --api-password-file api
+  netspectra admin users --config netspectra.toml --clickhouse-user admin --clickhouse-password-file admin \\
+    --engine-password-file engine --api-password-file api --migrate-password-file migrate --apply
+  netspectra admin users --clickhouse http://clickhouse:8123      # the roles alone, for users of your own
+
+Users are DATABASE_engine, DATABASE_api and DATABASE_migrate; roles DATABASE_writer, DATABASE_reader and
+DATABASE_migrator. Passwords are printed and sent as salted hashes.
+
+Exit status: 0 when it is done, 1 when not, 2 on misuse.")]
+    Users(UsersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -191,4 +209,24 @@ pub(crate) struct MigrateArgs {
     /// Change nothing: end with 1 when the schema is not this release's.
     #[arg(long)]
     pub(crate) only_check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsersArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) tables: Tables,
+    /// File with the password of the engines' user; without it the role is made, and no user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) engine_password_file: Option<PathBuf>,
+    /// File with the password of the APIs' user; without it the role is made, and no user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_password_file: Option<PathBuf>,
+    /// File with the password of the user for `admin migrate`; without it the role is made, and no user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) migrate_password_file: Option<PathBuf>,
+    /// Send the statements instead of printing them: as a user who may make users and has these rights to give.
+    #[arg(long)]
+    pub(crate) apply: bool,
 }

@@ -86,7 +86,7 @@ impl Health for Reachable {
     fn ready(&self) -> Vec<Check> {
         let ok = self.0.load(Ordering::Relaxed);
         let detail = if ok {
-            "ClickHouse has this release's schema"
+            "ClickHouse has a schema for this release"
         } else {
             "ClickHouse does not answer, or has another schema"
         };

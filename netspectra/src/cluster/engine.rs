@@ -10,11 +10,11 @@ use crate::run::{EndSignals, closed, engine_config, listen, part, refresh};
 use crate::{Failure, Outcome, output};
 use anyhow::Context;
 use netspectra_api::{Auth, Limits, ServiceDeps, serve_service};
-use netspectra_common::model::BusMessage;
+use netspectra_common::model::LogEntry;
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::proto;
 use netspectra_engine::EngineStats;
-use netspectra_engine::bus::kafka::{KafkaDeadLetters, Member};
+use netspectra_engine::bus::kafka::{KafkaNotes, Member};
 use netspectra_engine::partition::{AfterBlock, PartitionSet, run_group};
 use netspectra_engine::redis_board::{LiveBoard, PartitionBoard};
 use netspectra_engine::remote_write::RemoteWrite;
@@ -49,7 +49,7 @@ pub(crate) fn main(args: EngineArgs) -> Outcome {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<BusMessage, String> {
+fn decode(bytes: &[u8]) -> Result<LogEntry, String> {
     proto::decode(bytes).map_err(|error| output::chain(&anyhow::Error::new(error)))
 }
 
@@ -61,7 +61,8 @@ async fn serve(config: Config) -> Outcome {
     let store = Arc::new(ClickHouseStore::new(&config.clickhouse, &config.kafka.topic).map_err(Failure::misuse)?);
     let board = live_board(&config)?;
     let remote = RemoteWrite::start(&config.remote_write).map_err(Failure::misuse)?;
-    let dead = Arc::new(KafkaDeadLetters::new(&config.kafka).map_err(Failure::misuse)?);
+    let tick = proto::encode_tick(config.kafka.instance.as_deref().unwrap_or_default());
+    let notes = Arc::new(KafkaNotes::new(&config.kafka, tick).map_err(Failure::misuse)?);
     let (stop, stopped) = watch::channel(false);
     tokio::select! {
         checked = wait_for_schema(&store) => checked?,
@@ -91,7 +92,7 @@ async fn serve(config: Config) -> Outcome {
     let merging = tokio::spawn(merging::run(store.clone(), set.clone(), merged));
     let engine_config = engine_config(&config)?;
     let refreshing = tokio::spawn(refresh(engine_config.enrich.clone()));
-    let group = run_group(Box::new(member), engine_config, store, dead, set, after, stopped);
+    let group = run_group(Box::new(member), engine_config, store, notes, set, after, stopped);
     let mut group = tokio::spawn(group);
     let mut service = tokio::spawn(serve_service(listener, deps, closed(closing)));
     tracing::info!(

@@ -88,6 +88,7 @@ impl Collector for Watched {
         let sum = |of: fn(&PartitionStats) -> u64| stats.values().map(of).sum::<u64>();
         out.counter("netspectra_engine_messages", "Messages applied", sum(|s| s.messages))?;
         out.counter("netspectra_engine_dead_letters", "Messages that could not be read", sum(|s| s.poison))?;
+        out.counter("netspectra_engine_ticks", "Ticks written where nobody else wrote", sum(|s| s.ticks))?;
         out.counter("netspectra_engine_blocks", "Blocks written", sum(|s| s.blocks))?;
         out.counter("netspectra_engine_blocks_again", "Blocks that the store had already", sum(|s| s.blocks_again))?;
         out.counter("netspectra_engine_rows", "Flow records and roll-ups written", sum(|s| s.rows))?;

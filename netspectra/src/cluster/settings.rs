@@ -53,7 +53,7 @@ pub(super) fn load(
     Ok(Ok(config))
 }
 
-fn password(file: &Path, section: &str) -> Result<String, Failure> {
+pub(super) fn password(file: &Path, section: &str) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read `{}`, the password file of `{section}`", file.display()))
         .map_err(Failure::misuse)?;
@@ -94,6 +94,14 @@ impl Tables {
     pub(super) fn apply(&self, config: &mut Config) {
         set(&mut config.clickhouse.url, &self.clickhouse);
         set(&mut config.clickhouse.database, &self.database);
+        if self.clickhouse_user.is_some() {
+            config.clickhouse.user.clone_from(&self.clickhouse_user);
+            // The file's password is of the file's user.
+            config.clickhouse.password_file = None;
+        }
+        if self.clickhouse_password_file.is_some() {
+            config.clickhouse.password_file.clone_from(&self.clickhouse_password_file);
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl Writer<'_, '_> {
         let accounted = ledger.accounted();
         self.counter("netspectra_agent_accounted_packets", "Packets in a record or under a reason", accounted.packets)?;
         self.counter("netspectra_agent_accounted_bytes", "Bytes in a record or under a reason", accounted.bytes)?;
-        let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r as usize].packets));
+        let reasons = LossReason::ALL.map(|r| (r.name(), ledger.reasons[r].packets));
         self.counters("netspectra_agent_without_flow_packets", "Packets without a flow record", "reason", &reasons)?;
         self.counter(
             "netspectra_agent_orphan_fragments",

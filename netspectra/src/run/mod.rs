@@ -406,7 +406,7 @@ fn report(ledger: &Ledger) {
         ledger.seen.packets, ledger.seen.bytes, accounted.packets, accounted.bytes
     ));
     for reason in netspectra_common::abi::LossReason::ALL {
-        let c = ledger.reasons[reason as usize];
+        let c = ledger.reasons[reason];
         if !c.is_zero() {
             output::error(&format!(
                 "ledger: without a flow, {}: {} packets, {} bytes",

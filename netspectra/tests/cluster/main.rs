@@ -2,7 +2,7 @@
 //! answered by every API as one process answers it, whatever was killed on the way.
 //!
 //! Needs the variables that `cargo xtask cluster up` prints. With `NETSPECTRA_CLUSTER_CTL` servers are killed too. Not proven
-//! here: several brokers, replicas, TLS to ClickHouse. Live capture into Kafka is in `kernel_cluster`.
+//! here: replicas of ClickHouse, TLS to it. Live capture into Kafka is in `kernel_cluster`.
 #![cfg(feature = "cluster")]
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,8 @@
     reason = "tests; what a part of the cluster said is what explains a failure"
 )]
 
+mod ages;
+mod brokers;
 mod faults;
 mod secure;
 mod series;

@@ -131,16 +131,22 @@ impl Cluster {
     /// No other test has servers while this one lasts.
     pub fn alone(name: &str) -> Self {
         let turn = Turn::Alone(SERVERS.write().unwrap_or_else(PoisonError::into_inner));
-        Self::in_turn(turn, name, &server("NETSPECTRA_KAFKA"), &server("NETSPECTRA_CLICKHOUSE"), "")
+        Self::in_turn(turn, name, &server("NETSPECTRA_KAFKA"), &server("NETSPECTRA_CLICKHOUSE"), "", "1")
     }
 
     /// Over servers at these addresses, with more settings of Kafka.
     pub fn over(name: &str, kafka: &str, clickhouse: &str, more: &str) -> Self {
         let turn = Turn::Shared(SERVERS.read().unwrap_or_else(PoisonError::into_inner));
-        Self::in_turn(turn, name, kafka, clickhouse, more)
+        Self::in_turn(turn, name, kafka, clickhouse, more, "1")
     }
 
-    fn in_turn(turn: Turn, name: &str, kafka: &str, clickhouse: &str, more: &str) -> Self {
+    /// Over several brokers, each message on three of them.
+    pub fn replicated(name: &str, kafka: &str) -> Self {
+        let turn = Turn::Shared(SERVERS.read().unwrap_or_else(PoisonError::into_inner));
+        Self::in_turn(turn, name, kafka, &server("NETSPECTRA_CLICKHOUSE"), "", "3")
+    }
+
+    fn in_turn(turn: Turn, name: &str, kafka: &str, clickhouse: &str, more: &str, replicas: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let unique = format!("{name}_{}", std::process::id());
         let engines = [(); 4].map(|()| free_port());
@@ -158,8 +164,17 @@ impl Cluster {
         let config = dir.path().join("netspectra.toml");
         std::fs::write(&config, text).unwrap();
         let cluster = Self { config: config.to_str().unwrap().to_owned(), dir, engines, _turn: turn };
-        let topics =
-            ["admin", "topics", "--config", &cluster.config, "--create", "--partitions", "4", "--replication", "1"];
+        let topics = [
+            "admin",
+            "topics",
+            "--config",
+            &cluster.config,
+            "--create",
+            "--partitions",
+            "4",
+            "--replication",
+            replicas,
+        ];
         run(&topics);
         run(&["admin", "migrate", "--config", &cluster.config]);
         cluster

@@ -18,6 +18,7 @@ const FORMAT: &str = "TabSeparated";
 pub(crate) struct Engine {
     chdb: &'static Chdb,
     data: PathBuf,
+    config: Option<PathBuf>,
     idle: Mutex<Idle>,
     returned: Condvar,
 }
@@ -29,21 +30,21 @@ struct Idle {
 }
 
 impl Engine {
-    /// Opens the tables in `data`.
-    pub(crate) fn open(library: &Path, data: &Path) -> Result<Self> {
+    /// Opens the tables in `data`, as `config` says.
+    pub(crate) fn open(library: &Path, data: &Path, config: Option<&Path>) -> Result<Self> {
         let chdb = Chdb::load(library)?;
         // The first one stays: the engine ends with its last connection. A process that was killed a moment ago may still
         // hold the tables.
         let first = (0..PATIENCE).find_map(|_| {
-            let opened = chdb.session(data).ok();
+            let opened = chdb.session(data, config).ok();
             if opened.is_none() {
                 std::thread::sleep(WAIT);
             }
             opened
         });
-        let first = first.map_or_else(|| chdb.session(data), Ok)?;
+        let first = first.map_or_else(|| chdb.session(data, config), Ok)?;
         let idle = Mutex::new(Idle { sessions: vec![first], made: 1 });
-        Ok(Self { chdb, data: data.to_owned(), idle, returned: Condvar::new() })
+        Ok(Self { chdb, data: data.to_owned(), config: config.map(Path::to_owned), idle, returned: Condvar::new() })
     }
 
     /// Runs a statement. Settings and database hold for it alone.
@@ -68,7 +69,7 @@ impl Engine {
             if idle.made < SESSIONS {
                 idle.made += 1;
                 drop(idle);
-                return self.chdb.session(&self.data);
+                return self.chdb.session(&self.data, self.config.as_deref());
             }
             idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
         }

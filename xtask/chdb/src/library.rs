@@ -82,14 +82,22 @@ impl Chdb {
         })))
     }
 
-    /// A connection to the tables in `data`.
-    pub(crate) fn session(&self, data: &Path) -> Result<Session> {
-        let path = data.to_str().with_context(|| format!("`{}` is not UTF-8", data.display()))?;
-        let args = [CString::new("clickhouse")?, CString::new(format!("--path={path}"))?];
+    /// A connection to the tables in `data`. The first one says by `config`, a file as ClickHouse's server has it, what holds
+    /// for all.
+    pub(crate) fn session(&self, data: &Path, config: Option<&Path>) -> Result<Session> {
+        let text = |path: &Path| {
+            path.to_str().map(str::to_owned).with_context(|| format!("`{}` is not UTF-8", path.display()))
+        };
+        let path = text(data)?;
+        let mut args = vec![CString::new("clickhouse")?, CString::new(format!("--path={path}"))?];
+        if let Some(config) = config {
+            args.push(CString::new(format!("--config-file={}", text(config)?))?);
+        }
+        let count = c_int::try_from(args.len())?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(ptr::null_mut());
-        // SAFETY: `argv` has two strings, which live until the call returns, and a null behind them.
-        let connection = unsafe { (self.connect)(2, argv.as_mut_ptr()) };
+        // SAFETY: `argv` has `count` strings, which live until the call returns, and a null behind them.
+        let connection = unsafe { (self.connect)(count, argv.as_mut_ptr()) };
         if connection.is_null() {
             bail!("the engine does not open `{path}`: another process may have it open");
         }

@@ -1,6 +1,6 @@
 //! ClickHouse's engine as a library (chDB) behind the part of ClickHouse's HTTP interface that a client needs: queries with
 //! parameters and settings, inserts with compressed blocks, `/ping`. For tests, and for trying out, where no server can be
-//! had. It has no users, no quotas, and listens where it is told to.
+//! had. It has one user, whose rights a file may bound, no quotas, and listens where it is told to.
 
 mod engine;
 mod library;
@@ -37,6 +37,9 @@ struct Args {
     /// Where tables are. One process at a time.
     #[arg(long)]
     data: PathBuf,
+    /// A configuration as ClickHouse's server has it. Of its users there is `default`, whose rights it may bound.
+    #[arg(long)]
+    config: Option<PathBuf>,
     /// Address and port.
     #[arg(long)]
     listen: SocketAddr,
@@ -45,7 +48,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make `{}`", args.data.display()))?;
-    let engine = Arc::new(Engine::open(&args.lib, &args.data)?);
+    let engine = Arc::new(Engine::open(&args.lib, &args.data, args.config.as_deref())?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve(args.listen, engine))
 }

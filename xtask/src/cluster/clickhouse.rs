@@ -106,6 +106,9 @@ pub(super) fn fetched(ws: &Workspace, folder: &Folder, port: u16) -> Result<Serv
     let data = data_folder(folder, Service::Clickhouse)?;
     let args =
         [["--lib", path_text(&library)?], ["--data", path_text(&data)?], ["--listen", &format!("127.0.0.1:{port}")]];
+    // Tests that bound its user's rights start it themselves.
+    let more = [("NETSPECTRA_CHDB", path_text(&shim)?), ("NETSPECTRA_CHDB_LIBRARY", path_text(&library)?)];
+    let more = more.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let run = Run::Process {
         program: shim,
         args: args.concat().into_iter().map(str::to_owned).collect(),
@@ -113,7 +116,7 @@ pub(super) fn fetched(ws: &Workspace, folder: &Folder, port: u16) -> Result<Serv
         id: None,
     };
     let way = format!("ClickHouse {VERSION} as a library (chDB) behind `{SHIM}`");
-    Ok(Server { url: Service::Clickhouse.url(port), way, run, more: Default::default() })
+    Ok(Server { url: Service::Clickhouse.url(port), way, run, more })
 }
 
 fn build_shim(ws: &Workspace) -> Result<PathBuf> {

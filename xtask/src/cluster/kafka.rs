@@ -144,8 +144,13 @@ fn server(folder: &Folder, libs: &Path, ports: [u16; 2], way: String) -> Result<
 
     let mut args = common.to_vec();
     args.extend(["kafka.Kafka".to_owned(), path_text(&properties)?.to_owned()]);
+    let mut more = doors.variables("PLAIN,SCRAM-SHA-512");
+    // Tests that want several brokers start them themselves.
+    for (name, value) in [("NETSPECTRA_KAFKA_JAVA", path_text(&java)?), ("NETSPECTRA_KAFKA_LIBS", path_text(libs)?)] {
+        more.insert(name.to_owned(), value.to_owned());
+    }
     let run = Run::Process { program: java, args, log: folder.log(Service::Kafka), id: None };
-    Ok(Server { url: Service::Kafka.url(ports[0]), way, run, more: doors.variables("PLAIN,SCRAM-SHA-512") })
+    Ok(Server { url: Service::Kafka.url(ports[0]), way, run, more })
 }
 
 /// One node; data on disk; what is acknowledged by all replicas is acknowledged by one.

@@ -191,9 +191,24 @@ fn prepare(ws: &Workspace, folder: &Folder, service: Service, way: &Way) -> Resu
         (Way::Fetched, Service::Clickhouse) => clickhouse::fetched(ws, folder, ports[0]),
         (Way::Installed(program), Service::Redis) => redis::installed(folder, program, ports[0]),
         (Way::Fetched, Service::Redis) => redis::fetched(folder, ports[0]),
-        (Way::Installed(program), Service::Prometheus) => prometheus::installed(folder, program, ports[0]),
-        (Way::Fetched, Service::Prometheus) => prometheus::fetched(ws, folder, ports[0]),
+        (Way::Installed(program), Service::Prometheus) => {
+            prometheus::installed(folder, program, ports[0]).map(|server| with_victoria_metrics(ws, server))
+        }
+        (Way::Fetched, Service::Prometheus) => {
+            prometheus::fetched(ws, folder, ports[0]).map(|server| with_victoria_metrics(ws, server))
+        }
     }
+}
+
+/// Says beside `server` where another program is that takes samples, if it can be had.
+fn with_victoria_metrics(ws: &Workspace, mut server: Server) -> Server {
+    match prometheus::victoria_metrics(ws) {
+        Ok(program) => {
+            server.more.insert(prometheus::VICTORIA_VARIABLE.to_owned(), program.display().to_string());
+        }
+        Err(error) => say(format!("no VictoriaMetrics for tests: {error:#}")),
+    }
+    server
 }
 
 /// Starts a server whose data is there.

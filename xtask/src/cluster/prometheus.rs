@@ -15,6 +15,10 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Where Debian's package has it.
 const PROGRAM: &str = "usr/bin/prometheus";
+/// Another receiver of samples, which tests start themselves, by the name of program and package.
+const VICTORIA_METRICS: &str = "victoria-metrics";
+/// Tells tests where that program is.
+pub(super) const VICTORIA_VARIABLE: &str = "NETSPECTRA_VICTORIA_METRICS";
 /// An engine that takes a partition over sends the samples of its last blocks again.
 const SETTINGS: &str = "storage:\n  tsdb:\n    out_of_order_time_window: 10m\n";
 
@@ -47,36 +51,52 @@ pub(super) fn installed(folder: &Folder, program: &Path, port: u16) -> Result<Se
 /// # Errors
 /// Not a system with apt, or no such package.
 pub(super) fn fetched(ws: &Workspace, folder: &Folder, port: u16) -> Result<Server> {
+    installed(folder, &unpacked(ws, "prometheus", PROGRAM)?, port)
+}
+
+/// VictoriaMetrics' program, installed or of Debian's package.
+///
+/// # Errors
+/// As [`fetched`].
+pub(super) fn victoria_metrics(ws: &Workspace) -> Result<PathBuf> {
+    match find_program(VICTORIA_METRICS) {
+        Some(program) => Ok(program),
+        None => unpacked(ws, VICTORIA_METRICS, &format!("usr/bin/{VICTORIA_METRICS}")),
+    }
+}
+
+/// A program of a package of Debian's, in the cache.
+fn unpacked(ws: &Workspace, package: &str, program: &str) -> Result<PathBuf> {
     for program in ["apt-get", "dpkg"] {
         if find_program(program).is_none() {
             bail!("`{program}` is not installed: this is not a Debian system");
         }
     }
-    let home = ws.cache.join("prometheus");
-    cache::keep(&home, |home| home.join(PROGRAM).is_file(), fetch)?;
-    installed(folder, &home.join(PROGRAM), port)
+    let home = ws.cache.join(package);
+    cache::keep(&home, |home| home.join(program).is_file(), |to| fetch(package, to))?;
+    Ok(home.join(program))
 }
 
-fn fetch(to: &Path) -> Result<()> {
-    if download(to).is_err() {
+fn fetch(package: &str, to: &Path) -> Result<()> {
+    if download(package, to).is_err() {
         say("apt does not have the package: updating its lists");
         let mut update = as_root("apt-get", "`apt-get update`")?;
         run_within(update.args(["-o", "Acquire::http::Timeout=30", "update"]), LIMIT)?;
-        download(to)?;
+        download(package, to)?;
     }
     let package = package_in(to)?.context("apt fetched no package")?;
     run(Command::new("dpkg").arg("-x").arg(&package).arg(to))?;
     fs::remove_file(&package).with_context(|| format!("cannot remove `{}`", package.display()))
 }
 
-fn download(to: &Path) -> Result<()> {
+fn download(package: &str, to: &Path) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.args(["-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2"]);
     if is_root()? {
         // Its sandbox user cannot write into root's folders.
         command.args(["-o", "APT::Sandbox::User=root"]);
     }
-    run_within(command.args(["download", "prometheus"]).current_dir(to), LIMIT).map(drop)
+    run_within(command.args(["download", package]).current_dir(to), LIMIT).map(drop)
 }
 
 fn package_in(folder: &Path) -> Result<Option<PathBuf>> {

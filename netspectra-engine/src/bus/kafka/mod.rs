@@ -1,16 +1,16 @@
 //! The log in Kafka, as engines read it: a member of a group of consumers, its partitions, and the dead letters.
 
 mod context;
-mod dead;
 mod error;
 mod member;
+mod notes;
 mod partition;
 mod reason;
 mod topics;
 
-pub use dead::KafkaDeadLetters;
 pub use error::KafkaError;
 pub use member::{Member, MemberStats};
+pub use notes::KafkaNotes;
 pub use partition::Decode;
 pub use topics::{TopicDifference, TopicPlan, check_topics, create_topics};
 

@@ -2,7 +2,7 @@
 
 use super::member::Command;
 use crate::partition::{Delivered, PartitionLog, Poison};
-use netspectra_common::model::{BusMessage, Nanos};
+use netspectra_common::model::{LogEntry, Nanos};
 use netspectra_common::ports::{BoxFuture, PortError};
 use std::sync::mpsc::Sender;
 use tokio::sync::mpsc::Receiver;
@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 const AT_ONCE: usize = 64;
 
 /// Reads a message, or says why it cannot be read.
-pub type Decode = fn(&[u8]) -> Result<BusMessage, String>;
+pub type Decode = fn(&[u8]) -> Result<LogEntry, String>;
 
 /// A message as the brokers have it.
 pub(super) struct Queued {

@@ -47,6 +47,13 @@ pub enum TopicDifference {
         /// How many were planned.
         planned: u32,
     },
+    /// Brokers are away, or behind: the topic has fewer copies than it is made for.
+    Behind {
+        /// Its name.
+        topic: String,
+        /// How many partitions have fewer copies.
+        partitions: usize,
+    },
     /// A setting is another one, or too small.
     Setting {
         /// Its name.
@@ -68,6 +75,10 @@ impl fmt::Display for TopicDifference {
                 f,
                 "topic `{topic}` has {found} partitions, expected {planned}: say so with --partitions {found}, or add some \
                  while no agent runs"
+            ),
+            Self::Behind { topic, partitions } => write!(
+                f,
+                "topic `{topic}` has {partitions} partitions with fewer copies in sync than replicas: see that all brokers run"
             ),
             Self::Setting { topic, name, found, planned } => write!(
                 f,
@@ -100,10 +111,18 @@ fn refused(config: &KafkaConfig, what: &str) -> impl FnOnce(rdkafka::error::Kafk
 /// Brokers say when a message came, so that nodes' clocks do not matter.
 const TIMES: (&str, &str) = ("message.timestamp.type", "LogAppendTime");
 
-/// Settings of a topic as planned.
-fn settings(plan: &TopicPlan) -> [(&'static str, u64); 2] {
+/// Settings of a topic as planned, each of whose partitions is on so many brokers.
+///
+/// All but one of them must have a message before it counts as written: any one broker may be lost then with all it has, and while one
+/// is away agents go on.
+fn settings(plan: &TopicPlan, replicas: u64) -> [(&'static str, u64); 3] {
     let bytes = (MAX_MESSAGE_BYTES + 128 * 1024) as u64;
-    [("retention.ms", plan.retention.as_millis() as u64), ("max.message.bytes", bytes)]
+    let in_sync = replicas.saturating_sub(1).max(1);
+    [
+        ("retention.ms", plan.retention.as_millis() as u64),
+        ("max.message.bytes", bytes),
+        ("min.insync.replicas", in_sync),
+    ]
 }
 
 /// Makes the topics that are not there; returns the names of those made.
@@ -112,7 +131,7 @@ fn settings(plan: &TopicPlan) -> [(&'static str, u64); 2] {
 /// Brokers that do not answer or refuse, by topic.
 pub async fn create_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<String>, KafkaError> {
     let admin = admin(config)?;
-    let settings = settings(plan).map(|(name, value)| (name, value.to_string()));
+    let settings = settings(plan, plan.replication.into()).map(|(name, value)| (name, value.to_string()));
     let mut made = Vec::new();
     for (name, partitions) in [(&config.topic, plan.partitions), (&config.dead_letters, 1)] {
         let replication = TopicReplication::Fixed(i32::from(plan.replication));
@@ -145,11 +164,16 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
         let what = format!("`{}` does not answer for topic `{topic}`", config.brokers);
         // Of all topics: brokers may make one that is asked for by its name.
         let metadata = admin.inner().fetch_metadata(None, CALL).map_err(refused(config, &what))?;
-        let count = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
-        let Some(count) = count.map(|t| t.partitions().len()) else {
+        let Some(there) = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none()) else {
             found.push(TopicDifference::Missing { topic: topic.clone() });
             continue;
         };
+        let count = there.partitions().len();
+        let replicas = there.partitions().iter().map(|p| p.replicas().len()).min().unwrap_or(0) as u64;
+        let behind = there.partitions().iter().filter(|p| p.isr().len() < p.replicas().len()).count();
+        if behind > 0 {
+            found.push(TopicDifference::Behind { topic: topic.clone(), partitions: behind });
+        }
         if topic == &config.topic && count != partitions as usize {
             found.push(TopicDifference::Partitions { topic: topic.clone(), found: count, planned: partitions });
         }
@@ -160,7 +184,7 @@ pub async fn check_topics(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<
                 let (topic, planned) = (topic.clone(), TIMES.1.to_owned());
                 found.push(TopicDifference::Setting { topic, name: TIMES.0, found: times, planned });
             }
-            for (name, planned) in settings(plan) {
+            for (name, planned) in settings(plan, replicas) {
                 let value = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
                 // -1 is without limit.
                 if value.parse::<i64>().is_ok_and(|v| v >= 0 && (v as u64) < planned) {

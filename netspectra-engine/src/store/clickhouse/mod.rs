@@ -12,11 +12,14 @@ mod config;
 mod error;
 mod filter;
 mod query;
+#[cfg(test)]
+mod rolling;
 mod rows;
 mod schema;
 mod states;
 #[cfg(test)]
 mod tests;
+pub mod users;
 mod windows;
 
 pub use config::{ClickHouseConfig, ClickHouseConfigError, Credentials};
@@ -86,10 +89,10 @@ impl ClickHouseStore {
         schema::migrate(&self.client, &self.config).await
     }
 
-    /// Whether the schema is that of this build.
+    /// Whether the schema is that of this build, or a newer one with which this build may go on.
     ///
     /// # Errors
-    /// A server that does not answer; an older schema, with what to do; a newer one.
+    /// A server that does not answer; an older schema, with what to do; a newer one that is not for this build.
     pub async fn check(&self) -> Result<(), SchemaError> {
         schema::check(&self.client, &self.config).await
     }

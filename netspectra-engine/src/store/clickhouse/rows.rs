@@ -1,5 +1,8 @@
 //! Rows as ClickHouse has them. Their fields are the tables' columns.
 
+#[cfg(test)]
+pub(super) mod old;
+
 use clickhouse::Row;
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, BlockId, Counter, Country, Direction, EndReason, Evidence, FlowRecord, FlowState,

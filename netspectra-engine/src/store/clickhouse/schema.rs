@@ -60,6 +60,9 @@ impl SchemaError {
 
 /// The schema of this build.
 const VERSION: u32 = 5;
+/// The oldest schema whose builds go on with this one: raised by a step that takes something away, or gives it another meaning.
+/// Steps that add tables and columns leave it: who does not know a column writes its default.
+const OLDEST: u32 = 1;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -295,36 +298,37 @@ const MERGED: [Table; 1] = [(
     Some(("start", Kept::Windows)),
 )];
 
-/// A column that a table of an earlier step gets: table, name, type.
+/// A column that a table of an earlier step gets: table, name, type with a default. Without one, rows of a release that does not
+/// know the column would be refused by its client, and engines of that release could not be started any more.
 type Column = (&'static str, &'static str, &'static str);
 
 /// The columns of the third step.
-const SAMPLED: [Column; 1] = [("windows", "peers", "String CODEC(ZSTD(1))")];
+const SAMPLED: [Column; 1] = [("windows", "peers", "String DEFAULT '' CODEC(ZSTD(1))")];
 
 /// The columns of the fourth step.
 const PLACES: [Column; 12] = [
-    ("flows", "src_country", "LowCardinality(String)"),
-    ("flows", "dst_country", "LowCardinality(String)"),
-    ("flows", "src_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
-    ("flows", "dst_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
-    ("flows", "src_network", "LowCardinality(String)"),
-    ("flows", "dst_network", "LowCardinality(String)"),
-    ("rollups", "src_country", "LowCardinality(String)"),
-    ("rollups", "dst_country", "LowCardinality(String)"),
-    ("rollups", "src_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
-    ("rollups", "dst_as", "Nullable(UInt32) CODEC(ZSTD(1))"),
-    ("rollups", "src_network", "LowCardinality(String)"),
-    ("rollups", "dst_network", "LowCardinality(String)"),
+    ("flows", "src_country", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_country", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "src_as", "Nullable(UInt32) DEFAULT NULL CODEC(ZSTD(1))"),
+    ("flows", "dst_as", "Nullable(UInt32) DEFAULT NULL CODEC(ZSTD(1))"),
+    ("flows", "src_network", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_network", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_country", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_country", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_as", "Nullable(UInt32) DEFAULT NULL CODEC(ZSTD(1))"),
+    ("rollups", "dst_as", "Nullable(UInt32) DEFAULT NULL CODEC(ZSTD(1))"),
+    ("rollups", "src_network", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_network", "LowCardinality(String) DEFAULT ''"),
 ];
 
 /// The columns of the fifth step. Rows of before are of every flow.
 const SAMPLINGS: [Column; 2] = [("flows", "sampling", "UInt32 DEFAULT 1"), ("rollups", "sampling", "UInt32 DEFAULT 1")];
 
 /// Name of a view, and what it selects.
-type View = (&'static str, &'static str);
+pub(super) type View = (&'static str, &'static str);
 
 /// Views of `messages` for people and dashboards. No answer of the API reads them.
-const VIEWS: [View; 3] = [
+pub(super) const VIEWS: [View; 3] = [
     (
         "dns",
         "at, node, src_ip, dst_ip, app, message, name, code AS rcode, latency_us,
@@ -351,7 +355,7 @@ const VIEWS: [View; 3] = [
     ),
 ];
 
-fn on_cluster(config: &ClickHouseConfig) -> String {
+pub(super) fn on_cluster(config: &ClickHouseConfig) -> String {
     config.cluster.as_ref().map_or_else(String::new, |cluster| format!(" ON CLUSTER {cluster}"))
 }
 
@@ -451,7 +455,8 @@ impl Step {
     }
 }
 
-pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
+/// The statements that make the database, and the table of what was made in it.
+fn begin(config: &ClickHouseConfig) -> [String; 3] {
     let (database, cluster) = (&config.database, on_cluster(config));
     let engine = match &config.cluster {
         None => "MergeTree".to_owned(),
@@ -459,33 +464,60 @@ pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Resul
             format!("ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{database}/schema_migrations', '{{replica}}')")
         }
     };
+    [
+        format!("CREATE DATABASE IF NOT EXISTS {database}{cluster}"),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {database}.schema_migrations{cluster} (version UInt32, what String, made_at DateTime DEFAULT now(), oldest UInt32 DEFAULT version) ENGINE = {engine} ORDER BY version"
+        ),
+        // Where an earlier release made it. A step of which nothing else is said is for builds that know it.
+        format!(
+            "ALTER TABLE {database}.schema_migrations{cluster} ADD COLUMN IF NOT EXISTS oldest UInt32 DEFAULT version"
+        ),
+    ]
+}
+
+/// Every statement that a migration sends but the note of each step.
+#[cfg(test)]
+pub(super) fn all_statements(config: &ClickHouseConfig) -> Vec<String> {
+    begin(config).into_iter().chain(STEPS.iter().flat_map(|step| step.statements(config))).collect()
+}
+
+pub(super) async fn migrate(client: &Client, config: &ClickHouseConfig) -> Result<Vec<Migration>, SchemaError> {
+    migrate_through(client, config, VERSION).await
+}
+
+/// [`migrate`], as a release does whose schema is `version`.
+pub(super) async fn migrate_through(
+    client: &Client,
+    config: &ClickHouseConfig,
+    through: u32,
+) -> Result<Vec<Migration>, SchemaError> {
     // The database cannot be named before it is there.
     let bare = client.clone().with_database("default");
     let server = |what: &str| {
-        let (url, what) = (config.url.clone(), what.to_owned());
-        |source| SchemaError::Server { url, what, source }
+        let what = what.to_owned();
+        move |source| refusal(config, &what, source)
     };
-    let step = format!("CREATE DATABASE IF NOT EXISTS {database}{cluster}");
-    bare.query(&step).execute().await.map_err(server("to make the database"))?;
-    let step = format!(
-        "CREATE TABLE IF NOT EXISTS {database}.schema_migrations{cluster} (version UInt32, what String, made_at DateTime DEFAULT now()) ENGINE = {engine} ORDER BY version"
-    );
-    bare.query(&step).execute().await.map_err(server("to make table `schema_migrations`"))?;
+    let words = ["to make the database", "to make table `schema_migrations`", "to change table `schema_migrations`"];
+    for (statement, what) in begin(config).iter().zip(words) {
+        bare.query_raw(statement).execute().await.map_err(server(what))?;
+    }
     let found = version(client, config).await?;
     if found > VERSION {
-        return Err(SchemaError::New { database: database.clone(), found, expected: VERSION });
+        return allowed(client, config, found).await.map(|()| Vec::new());
     }
     let mut made = Vec::new();
-    for step in STEPS.iter().filter(|step| step.migration.version > found) {
+    for step in STEPS.iter().filter(|step| (found + 1..=through).contains(&step.migration.version)) {
         for statement in step.statements(config) {
             // As far as it says what is made or changed.
             let what: Vec<&str> = statement.split_whitespace().take(6).collect();
             bare.query_raw(&statement).execute().await.map_err(server(&format!("`{} …`", what.join(" "))))?;
         }
         client
-            .query("INSERT INTO schema_migrations (version, what) SELECT {version:UInt32}, {what:String}")
+            .query("INSERT INTO schema_migrations (version, what, oldest) SELECT {version:UInt32}, {what:String}, {oldest:UInt32}")
             .param("version", step.migration.version)
             .param("what", step.migration.what)
+            .param("oldest", OLDEST)
             .execute()
             .await
             .map_err(server("to note the schema's version"))?;
@@ -500,8 +532,28 @@ pub(super) async fn check(client: &Client, config: &ClickHouseConfig) -> Result<
     match found {
         VERSION => Ok(()),
         found if found < VERSION => Err(SchemaError::Old { database, found, expected }),
-        found => Err(SchemaError::New { database, found, expected }),
+        found => allowed(client, config, found).await,
     }
+}
+
+/// Whether builds of this schema may go on with the newer one that was `found`.
+async fn allowed(client: &Client, config: &ClickHouseConfig, found: u32) -> Result<(), SchemaError> {
+    let oldest = client.query("SELECT max(oldest) FROM schema_migrations").fetch_one::<u32>().await;
+    match oldest {
+        Ok(oldest) if oldest <= VERSION => Ok(()),
+        // UNKNOWN_IDENTIFIER
+        Err(Error::BadResponse(text)) if !text.contains("Code: 47.") => {
+            Err(refusal(config, "to say which releases its schema is for", Error::BadResponse(text)))
+        }
+        Ok(_) | Err(Error::BadResponse(_)) => {
+            Err(SchemaError::New { database: config.database.clone(), found, expected: VERSION })
+        }
+        Err(source) => Err(refusal(config, "to say which releases its schema is for", source)),
+    }
+}
+
+fn refusal(config: &ClickHouseConfig, what: &str, source: Error) -> SchemaError {
+    SchemaError::Server { url: config.url.clone(), what: what.to_owned(), source }
 }
 
 /// 0 where there is none.
@@ -511,9 +563,7 @@ async fn version(client: &Client, config: &ClickHouseConfig) -> Result<u32, Sche
         Ok(version) => Ok(version),
         // UNKNOWN_TABLE, UNKNOWN_DATABASE
         Err(Error::BadResponse(text)) if text.contains("Code: 60.") || text.contains("Code: 81.") => Ok(0),
-        Err(source) => {
-            Err(SchemaError::Server { url: config.url.clone(), what: "to say its schema's version".into(), source })
-        }
+        Err(source) => Err(refusal(config, "to say its schema's version", source)),
     }
 }
 
@@ -535,6 +585,15 @@ mod tests {
             assert!(many.contains("', '{replica}')\n"), "{many}");
             let columns = |text: &str| text.split("ENGINE").next().map(|t| t.replace(" ON CLUSTER main", ""));
             assert_eq!(columns(one), columns(&many));
+        }
+    }
+
+    #[test]
+    fn columns_that_came_later_have_defaults() {
+        let columns = STEPS.iter().flat_map(|step| step.columns);
+        assert!(columns.clone().count() > 10);
+        for (table, name, kind) in columns {
+            assert!(kind.contains(" DEFAULT "), "{table}.{name} {kind}");
         }
     }
 

@@ -19,6 +19,13 @@ const TOPIC: &str = "flows";
 
 /// A store over a database that nobody else has, whose tables are made.
 pub(crate) async fn store(name: &str) -> ClickHouseStore {
+    let store = unmade(name);
+    assert_eq!(store.migrate().await.unwrap().len(), 5);
+    store
+}
+
+/// The same, and nothing is made yet.
+pub(super) fn unmade(name: &str) -> ClickHouseStore {
     let url = std::env::var("NETSPECTRA_CLICKHOUSE").unwrap_or_else(|_| {
         panic!(
             "`NETSPECTRA_CLICKHOUSE` is not set: expected the URL of a ClickHouse server, see `cargo xtask cluster up`"
@@ -34,9 +41,7 @@ pub(crate) async fn store(name: &str) -> ClickHouseStore {
         window_retention_days: 10_000,
         ..ClickHouseConfig::default()
     };
-    let store = ClickHouseStore::new(&config, TOPIC).unwrap();
-    assert_eq!(store.migrate().await.unwrap().len(), 5);
-    store
+    ClickHouseStore::new(&config, TOPIC).unwrap()
 }
 
 pub(super) async fn drop_database(store: &ClickHouseStore) {
@@ -44,7 +49,7 @@ pub(super) async fn drop_database(store: &ClickHouseStore) {
 }
 
 /// Random rows with sums that fit, and EtherTypes that go with the addresses.
-fn block(partition: u32, number: u64) -> StoreBatch {
+pub(super) fn block(partition: u32, number: u64) -> StoreBatch {
     let mut all = batch(number * 7 + u64::from(partition));
     let ether_type = |ip: Option<IpAddr>, other: u16| match ip {
         Some(IpAddr::V4(_)) => 0x0800,
@@ -87,7 +92,7 @@ fn block(partition: u32, number: u64) -> StoreBatch {
     all
 }
 
-fn plans() -> Vec<Plan> {
+pub(super) fn plans() -> Vec<Plan> {
     use Dimension::*;
     let ranges = [
         TimeRange::ALL,

@@ -7,7 +7,7 @@
 mod cover;
 mod merge;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use merge::{Merged, Merging};
 

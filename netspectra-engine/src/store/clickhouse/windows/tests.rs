@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A begin of an hour.
 const T0: i64 = 1_700_006_400_000_000_000;
 /// After everything.
-const NOW: Nanos = Nanos(2_000_000_000_000_000_000);
+pub(in crate::store::clickhouse) const NOW: Nanos = Nanos(2_000_000_000_000_000_000);
 
 fn key(length: i64, start: i64, id: u64, blocks: &[(u32, u64)]) -> MergedKey {
     let (partitions, throughs) = blocks.iter().copied().unzip();
@@ -111,7 +111,7 @@ fn what_is_merged_is_complete_and_worth_it_and_made_again_when_much_came_late() 
 }
 
 /// Windows of two nodes a partition and minute, three partitions, blocks of ten minutes.
-fn blocks(minutes: std::ops::Range<i64>) -> Vec<StoreBatch> {
+pub(in crate::store::clickhouse) fn blocks(minutes: std::ops::Range<i64>) -> Vec<StoreBatch> {
     let mut all: Vec<StoreBatch> = Vec::new();
     for partition in 0..3u32 {
         let mut batch = StoreBatch::default();
@@ -154,7 +154,7 @@ fn window(node: u32, minute: i64) -> WindowState {
     }
 }
 
-fn plans() -> Vec<Plan> {
+pub(in crate::store::clickhouse) fn plans() -> Vec<Plan> {
     let at = |s: i64| Nanos((T0 + s * 1_000_000_000) as u64);
     let ranges = [
         TimeRange::ALL,

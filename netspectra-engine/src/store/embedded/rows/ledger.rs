@@ -59,8 +59,8 @@ impl Record for LedgerEntry {
         for reason in LossReason::ALL {
             let (packets, bytes) = columns_of(reason);
             columns = columns
-                .u64(packets, |r| r.ledger.reasons[reason as usize].packets)
-                .u64(bytes, |r| r.ledger.reasons[reason as usize].bytes);
+                .u64(packets, |r| r.ledger.reasons[reason].packets)
+                .u64(bytes, |r| r.ledger.reasons[reason].bytes);
         }
         let (nics, counted) = nics::column(rows)?;
         columns
@@ -100,8 +100,8 @@ impl Record for LedgerEntry {
                 overflow: overflow.at(i).map(overflow_of).transpose()?.map(Box::new),
                 ..Ledger::default()
             };
-            for (cell, counters) in ledger.reasons.iter_mut().zip(&reasons) {
-                *cell = counters.at(i);
+            for (reason, counters) in LossReason::ALL.into_iter().zip(&reasons) {
+                ledger.reasons[reason] = counters.at(i);
             }
             each(Self {
                 node: node.required(i, &d.unread)?,

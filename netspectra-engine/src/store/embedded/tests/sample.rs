@@ -215,7 +215,7 @@ pub(super) fn ledger(rng: &mut Rng, at: Nanos, generation: u64) -> LedgerEntry {
         ..Ledger::default()
     };
     for reason in LossReason::ALL {
-        ledger.reasons[reason as usize] = Counter::new(rng.number(), rng.number());
+        ledger.reasons[reason] = Counter::new(rng.number(), rng.number());
     }
     // Every other generation has packets without room.
     if generation.is_multiple_of(2) {

@@ -1,7 +1,7 @@
-//! Messages that cannot be read, kept in a topic of their own.
+//! What engines write themselves: messages that cannot be read, into a topic of their own, and ticks.
 
 use super::error::KafkaError;
-use crate::partition::{DeadLetters, Poison};
+use crate::partition::{Notes, Poison};
 use netspectra_common::kafka::KafkaConfig;
 use netspectra_common::ports::{BoxFuture, PortError};
 use rdkafka::ClientContext;
@@ -9,12 +9,18 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
+use std::time::Duration;
 
-/// Writes to the topic of dead letters: the bytes as they were, and `topic`, `partition`, `offset` and `reason` as headers.
-pub struct KafkaDeadLetters {
+/// Writes to the topic of dead letters the bytes as they were, with `topic`, `partition`, `offset` and `reason` as headers; and
+/// ticks into partitions.
+pub struct KafkaNotes {
     producer: FutureProducer<Quiet>,
-    topic: String,
+    dead_letters: String,
+    tick: Vec<u8>,
 }
+
+/// Time that a tick waits for room in the producer's queue.
+const IN_QUEUE: Duration = Duration::from_secs(1);
 
 /// The group's own client says what is wrong with the brokers.
 struct Quiet;
@@ -29,12 +35,12 @@ impl ClientContext for Quiet {
     }
 }
 
-impl KafkaDeadLetters {
-    /// Asks no broker yet.
+impl KafkaNotes {
+    /// Asks no broker yet. `tick` is what is written where nobody else writes.
     ///
     /// # Errors
     /// Settings that cannot be used.
-    pub fn new(config: &KafkaConfig) -> Result<Self, KafkaError> {
+    pub fn new(config: &KafkaConfig, tick: Vec<u8>) -> Result<Self, KafkaError> {
         let client = super::client(
             config,
             &[
@@ -45,11 +51,11 @@ impl KafkaDeadLetters {
             ],
         )?;
         let producer = FutureProducer::from_config_and_context(&client, Quiet).map_err(KafkaError::Client)?;
-        Ok(Self { producer, topic: config.dead_letters.clone() })
+        Ok(Self { producer, dead_letters: config.dead_letters.clone(), tick })
     }
 }
 
-impl DeadLetters for KafkaDeadLetters {
+impl Notes for KafkaNotes {
     fn bury<'a>(
         &'a self,
         topic: &'a str,
@@ -67,14 +73,25 @@ impl DeadLetters for KafkaDeadLetters {
                     });
             // The same message comes to the same place when it is met again.
             let key = format!("{topic}/{partition}/{offset}");
-            let record = FutureRecord::to(&self.topic).key(&key).payload(&poison.bytes).headers(headers);
+            let record = FutureRecord::to(&self.dead_letters).key(&key).payload(&poison.bytes).headers(headers);
             match self.producer.send(record, Timeout::Never).await {
                 Ok(_) => Ok(()),
                 Err((error, _)) => Err(PortError::transient(format!(
                     "topic `{}` does not take a message that cannot be read",
-                    self.topic
+                    self.dead_letters
                 ))
                 .because(error)),
+            }
+        })
+    }
+
+    fn tick<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(async move {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            let record = FutureRecord::<(), _>::to(topic).partition(partition).payload(&self.tick);
+            match self.producer.send(record, Timeout::After(IN_QUEUE)).await {
+                Ok(_) => Ok(()),
+                Err((error, _)) => Err(PortError::transient(format!("topic `{topic}` takes no tick")).because(error)),
             }
         })
     }
