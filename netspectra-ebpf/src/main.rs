@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 // Loads of several bytes at any address, see `wide`.
-#![feature(asm_experimental_arch)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod account;
 mod asked;
