@@ -100,7 +100,7 @@ fn drain(object: &[u8], flows: u32) {
             booked += match message {
                 BusMessage::Chunk(c) => c.deltas.iter().map(|d| d.stats.packets).sum(),
                 BusMessage::Manifest(m) => m.ledger.reasons.iter().map(|r| r.packets).sum(),
-                BusMessage::Payload { .. } | BusMessage::Observed { .. } => 0,
+                BusMessage::Payload { .. } | BusMessage::Observed { .. } | BusMessage::Sockets { .. } => 0,
             };
         }
         source.recycle().unwrap();

@@ -23,7 +23,7 @@ pub use chain::ManifestHash;
 pub use fields::FlowFields;
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
-    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram, SocketSeen,
 };
 pub use net::{Net, NetError};
 pub use nic::{NicCounters, NicDelta};
@@ -31,7 +31,7 @@ pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
     TlsServer, tls_version_name,
 };
-pub use place::{Country, Place};
+pub use place::{Country, Owner, Place, Pod};
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
 pub use shown::Shown;

@@ -30,6 +30,24 @@ fn chunk(rows: usize) -> BusMessage {
     BusMessage::Chunk(Arc::new(Chunk { id, deltas: (0..rows).map(delta).collect() }))
 }
 
+fn sockets() -> Vec<SocketSeen> {
+    let owner = |process: Option<&str>| Owner { process: process.map(Into::into), cgroup: Some("/a.slice".into()) };
+    vec![
+        SocketSeen {
+            proto: 6,
+            local: ("10.0.0.1".parse().unwrap(), 40_000),
+            remote: Some(("2001:db8::1".parse().unwrap(), 443)),
+            owner: owner(Some("curl")).into(),
+        },
+        SocketSeen {
+            proto: 17,
+            local: ("::ffff:10.0.0.1".parse().unwrap(), 53),
+            remote: None,
+            owner: owner(None).into(),
+        },
+    ]
+}
+
 fn manifest() -> Manifest {
     let mut ledger = Ledger { seen: Counter::new(9, 900), flows: Counter::new(5, 500), ..Ledger::default() };
     ledger.non_ip = Counter::new(1, 60);
@@ -117,6 +135,7 @@ fn all() -> Vec<BusMessage> {
         chunk(1000),
         BusMessage::Payload { of: generation(), seen: Arc::new(seen) },
         BusMessage::Observed { of: generation(), said: Arc::new(said) },
+        BusMessage::Sockets { of: generation(), seen: Arc::new(sockets()) },
         BusMessage::Manifest(Arc::new(manifest())),
         BusMessage::Manifest(Arc::new(bare)),
     ]

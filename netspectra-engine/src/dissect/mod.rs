@@ -48,6 +48,11 @@ pub fn builtin() -> Registry<dyn Dissector> {
         .with(LABELS, Arc::new(Labels))
 }
 
+/// What names of addresses are from.
+pub fn names_only() -> Registry<dyn Dissector> {
+    Registry::<dyn Dissector>::new("dissector").with(DNS, Arc::new(Dns))
+}
+
 /// Opens sessions that find out by themselves which dissector a flow is for.
 #[derive(Clone, Debug)]
 pub struct Dissectors(Arc<Registry<dyn Dissector>>);

@@ -365,7 +365,8 @@ fn flows_of_a_node_that_died_are_over_once_the_others_went_on_for_long_enough() 
             BusMessage::Manifest(_)
             | BusMessage::Chunk(_)
             | BusMessage::Payload { .. }
-            | BusMessage::Observed { .. } => None,
+            | BusMessage::Observed { .. }
+            | BusMessage::Sockets { .. } => None,
         })
         .sum();
     let flows = stored.values().flat_map(|b| &b.flows).filter(|f| &*f.node == "c");

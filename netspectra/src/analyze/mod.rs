@@ -23,7 +23,8 @@ use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::Nanos;
 use netspectra_common::ports::StoreBatch;
-use netspectra_common::query::parse_filter;
+use netspectra_common::query::{Filter, parse_filter};
+use netspectra_common::schema::Dimension;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
 use netspectra_engine::{Engine, EngineConfig};
@@ -84,6 +85,9 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     if (is_report || saving.is_some()) && !args.no_l7 {
         let dissectors = Dissectors::new(dissect::builtin());
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
+    } else if wants_names(args, &filter)? {
+        let dissectors = Dissectors::new(dissect::names_only());
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
     }
     if let Some(kind) = records {
         let path = args.output.as_deref();
@@ -111,13 +115,34 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     ended(&read)
 }
 
+/// Whether DNS answers are read for the names of addresses alone.
+fn wants_names(args: &AnalyzeArgs, filter: &Filter) -> Result<bool, Failure> {
+    const NAMES: [Dimension; 2] = [Dimension::SrcName, Dimension::DstName];
+    let by = args.by.as_deref().unwrap_or_default();
+    let asked = filter.looks_at(&NAMES) || by.split(',').any(|word| NAMES.iter().any(|name| name.name() == word.trim()));
+    if asked && args.no_l7 {
+        return Err(Failure::misuse(anyhow!(
+            "`--no-l7` reads no DNS answers, which `src_name` and `dst_name` are from: leave it out"
+        )));
+    }
+    Ok(asked || args.names)
+}
+
 /// What the command line says of addresses, beside the configuration file.
 fn say_more(enrich: &mut EnrichConfig, args: &AnalyzeArgs) -> Result<(), Failure> {
-    let files = [(&mut enrich.country_file, &args.country_file), (&mut enrich.as_file, &args.as_file)];
+    let files = [
+        (&mut enrich.country_file, &args.country_file),
+        (&mut enrich.as_file, &args.as_file),
+        (&mut enrich.services_file, &args.services_file),
+    ];
     for (told, file) in files {
         if file.is_some() {
             told.clone_from(file);
         }
+    }
+    // Who is at an address now is not who was there when the packets were: a list of that time is a file.
+    if enrich.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.pods_file.is_none()) {
+        enrich.kubernetes = None;
     }
     for text in &args.network {
         let Some((name, blocks)) = text.split_once('=') else {

@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Blocks of inserts that tables without replicas remember by their tokens.
 const REMEMBERED: u32 = 10_000;
 
@@ -320,6 +320,36 @@ const PLACES: [Column; 12] = [
 /// The columns of the fifth step. Rows of before are of every flow.
 const SAMPLINGS: [Column; 2] = [("flows", "sampling", "UInt32 DEFAULT 1"), ("rollups", "sampling", "UInt32 DEFAULT 1")];
 
+/// The columns of the sixth step. Rows of before have none of it.
+const KNOWN: [Column; 26] = [
+    ("flows", "src_name", "String CODEC(ZSTD(1))"),
+    ("flows", "dst_name", "String CODEC(ZSTD(1))"),
+    ("flows", "src_pod", "LowCardinality(String)"),
+    ("flows", "dst_pod", "LowCardinality(String)"),
+    ("flows", "src_namespace", "LowCardinality(String)"),
+    ("flows", "dst_namespace", "LowCardinality(String)"),
+    ("flows", "src_workload", "LowCardinality(String)"),
+    ("flows", "dst_workload", "LowCardinality(String)"),
+    ("flows", "src_process", "LowCardinality(String)"),
+    ("flows", "dst_process", "LowCardinality(String)"),
+    ("flows", "src_cgroup", "LowCardinality(String)"),
+    ("flows", "dst_cgroup", "LowCardinality(String)"),
+    ("flows", "service", "LowCardinality(String)"),
+    ("rollups", "src_name", "String CODEC(ZSTD(1))"),
+    ("rollups", "dst_name", "String CODEC(ZSTD(1))"),
+    ("rollups", "src_pod", "LowCardinality(String)"),
+    ("rollups", "dst_pod", "LowCardinality(String)"),
+    ("rollups", "src_namespace", "LowCardinality(String)"),
+    ("rollups", "dst_namespace", "LowCardinality(String)"),
+    ("rollups", "src_workload", "LowCardinality(String)"),
+    ("rollups", "dst_workload", "LowCardinality(String)"),
+    ("rollups", "src_process", "LowCardinality(String)"),
+    ("rollups", "dst_process", "LowCardinality(String)"),
+    ("rollups", "src_cgroup", "LowCardinality(String)"),
+    ("rollups", "dst_cgroup", "LowCardinality(String)"),
+    ("rollups", "service", "LowCardinality(String)"),
+];
+
 /// Name of a view, and what it selects.
 type View = (&'static str, &'static str);
 
@@ -438,6 +468,12 @@ const STEPS: [Step; VERSION as usize] = [
         migration: Migration { version: 5, what: "columns for sampling" },
         tables: &[],
         columns: &SAMPLINGS,
+        views: &[],
+    },
+    Step {
+        migration: Migration { version: 6, what: "columns for names, pods, processes and services" },
+        tables: &[],
+        columns: &KNOWN,
         views: &[],
     },
 ];
