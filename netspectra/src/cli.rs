@@ -235,7 +235,11 @@ pub(crate) struct AnalyzeArgs {
     /// Age at which a flow that goes on is reported, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) active_timeout: u64,
-    /// Flows that are tracked at the same time; beyond it the longest silent one is reported early.
+    /// Memory that is kept to, at least 256MiB: beyond it flows are reported early, with end reason lack_of_resources.
+    #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = crate::analyze::parse_memory)]
+    pub(crate) memory: u64,
+    /// Flows that are tracked at the same time, if --memory has room for so many; beyond it the longest silent one is
+    /// reported early.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) max_flows: u64,
     /// Do not read payloads: no DNS, HTTP and TLS in the report.

@@ -136,11 +136,13 @@ impl KubernetesConfig {
 /// A list, or a page of one, in the parts that are looked at.
 #[derive(Deserialize)]
 pub(super) struct PodList {
+    #[cfg(feature = "kubernetes")]
     #[serde(default)]
     pub(super) metadata: ListMetadata,
     items: Option<Vec<Item>>,
 }
 
+#[cfg(feature = "kubernetes")]
 #[derive(Default, Deserialize)]
 pub(super) struct ListMetadata {
     /// Names the next page.

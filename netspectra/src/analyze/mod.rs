@@ -4,6 +4,7 @@ mod alerts;
 mod applications;
 mod flows;
 mod ipfix;
+mod memory;
 mod out;
 mod pipeline;
 mod question;
@@ -11,13 +12,15 @@ mod report;
 mod save;
 mod summary;
 
+pub(crate) use memory::parse as parse_memory;
+
 use crate::cli::{AnalyzeArgs, Export, Format, TunnelIdentity};
 use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use netspectra_agent::drain::Drain;
-use netspectra_agent::payload::{PayloadLimits, PayloadStats, Payloads};
+use netspectra_agent::payload::{PayloadStats, Payloads};
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
 use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
@@ -28,6 +31,7 @@ use netspectra_common::schema::Dimension;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
 use netspectra_engine::{Engine, EngineConfig};
+use memory::Bounds;
 use out::Out;
 use pipeline::Step;
 use question::Question;
@@ -60,7 +64,9 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or_default();
     let filter = parse_filter(filter).map_err(|e| Failure::misuse(anyhow!("`--filter`: {}", e.render(filter))))?;
     let saving = args.save.as_deref().map(Saving::new).transpose()?;
+    let bounds = Bounds::of(args.memory);
     let config = PcapConfig {
+        generation_bytes: bounds.generation,
         identity: match args.tunnel {
             TunnelIdentity::Outer => Identity::Outer,
             TunnelIdentity::Inner => Identity::Inner,
@@ -72,22 +78,22 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     // Alerts are in the report, and in what is saved.
     detect.enabled &= !args.no_detect && (is_report || saving.is_some());
     say_more(&mut enrich, args)?;
-    let engine = EngineConfig {
+    let engine = bounds.engine(EngineConfig {
         idle_timeout: Duration::from_secs(args.idle_timeout),
         active_timeout: Duration::from_secs(args.active_timeout),
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
         enrich: Enrichment::open(&enrich).map_err(Failure::misuse)?,
         detect,
         ..EngineConfig::default()
-    };
+    });
     let mut source = PcapSource::open(&args.files, &config)?;
     source.set_rules(&rules).map_err(Failure::misuse)?;
     if (is_report || saving.is_some()) && !args.no_l7 {
         let dissectors = Dissectors::new(dissect::builtin());
-        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), bounds.payloads()));
     } else if wants_names(args, &filter)? {
         let dissectors = Dissectors::new(dissect::names_only());
-        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), bounds.payloads()));
     }
     if let Some(kind) = records {
         let path = args.output.as_deref();
