@@ -163,7 +163,9 @@ mod tests {
                     assert_eq!(m.ledger.non_ip, Counter::new(1, 60));
                     assert_eq!(m.ledger.residual(), (0, 0));
                 }
-                BusMessage::Payload { .. } | BusMessage::Observed { .. } | BusMessage::Sockets { .. } => unreachable!("no events here"),
+                BusMessage::Payload { .. } | BusMessage::Observed { .. } | BusMessage::Sockets { .. } => {
+                    unreachable!("no events here")
+                }
             }
         }
         assert_eq!(ports, (0..10).collect::<Vec<_>>());

@@ -235,7 +235,9 @@ impl Dimension {
             Self::DstAs => "autonomous system of the destination",
             Self::SrcNetwork => "local network of the source, as the configuration calls it; none for other addresses",
             Self::DstNetwork => "local network of the destination",
-            Self::SrcName => "name that a DNS answer gave the source; none where none was seen (see docs/enrichment.md)",
+            Self::SrcName => {
+                "name that a DNS answer gave the source; none where none was seen (see docs/enrichment.md)"
+            }
             Self::DstName => "name that a DNS answer gave the destination",
             Self::SrcPod => "Kubernetes pod of the source; none for other addresses",
             Self::DstPod => "Kubernetes pod of the destination",
@@ -595,7 +597,11 @@ pub const FLOW_FIELDS: [Field; 57] = [
     field("dst_process", FieldKind::TextOrNull, "process of the responder's socket, where that is the host itself"),
     field("src_cgroup", FieldKind::TextOrNull, "control group of the initiator's socket"),
     field("dst_cgroup", FieldKind::TextOrNull, "control group of the responder's socket"),
-    field("service", FieldKind::TextOrNull, "service by protocol and port, as dns or https; null for ports without one"),
+    field(
+        "service",
+        FieldKind::TextOrNull,
+        "service by protocol and port, as dns or https; null for ports without one",
+    ),
 ];
 
 /// The fields of an alert, in the order in which they are written.

@@ -245,6 +245,9 @@ pub(crate) struct AnalyzeArgs {
     /// Do not read payloads: no DNS, HTTP and TLS in the report.
     #[arg(long)]
     pub(crate) no_l7: bool,
+    /// Leave out what is behind `?` in the targets of HTTP requests: it may hold secrets.
+    #[arg(long)]
+    pub(crate) no_http_queries: bool,
     /// Do not look for anomalies.
     #[arg(long)]
     pub(crate) no_detect: bool,

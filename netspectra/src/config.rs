@@ -103,6 +103,8 @@ pub(crate) struct Engine {
     pub(crate) max_flows: usize,
     /// Whether messages of application protocols (names that were asked for, requests) are stored.
     pub(crate) keep_messages: bool,
+    /// Whether what is behind `?` in the targets of HTTP requests is kept: it may hold secrets.
+    pub(crate) http_queries: bool,
     /// Addresses of each node whose names are kept, by the DNS answers that it saw, at most 1,048,576; 0: none.
     pub(crate) max_names: usize,
     /// How long such a name counts at least, whatever the answer's TTL, seconds, at most 86,400.
@@ -116,6 +118,7 @@ impl Default for Engine {
             active_timeout_seconds: 60,
             max_flows: 1_000_000,
             keep_messages: true,
+            http_queries: true,
             max_names: 16_384,
             names_hold_seconds: 3600,
         }

@@ -723,7 +723,10 @@ fn names_of_dns_answers_and_services_are_in_records_groups_and_saved_data_whatev
     let (early, dns, named) = (row("39000", None, "http"), row("5000", None, "domain"), "example.org");
     let all = [early.clone(), dns.clone(), row("40000", Some(named), "http")];
     let found = names(&analyze(&[&list[..], &["--names"]].concat(), &[&file]));
-    assert_eq!(BTreeMap::from_iter(found.iter().map(|r| (&r.0, r))), BTreeMap::from_iter(all.iter().map(|r| (&r.0, r))));
+    assert_eq!(
+        BTreeMap::from_iter(found.iter().map(|r| (&r.0, r))),
+        BTreeMap::from_iter(all.iter().map(|r| (&r.0, r)))
+    );
     assert!(names(&analyze(&list, &[&file])).iter().all(|(_, name, _)| name.is_null()), "they were not asked for");
     // A filter that looks at a name asks for it.
     let only = names(&analyze(&[&list[..], &["--filter", "hostname = example.org"]].concat(), &[&file]));
@@ -752,7 +755,8 @@ fn names_of_dns_answers_and_services_are_in_records_groups_and_saved_data_whatev
     );
     let config = format!("[enrich.kubernetes]\npods_file = \"{}\"\n", pods.display());
     let config = folder.file("a.toml", config.as_bytes());
-    let told = [&list[..], &["--config", config.to_str().unwrap(), "--filter", "workload = \"StatefulSet/db\""]].concat();
+    let told =
+        [&list[..], &["--config", config.to_str().unwrap(), "--filter", "workload = \"StatefulSet/db\""]].concat();
     let records = lines(&analyze(&told, &[&file]));
     assert_eq!(records.len(), 2);
     assert_eq!((&records[0]["dst_pod"], &records[0]["dst_namespace"]), (&"db-0".into(), &"shop".into()));
@@ -764,5 +768,22 @@ fn names_of_dns_answers_and_services_are_in_records_groups_and_saved_data_whatev
         let out = analyze(&arguments, &[&file]);
         assert_eq!(out.status.code(), Some(2), "{}", error(&out));
         assert!(error(&out).contains(says), "{}", error(&out));
+    }
+}
+
+#[test]
+fn queries_of_http_requests_are_left_out_where_they_must_not_be_kept() {
+    let folder = Folder::new();
+    let request = b"GET /path?secret=1 HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let mut frame = tcp((1, 40_000), (2, 80), 0x18, request.len());
+    let at = frame.len() - request.len();
+    frame[at..].copy_from_slice(request);
+    let file = folder.file("a.pcap", &pcap(1, &[(100, 0, tcp((1, 40_000), (2, 80), 0x02, 0)), (100, 1000, frame)]));
+    for (options, target) in [(&[][..], "/path?secret=1"), (&["--no-http-queries"][..], "/path")] {
+        let saved = folder.0.path().join(format!("saved{}", options.len()));
+        analyze(&[options, &["--save", saved.to_str().unwrap()]].concat(), &[&file]);
+        let all = ["messages", "--from", "all", "--to", "all", "--format", "json"];
+        let messages: Value = serde_json::from_str(&Served::of(&saved).query(&all)).unwrap();
+        assert_eq!(messages["items"][0]["detail"]["target"], target, "{messages}");
     }
 }

@@ -74,8 +74,10 @@ fn connections_of_the_host_have_their_process_and_control_group() {
     let groups = [Group::new("nsp-own"), Group::new("nsp-other")];
     let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
     // The instance may see the files of the first; the second is root's, with every capability.
-    let mut clients =
-        [client(&pair, &groups[0], &nobody, Path::new("/bin/bash"), port), client(&pair, &groups[1], &[], &hidden, port)];
+    let mut clients = [
+        client(&pair, &groups[0], &nobody, Path::new("/bin/bash"), port),
+        client(&pair, &groups[1], &[], &hidden, port),
+    ];
     let connections: Vec<TcpStream> = clients.iter().map(|_| listener.accept().unwrap().0).collect();
 
     for (name, group) in [("bash", &groups[0]), ("hidden", &groups[1])] {

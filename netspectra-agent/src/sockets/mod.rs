@@ -168,7 +168,9 @@ impl Look {
                 Some(known) => known,
                 None => addresses.insert(diag::local_addresses(ADDRESSES)?),
             };
-            let takes = |address: &&IpAddr| socket.local.0.is_ipv4() == address.is_ipv4() || !socket.v6_only && address.is_ipv4();
+            let takes = |address: &&IpAddr| {
+                socket.local.0.is_ipv4() == address.is_ipv4() || !socket.v6_only && address.is_ipv4()
+            };
             news.extend(addresses.iter().filter(takes).map(|address| seen(*address)));
         }
         Ok(news)

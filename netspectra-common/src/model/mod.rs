@@ -23,7 +23,8 @@ pub use chain::ManifestHash;
 pub use fields::FlowFields;
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
-    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram, SocketSeen,
+    BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, Manifest, PayloadSeen, SizeHistogram,
+    SocketSeen,
 };
 pub use net::{Net, NetError};
 pub use nic::{NicCounters, NicDelta};

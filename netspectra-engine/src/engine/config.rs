@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub max_nodes: usize,
     /// Whether messages of application protocols are stored. Counted, and shown to detectors, they are always. Default true.
     pub keep_messages: bool,
+    /// Whether what is behind `?` in the targets of HTTP requests is kept. Default true.
+    pub http_queries: bool,
     /// Addresses of each node whose names, from DNS answers that it saw, are kept, about 200 bytes each; the one whose name
     /// ends first goes first. 0 keeps none. Default 16,384; of all nodes together at most 1,048,576.
     pub max_names: usize,
@@ -63,6 +65,7 @@ impl Default for EngineConfig {
             max_pending_deltas: 4_000_000,
             max_nodes: 10_000,
             keep_messages: true,
+            http_queries: true,
             max_names: 16_384,
             names_hold: Duration::from_secs(3600),
             enrich: Enrichment::default(),

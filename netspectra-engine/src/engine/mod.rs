@@ -99,7 +99,8 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing, with the dissectors that come with NetSpectra.
     pub fn new(config: EngineConfig) -> Self {
-        Self::with_dissectors(config, dissect::builtin())
+        let dissectors = dissect::builtin_with(config.http_queries);
+        Self::with_dissectors(config, dissectors)
     }
 
     /// An engine that has seen nothing, with dissectors of the caller's choice.

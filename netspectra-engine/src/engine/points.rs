@@ -1,8 +1,8 @@
 //! Observation points (node and interface) as small numbers.
 
+use crate::enrich::Enrichment;
 use crate::enrich::names::Names;
 use crate::enrich::sockets::{self, Sockets};
-use crate::enrich::Enrichment;
 use hashbrown::HashMap;
 use netspectra_common::model::{Direction, Nanos, Place};
 use serde::{Deserialize, Serialize};

@@ -44,7 +44,8 @@ impl Server {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => in_cluster().ok_or(PodsError::NoServer)?,
         };
-        let refused = || PodsError::Config { key: "url", found: url.clone(), expected: "an address such as `https://host:6443`" };
+        let refused =
+            || PodsError::Config { key: "url", found: url.clone(), expected: "an address such as `https://host:6443`" };
         let uri: Uri = url.parse().map_err(|_| refused())?;
         let ca_file = uri.scheme_str().is_some_and(|scheme| scheme == "https").then_some(&*config.ca_file);
         let connector = tls::connector(ca_file);
@@ -62,9 +63,10 @@ impl Server {
         if self.is_whole {
             return Ok(self.page(&self.url).await?.addresses().collect());
         }
-        let of_node = self.config.node.as_ref().map_or_else(String::new, |node| {
-            format!("&fieldSelector={}", encoded(&format!("spec.nodeName={node}")))
-        });
+        let of_node =
+            self.config.node.as_ref().map_or_else(String::new, |node| {
+                format!("&fieldSelector={}", encoded(&format!("spec.nodeName={node}")))
+            });
         let (mut all, mut next) = (Vec::new(), String::new());
         for _ in 0..PAGES {
             let page = self.page(&format!("{}/api/v1/pods?limit={PAGE}{of_node}{next}", self.url)).await?;
@@ -85,13 +87,15 @@ impl Server {
     }
 
     async fn read(&self, url: &str) -> Result<Bytes, PodsError> {
-        let mut request = Request::get(url).body(Empty::new()).map_err(|error| self.failed(format!("is no address: {error}")))?;
+        let mut request =
+            Request::get(url).body(Empty::new()).map_err(|error| self.failed(format!("is no address: {error}")))?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         // Tokens are given anew while this runs.
         match std::fs::read_to_string(&self.config.token_file) {
             Ok(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-                    .map_err(|_| self.failed(format!("needs a token: `{}` has none", self.config.token_file.display())))?;
+                let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
+                    self.failed(format!("needs a token: `{}` has none", self.config.token_file.display()))
+                })?;
                 value.set_sensitive(true);
                 request.headers_mut().insert(AUTHORIZATION, value);
             }
@@ -260,7 +264,8 @@ mod tests {
             _ => (403, String::new()),
         })
         .await;
-        let of = |path: &str, ca_file: &Path| config(format!("https://127.0.0.1:{port}{path}"), ca_file.to_owned(), "t");
+        let of =
+            |path: &str, ca_file: &Path| config(format!("https://127.0.0.1:{port}{path}"), ca_file.to_owned(), "t");
         let enrichment = opened(of("/pods", &ca_file));
         round(&enrichment).await.unwrap();
         let place = enrichment.place("fd00:10:244:1::5".parse().unwrap());
@@ -268,7 +273,10 @@ mod tests {
         let refused = round(&opened(of("/html", &ca_file))).await.unwrap_err();
         assert!(refused.contains("gives no list of pods: expected a PodList as JSON"), "{refused}");
         let refused = round(&opened(of("/other", &ca_file))).await.unwrap_err();
-        assert!(refused.ends_with("answers 403 Forbidden: the service account needs the right to list pods"), "{refused}");
+        assert!(
+            refused.ends_with("answers 403 Forbidden: the service account needs the right to list pods"),
+            "{refused}"
+        );
         // Another authority's certificate.
         let stranger = tempfile::tempdir().unwrap();
         let (_, other) = serve(stranger.path(), |_, _| (200, LIST.to_owned())).await;

@@ -27,8 +27,8 @@ use netspectra_common::model::{Country, Place, Pod};
 use netspectra_common::report::chain;
 use networks::Networks;
 use pods::Pods;
-use services::Services;
 use serde::{Deserialize, Serialize};
+use services::Services;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -236,7 +236,6 @@ impl Enrichment {
             tokio::time::sleep(Duration::from_secs(config.refresh_seconds)).await;
         }
     }
-
 
     /// Reads files again that were changed. Returns whether there were any; what was known stays when one cannot be used.
     ///

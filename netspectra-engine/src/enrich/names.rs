@@ -33,7 +33,12 @@ pub(crate) fn learn(names: &mut Names, node: &Arc<str>, observed: &[Observed], (
     }
 }
 
-fn learn_answer(names: &mut Names, node: &Arc<str>, (message, at): (&DnsMessage, Nanos), (most, hold): (usize, Duration)) {
+fn learn_answer(
+    names: &mut Names,
+    node: &Arc<str>,
+    (message, at): (&DnsMessage, Nanos),
+    (most, hold): (usize, Duration),
+) {
     // An answer of multicast DNS has no question: its records are called what they are.
     let asked = match (&message.question, message.kind) {
         (Some(question), DnsKind::Dns | DnsKind::Llmnr) => Some(cleaned(&question.name)),
@@ -124,7 +129,11 @@ mod tests {
         assert_eq!(of(&names, "192.0.2.2", 1000 + 86_400, 1_000_000), www);
         assert_eq!(of(&names, "192.0.2.2", 1001 + 86_400, 1_000_000), None);
         // The later answer counts.
-        told(&mut names, 1100, answer(DnsKind::Dns, Some("other.example"), vec![record("other.example", A, 60, "192.0.2.1")]));
+        told(
+            &mut names,
+            1100,
+            answer(DnsKind::Dns, Some("other.example"), vec![record("other.example", A, 60, "192.0.2.1")]),
+        );
         assert_eq!(of(&names, "192.0.2.1", 1001, 1200), Some("other.example".into()));
     }
 

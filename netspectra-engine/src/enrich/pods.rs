@@ -362,7 +362,9 @@ mod tests {
             refused(config("kubelet:10250")),
             "`enrich.kubernetes.url` is `kubelet:10250`: expected `https://host:port`, or a kubelet's `https://host:10250/pods`"
         );
-        assert!(refused(KubernetesConfig { pods_file: Some(path), ..config("https://a") }).contains("beside `pods_file`"));
+        assert!(
+            refused(KubernetesConfig { pods_file: Some(path), ..config("https://a") }).contains("beside `pods_file`")
+        );
         assert!(refused(KubernetesConfig { refresh_seconds: 0, ..config("https://a") }).contains("expected 1 to 3600"));
     }
 }

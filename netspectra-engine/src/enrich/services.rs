@@ -186,8 +186,8 @@ impl Services {
     /// Those of a file in the format of `/etc/services`: name, port and protocol, aliases, and comments behind `#`. Of several
     /// names of a port the first counts; protocols without ports here are left out.
     pub(super) fn read(path: &Path) -> Result<Self, EnrichError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| EnrichError::Services { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| EnrichError::Services { path: path.to_owned(), source })?;
         let mut services = Self::default();
         for (at, line) in text.lines().enumerate() {
             let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
@@ -255,7 +255,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Services::read(&path)
         };
-        let services = read("# ours\nintranet 8080/tcp web # http\nother 8080/tcp\nintranet 8080/UDP\nx 1/ddp\n\n").unwrap();
+        let services =
+            read("# ours\nintranet 8080/tcp web # http\nother 8080/tcp\nintranet 8080/UDP\nx 1/ddp\n\n").unwrap();
         assert_eq!(services.of(TCP, [50_000, 8080]).as_deref(), Some("intranet"));
         assert_eq!(services.of(UDP, [8080, 1]).as_deref(), Some("intranet"));
         assert_eq!(services.of(TCP, [50_000, 443]), None);

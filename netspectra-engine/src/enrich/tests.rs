@@ -185,7 +185,8 @@ fn said(manifest: &BusMessage, at_seconds: f64, process: &str) -> Vec<BusMessage
         repeated: false,
         latency: None,
     };
-    let answer = Observed { at: Nanos(at(at_seconds)), key: Default::default(), what: Observation::Dns(Box::new(answer)) };
+    let answer =
+        Observed { at: Nanos(at(at_seconds)), key: Default::default(), what: Observation::Dns(Box::new(answer)) };
     let socket = SocketSeen {
         proto: 6,
         local: (ip("10.0.0.1"), 1000),
@@ -243,7 +244,8 @@ fn names_and_owners_are_in_rows_of_their_node_alone_and_a_restart_or_a_replay_gi
     let plain = run(false, false);
     let known = |name: &str| [name, "curl", "/user.slice"].map(|text| (!text.is_empty()).then(|| text.to_owned()));
     let rows = |batch: &StoreBatch| {
-        let flows = batch.flows.iter().map(|f| (f.node.clone(), f.src_place.clone(), f.dst_place.clone(), f.service.clone()));
+        let flows =
+            batch.flows.iter().map(|f| (f.node.clone(), f.src_place.clone(), f.dst_place.clone(), f.service.clone()));
         let rollups =
             batch.rollups.iter().map(|r| (r.node.clone(), r.src_place.clone(), r.dst_place.clone(), r.service.clone()));
         flows.chain(rollups).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use super::BiKey;
 use super::key::{ICMP, ICMPV6};
 use super::tcp::TcpSide;
-use crate::engine::{EngineConfig, Ends, Points};
+use crate::engine::{Ends, EngineConfig, Points};
 use crate::window::RowKey;
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, ICMP_UNKNOWN, TCP_FLAGS_MASK, VLAN_PRESENT};
 use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos, Sampling};

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
+use memory::Bounds;
 use netspectra_agent::drain::Drain;
 use netspectra_agent::payload::{PayloadStats, Payloads};
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
@@ -31,7 +32,6 @@ use netspectra_common::schema::Dimension;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
 use netspectra_engine::{Engine, EngineConfig};
-use memory::Bounds;
 use out::Out;
 use pipeline::Step;
 use question::Question;
@@ -89,7 +89,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let mut source = PcapSource::open(&args.files, &config)?;
     source.set_rules(&rules).map_err(Failure::misuse)?;
     if (is_report || saving.is_some()) && !args.no_l7 {
-        let dissectors = Dissectors::new(dissect::builtin());
+        let dissectors = Dissectors::new(dissect::builtin_with(!args.no_http_queries));
         source = source.reading_payloads(Payloads::new(Arc::new(dissectors), bounds.payloads()));
     } else if wants_names(args, &filter)? {
         let dissectors = Dissectors::new(dissect::names_only());
@@ -125,7 +125,8 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
 fn wants_names(args: &AnalyzeArgs, filter: &Filter) -> Result<bool, Failure> {
     const NAMES: [Dimension; 2] = [Dimension::SrcName, Dimension::DstName];
     let by = args.by.as_deref().unwrap_or_default();
-    let asked = filter.looks_at(&NAMES) || by.split(',').any(|word| NAMES.iter().any(|name| name.name() == word.trim()));
+    let asked =
+        filter.looks_at(&NAMES) || by.split(',').any(|word| NAMES.iter().any(|name| name.name() == word.trim()));
     if asked && args.no_l7 {
         return Err(Failure::misuse(anyhow!(
             "`--no-l7` reads no DNS answers, which `src_name` and `dst_name` are from: leave it out"

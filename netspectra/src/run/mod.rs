@@ -294,6 +294,7 @@ pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, Failure> {
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
         keep_messages: config.engine.keep_messages,
+        http_queries: config.engine.http_queries,
         max_names: config.engine.max_names,
         names_hold: Duration::from_secs(config.engine.names_hold_seconds),
         enrich: Enrichment::open(&config.enrich).map_err(Failure::misuse)?,

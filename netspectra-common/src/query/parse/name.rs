@@ -15,7 +15,10 @@ pub(super) struct Name {
 
 /// All names, with what they stand for.
 fn names() -> impl Iterator<Item = (&'static str, &'static [Dimension])> {
-    EITHER.iter().map(|(name, any_of)| (*name, &any_of[..])).chain(Dimension::ALL.iter().map(|d| (d.name(), std::slice::from_ref(d))))
+    EITHER
+        .iter()
+        .map(|(name, any_of)| (*name, &any_of[..]))
+        .chain(Dimension::ALL.iter().map(|d| (d.name(), std::slice::from_ref(d))))
 }
 
 impl Name {

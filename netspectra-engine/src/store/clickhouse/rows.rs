@@ -3,7 +3,8 @@
 use clickhouse::Row;
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, BlockId, Counter, Country, Direction, EndReason, Evidence, FlowRecord, FlowState,
-    InitiatorBy, LedgerEntry, Nanos, Owner, Place, Pod, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
+    InitiatorBy, LedgerEntry, Nanos, Owner, Place, Pod, Resolution, Rollup, Severity, TimeRange, WindowSketches,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, PairSample, Quantiles, SketchError, TopK};
@@ -250,8 +251,30 @@ impl FlowRow {
             inner_vlan: self.inner_vlan,
             tunnel: (!self.tunnel.is_empty()).then(|| self.tunnel.into()),
             tunnel_id: self.tunnel_id,
-            src_place: ends!(self, src_country, src_as, src_network, src_name, src_namespace, src_pod, src_workload, src_process, src_cgroup),
-            dst_place: ends!(self, dst_country, dst_as, dst_network, dst_name, dst_namespace, dst_pod, dst_workload, dst_process, dst_cgroup),
+            src_place: ends!(
+                self,
+                src_country,
+                src_as,
+                src_network,
+                src_name,
+                src_namespace,
+                src_pod,
+                src_workload,
+                src_process,
+                src_cgroup
+            ),
+            dst_place: ends!(
+                self,
+                dst_country,
+                dst_as,
+                dst_network,
+                dst_name,
+                dst_namespace,
+                dst_pod,
+                dst_workload,
+                dst_process,
+                dst_cgroup
+            ),
             service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,
@@ -443,8 +466,30 @@ impl GroupRow {
             vlan: self.vlan,
             tunnel,
             tunnel_id: self.tunnel_id,
-            src_place: ends!(self, src_country, src_as, src_network, src_name, src_namespace, src_pod, src_workload, src_process, src_cgroup),
-            dst_place: ends!(self, dst_country, dst_as, dst_network, dst_name, dst_namespace, dst_pod, dst_workload, dst_process, dst_cgroup),
+            src_place: ends!(
+                self,
+                src_country,
+                src_as,
+                src_network,
+                src_name,
+                src_namespace,
+                src_pod,
+                src_workload,
+                src_process,
+                src_cgroup
+            ),
+            dst_place: ends!(
+                self,
+                dst_country,
+                dst_as,
+                dst_network,
+                dst_name,
+                dst_namespace,
+                dst_pod,
+                dst_workload,
+                dst_process,
+                dst_cgroup
+            ),
             service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,

@@ -4,7 +4,8 @@ use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, Counter, Country, Direction, DnsKind, DnsMessage, DnsQuestion, DnsRecord, EndReason,
     Evidence, FlowRecord, FlowState, HttpRequest, HttpResponse, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
-    NicDelta, Observation, Owner, Place, Pod, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches, WindowState,
+    NicDelta, Observation, Owner, Place, Pod, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::schema::SKETCHES;
