@@ -734,7 +734,7 @@ fn names_of_dns_answers_and_services_are_in_records_groups_and_saved_data_whatev
     let by = ["--by", "dst_name,service", "--metric", "packets", "--format", "csv"];
     let by_name = analyze(&by, &[&file]);
     let text = String::from_utf8(by_name.stdout.clone()).unwrap();
-    assert!(text.lines().any(|line| line.starts_with("example.org,http,5,")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("example.org,http,5.0,")), "{text}");
     for threads in ["1", "2", "3"] {
         assert_eq!(analyze(&[&by[..], &["--threads", threads]].concat(), &[&file]).stdout, by_name.stdout);
     }

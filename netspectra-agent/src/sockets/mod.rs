@@ -28,8 +28,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const REST: u32 = 50;
 /// How often all sockets are named again, for engines that did not hear of them.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Between two looks at the tree of control groups.
-const GROUPS: Duration = Duration::from_secs(10);
 
 /// What names a socket.
 type Key = (u8, (IpAddr, u16), Option<(IpAddr, u16)>);
@@ -106,7 +104,6 @@ impl std::fmt::Debug for SocketWatch {
 struct Look {
     netlink: Netlink,
     groups: Groups,
-    groups_read: Instant,
     /// By inode and key: a key may be used again by another socket.
     known: HashMap<(u32, Key), Arc<Owner>>,
     named: Option<Instant>,
@@ -118,14 +115,7 @@ impl Look {
         let mut netlink = Netlink::sock_diag()?;
         // What the kernel does not know, it says now.
         diag::list(&mut netlink, 1)?;
-        Ok(Self {
-            netlink,
-            groups: Groups::new(),
-            groups_read: Instant::now(),
-            known: HashMap::new(),
-            named: None,
-            too_many: false,
-        })
+        Ok(Self { netlink, groups: Groups::new(), known: HashMap::new(), named: None, too_many: false })
     }
 
     /// Sockets that are new since the last round; from time to time all of them.
@@ -137,6 +127,7 @@ impl Look {
         let all = self.named.is_none_or(|at| at.elapsed() >= AGAIN);
         if all {
             self.named = Some(Instant::now());
+            self.groups.forget();
         }
         let is_new = |s: &Socket| all || !self.known.contains_key(&(s.inode, key(s)));
         let fresh: Vec<&Socket> = sockets.iter().filter(|s| s.inode != 0 && is_new(s)).collect();
@@ -181,11 +172,7 @@ impl Look {
         if sockets.is_empty() {
             return HashMap::new();
         }
-        let is_unknown = |s: &&Socket| s.cgroup.is_some_and(|id| !self.groups.has(id));
-        if sockets.iter().any(is_unknown) && self.groups_read.elapsed() >= GROUPS {
-            self.groups.read();
-            self.groups_read = Instant::now();
-        }
+        self.groups.find(sockets.iter().filter_map(|s| s.cgroup));
         let processes = processes::owners(&sockets.iter().map(|s| s.inode).collect::<HashSet<_>>());
         let mut shared = HashMap::<Owner, Arc<Owner>>::new();
         let mut alone = HashMap::<Arc<str>, Option<Arc<str>>>::new();

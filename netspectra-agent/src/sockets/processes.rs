@@ -57,20 +57,31 @@ pub(super) fn name(pid: u32) -> Option<Arc<str>> {
 pub(super) struct Groups {
     root: Option<PathBuf>,
     paths: HashMap<u64, Arc<str>>,
+    /// Those that were looked for and are not below the root: gone, or of another namespace.
+    missing: HashSet<u64>,
 }
 
 impl Groups {
     /// The tree of this host; empty where cgroup v2 is not mounted.
     pub(super) fn new() -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut groups = Self { root: mount_point(&mounts), paths: HashMap::new() };
+        let mut groups = Self { root: mount_point(&mounts), ..Self::default() };
         groups.read();
         groups
     }
 
-    /// Whether `id` is known.
-    pub(super) fn has(&self, id: u64) -> bool {
-        self.paths.contains_key(&id)
+    /// Looks at the whole tree again if one of `ids` is not known, and was not looked for since [`Groups::forget`].
+    pub(super) fn find(&mut self, ids: impl Iterator<Item = u64> + Clone) {
+        if ids.clone().any(|id| !self.paths.contains_key(&id) && !self.missing.contains(&id)) {
+            self.read();
+            let Self { paths, missing, .. } = self;
+            missing.extend(ids.filter(|id| !paths.contains_key(id)));
+        }
+    }
+
+    /// What was not found may be there now.
+    pub(super) fn forget(&mut self) {
+        self.missing.clear();
     }
 
     /// The path of `id` below the root.
@@ -78,8 +89,7 @@ impl Groups {
         self.paths.get(&id).cloned()
     }
 
-    /// Looks at the whole tree again.
-    pub(super) fn read(&mut self) {
+    fn read(&mut self) {
         let Some(root) = &self.root else { return };
         self.paths.clear();
         let mut open = vec![root.clone()];

@@ -51,7 +51,7 @@ impl Server {
         let connector = tls::connector(ca_file);
         let connector = connector.map_err(|why| PodsError::Authority { path: config.ca_file.clone(), why })?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
-        let is_whole = uri.path().trim_end_matches('/') != "";
+        let is_whole = !uri.path().trim_end_matches('/').is_empty();
         Ok(Self { config: config.clone(), client, url, is_whole })
     }
 
