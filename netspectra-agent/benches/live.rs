@@ -112,7 +112,7 @@ fn drain(object: &[u8], flows: u32, rounds: usize) {
             booked += match message {
                 BusMessage::Chunk(c) => c.deltas.iter().map(|d| d.stats.packets).sum(),
                 BusMessage::Manifest(m) => m.ledger.reasons.all().map(|r| r.packets).sum(),
-                BusMessage::Payload { .. } | BusMessage::Observed { .. } => 0,
+                BusMessage::Payload { .. } | BusMessage::Observed { .. } | BusMessage::Sockets { .. } => 0,
             };
         }
         source.recycle().unwrap();

@@ -5,6 +5,7 @@ use crate::payload::Payloads;
 use netspectra_common::abi::Family;
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Ledger, Manifest, ManifestHash, SizeHistogram,
+    SocketSeen,
 };
 use std::sync::Arc;
 
@@ -44,7 +45,12 @@ impl Drain {
     }
 
     /// The chunks of `generation`, then its manifest.
-    pub fn cut(&mut self, mut generation: Generation) -> Vec<BusMessage> {
+    pub fn cut(&mut self, generation: Generation) -> Vec<BusMessage> {
+        self.cut_with(generation, Vec::new())
+    }
+
+    /// As [`Drain::cut`], with sockets of the host that became known.
+    pub fn cut_with(&mut self, mut generation: Generation, sockets: Vec<SocketSeen>) -> Vec<BusMessage> {
         self.read_hints(&mut generation);
         let id = GenerationId { node: self.node.clone(), epoch: self.epoch, generation: self.next };
         self.next += 1;
@@ -64,6 +70,9 @@ impl Drain {
         let chunks = messages.len() as u32;
         if !generation.observed.is_empty() {
             messages.push(BusMessage::Observed { of: id.clone(), said: Arc::new(generation.observed) });
+        }
+        if !sockets.is_empty() {
+            messages.push(BusMessage::Sockets { of: id.clone(), seen: Arc::new(sockets) });
         }
         let manifest = Manifest {
             id,
@@ -173,7 +182,9 @@ mod tests {
                     assert_eq!(m.ledger.non_ip, Counter::new(1, 60));
                     assert_eq!(m.ledger.residual(), (0, 0));
                 }
-                BusMessage::Payload { .. } | BusMessage::Observed { .. } => unreachable!("no events here"),
+                BusMessage::Payload { .. } | BusMessage::Observed { .. } | BusMessage::Sockets { .. } => {
+                    unreachable!("no events here")
+                }
             }
         }
         assert_eq!(ports, (0..10).collect::<Vec<_>>());

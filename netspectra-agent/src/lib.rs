@@ -3,6 +3,7 @@
 //! `source` knows where packets come from, `rules` which of them get a flow record, `on_wire` is what a frame amounts to,
 //! `table` and `generation` hold what was counted, `payload` puts payloads in order for dissectors, `hint` keeps the first bytes of some, `drain` is the sans-IO
 //! step from a generation to bus messages, `run` drives a source at a bus,
+//! `sockets` says whose the sockets of the host are,
 //! `privilege` gives up what is not needed any more, `loader` is a process for what goes on needing it.
 
 pub mod bus;
@@ -16,5 +17,6 @@ pub mod payload;
 pub mod privilege;
 pub mod rules;
 pub mod run;
+pub mod sockets;
 pub mod source;
 pub mod table;

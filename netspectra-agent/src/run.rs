@@ -56,18 +56,19 @@ pub async fn run<S: Source + 'static>(
             changed = stop.changed() => changed.is_err() || *stop.borrow(),
         };
         let detach_now = detach.clone();
-        let (back, generation) = tokio::task::spawn_blocking(move || {
+        let (back, generation, sockets) = tokio::task::spawn_blocking(move || {
             if stopping {
                 detach_now(&mut source);
             }
             let generation = source.generation();
-            (source, generation)
+            let sockets = source.sockets();
+            (source, generation, sockets)
         })
         .await?;
         source = back;
         let Some(generation) = generation? else { return Ok(()) };
         let last = generation.last;
-        let messages = drain.cut(generation);
+        let messages = drain.cut_with(generation, sockets);
         drain.head().into_iter().for_each(|hash| source.sent(hash));
         bus.publish(messages).await.map_err(RunError::Bus)?;
         source = tokio::task::spawn_blocking(move || source.recycle().map(|()| source)).await??;

@@ -17,6 +17,11 @@ use std::hash::BuildHasher as _;
 /// Flows that memory is reserved for at once; more make it grow.
 const MOST_RESERVED: usize = 65_536;
 
+/// A flow, as [`FlowTable::collected_bytes`] counts it.
+pub const FLOW_BYTES: usize = 120;
+/// A message, alike: with its texts.
+pub const MESSAGE_BYTES: usize = 700;
+
 /// Whose five-tuple a tunnelled packet is booked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
@@ -108,6 +113,11 @@ impl FlowTable {
     /// Keys held since the last drain.
     pub fn keys(&self) -> usize {
         self.flows.len()
+    }
+
+    /// About how many bytes of flows and messages were collected since the last drain.
+    pub fn collected_bytes(&self) -> usize {
+        self.flows.len() * FLOW_BYTES + self.payloads.as_ref().map_or(0, Payloads::waiting) * MESSAGE_BYTES
     }
 
     /// Counts packets of which nothing but their number is known, under `reason`.

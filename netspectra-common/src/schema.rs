@@ -45,6 +45,32 @@ pub enum Dimension {
     SrcNetwork,
     /// Local network of the destination.
     DstNetwork,
+    /// Name that a DNS answer gave the source; none where none was seen.
+    SrcName,
+    /// Name that a DNS answer gave the destination.
+    DstName,
+    /// Kubernetes pod of the source; none for other addresses.
+    SrcPod,
+    /// Kubernetes pod of the destination.
+    DstPod,
+    /// Namespace of the pod of the source.
+    SrcNamespace,
+    /// Namespace of the pod of the destination.
+    DstNamespace,
+    /// What the pod of the source belongs to, as `Deployment/web`.
+    SrcWorkload,
+    /// What the pod of the destination belongs to.
+    DstWorkload,
+    /// Process of the source's socket, where the source is the host itself.
+    SrcProcess,
+    /// Process of the destination's socket, where that is the host itself.
+    DstProcess,
+    /// Control group of the source's socket.
+    SrcCgroup,
+    /// Control group of the destination's socket.
+    DstCgroup,
+    /// Service by protocol and port, as `dns` or `https`; none for ports without one.
+    Service,
     /// One in how many flows of its kind was counted.
     Sampling,
     /// Flow state; flow records only.
@@ -88,7 +114,7 @@ pub enum ValueKind {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 42] = [
         Self::SrcIp,
         Self::DstIp,
         Self::SrcPort,
@@ -107,6 +133,19 @@ impl Dimension {
         Self::DstAs,
         Self::SrcNetwork,
         Self::DstNetwork,
+        Self::SrcName,
+        Self::DstName,
+        Self::SrcPod,
+        Self::DstPod,
+        Self::SrcNamespace,
+        Self::DstNamespace,
+        Self::SrcWorkload,
+        Self::DstWorkload,
+        Self::SrcProcess,
+        Self::DstProcess,
+        Self::SrcCgroup,
+        Self::DstCgroup,
+        Self::Service,
         Self::Sampling,
         Self::State,
         Self::EndReason,
@@ -141,6 +180,19 @@ impl Dimension {
             Self::DstAs => "dst_as",
             Self::SrcNetwork => "src_network",
             Self::DstNetwork => "dst_network",
+            Self::SrcName => "src_name",
+            Self::DstName => "dst_name",
+            Self::SrcPod => "src_pod",
+            Self::DstPod => "dst_pod",
+            Self::SrcNamespace => "src_namespace",
+            Self::DstNamespace => "dst_namespace",
+            Self::SrcWorkload => "src_workload",
+            Self::DstWorkload => "dst_workload",
+            Self::SrcProcess => "src_process",
+            Self::DstProcess => "dst_process",
+            Self::SrcCgroup => "src_cgroup",
+            Self::DstCgroup => "dst_cgroup",
+            Self::Service => "service",
             Self::Sampling => "sampling",
             Self::State => "state",
             Self::EndReason => "end_reason",
@@ -183,6 +235,21 @@ impl Dimension {
             Self::DstAs => "autonomous system of the destination",
             Self::SrcNetwork => "local network of the source, as the configuration calls it; none for other addresses",
             Self::DstNetwork => "local network of the destination",
+            Self::SrcName => {
+                "name that a DNS answer gave the source; none where none was seen (see docs/enrichment.md)"
+            }
+            Self::DstName => "name that a DNS answer gave the destination",
+            Self::SrcPod => "Kubernetes pod of the source; none for other addresses",
+            Self::DstPod => "Kubernetes pod of the destination",
+            Self::SrcNamespace => "namespace of the pod of the source",
+            Self::DstNamespace => "namespace of the pod of the destination",
+            Self::SrcWorkload => "what the pod of the source belongs to, as Deployment/web",
+            Self::DstWorkload => "what the pod of the destination belongs to",
+            Self::SrcProcess => "process of the source's socket, where the source is the host itself",
+            Self::DstProcess => "process of the destination's socket, where that is the host itself",
+            Self::SrcCgroup => "control group of the source's socket",
+            Self::DstCgroup => "control group of the destination's socket",
+            Self::Service => "service by protocol and port, as dns or https; none for ports without one",
             Self::Sampling => {
                 "one in how many flows of its kind was counted, by a rule of the capture; 1 where all were"
             }
@@ -215,6 +282,19 @@ impl Dimension {
             | Self::DstCountry
             | Self::SrcNetwork
             | Self::DstNetwork
+            | Self::SrcName
+            | Self::DstName
+            | Self::SrcPod
+            | Self::DstPod
+            | Self::SrcNamespace
+            | Self::DstNamespace
+            | Self::SrcWorkload
+            | Self::DstWorkload
+            | Self::SrcProcess
+            | Self::DstProcess
+            | Self::SrcCgroup
+            | Self::DstCgroup
+            | Self::Service
             | Self::App
             | Self::Name
             | Self::Detector
@@ -307,6 +387,19 @@ impl Dimension {
         )
     }
 }
+
+/// Names that stand for either end of a flow in filters.
+pub const EITHER: [(&str, [Dimension; 2]); 9] = [
+    ("host", [Dimension::SrcIp, Dimension::DstIp]),
+    ("ip", [Dimension::SrcIp, Dimension::DstIp]),
+    ("port", [Dimension::SrcPort, Dimension::DstPort]),
+    ("hostname", [Dimension::SrcName, Dimension::DstName]),
+    ("pod", [Dimension::SrcPod, Dimension::DstPod]),
+    ("namespace", [Dimension::SrcNamespace, Dimension::DstNamespace]),
+    ("workload", [Dimension::SrcWorkload, Dimension::DstWorkload]),
+    ("process", [Dimension::SrcProcess, Dimension::DstProcess]),
+    ("cgroup", [Dimension::SrcCgroup, Dimension::DstCgroup]),
+];
 
 /// The sketches of a window, as fields of its stored form are called.
 pub const SKETCHES: [&str; 17] = [
@@ -431,7 +524,7 @@ const fn field(name: &'static str, kind: FieldKind, doc: &'static str) -> Field 
 }
 
 /// The fields of a flow record, in the order in which they are written.
-pub const FLOW_FIELDS: [Field; 44] = [
+pub const FLOW_FIELDS: [Field; 57] = [
     field("src_ip", FieldKind::TextOrNull, "initiator's address; null for non-IP"),
     field("dst_ip", FieldKind::TextOrNull, "responder's address; null for non-IP"),
     field("src_port", FieldKind::Integer, "initiator's port, 0 where there is none"),
@@ -491,6 +584,23 @@ pub const FLOW_FIELDS: [Field; 44] = [
         "sampling",
         FieldKind::Integer,
         "one in so many flows of its kind was counted, by a rule of the capture (the highest of the flow's rules, when they changed); 1: all",
+    ),
+    field("src_name", FieldKind::TextOrNull, "name that a DNS answer gave the initiator; null where none was seen"),
+    field("dst_name", FieldKind::TextOrNull, "name that a DNS answer gave the responder"),
+    field("src_pod", FieldKind::TextOrNull, "Kubernetes pod of the initiator; null for other addresses"),
+    field("dst_pod", FieldKind::TextOrNull, "Kubernetes pod of the responder"),
+    field("src_namespace", FieldKind::TextOrNull, "namespace of the initiator's pod"),
+    field("dst_namespace", FieldKind::TextOrNull, "namespace of the responder's pod"),
+    field("src_workload", FieldKind::TextOrNull, "what the initiator's pod belongs to, as Deployment/web"),
+    field("dst_workload", FieldKind::TextOrNull, "what the responder's pod belongs to"),
+    field("src_process", FieldKind::TextOrNull, "process of the initiator's socket, where that is the host itself"),
+    field("dst_process", FieldKind::TextOrNull, "process of the responder's socket, where that is the host itself"),
+    field("src_cgroup", FieldKind::TextOrNull, "control group of the initiator's socket"),
+    field("dst_cgroup", FieldKind::TextOrNull, "control group of the responder's socket"),
+    field(
+        "service",
+        FieldKind::TextOrNull,
+        "service by protocol and port, as dns or https; null for ports without one",
     ),
 ];
 

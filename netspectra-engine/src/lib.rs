@@ -21,7 +21,7 @@ pub mod store;
 pub mod task;
 #[cfg(test)]
 mod testing;
-#[cfg(any(feature = "clickhouse", feature = "remote-write"))]
+#[cfg(any(feature = "clickhouse", feature = "kubernetes", feature = "remote-write"))]
 mod tls;
 mod window;
 

@@ -162,6 +162,8 @@ impl TunnelIdentity {
   netspectra analyze --by src_ip,dst_port --metric packets --top 20 capture.pcap
   netspectra analyze --by dst_country --country-file GeoLite2-Country.mmdb capture.pcap
   netspectra analyze --by src_network,dst_network --network office=10.0.0.0/8 --network lab=10.1.0.0/16 capture.pcap
+  netspectra analyze --by dst_name,service capture.pcap
+  netspectra analyze --flows --names --format csv capture.pcap
   netspectra analyze --by proto --time-bucket 10s --format csv capture.pcap
   netspectra analyze --flows --filter 'dst_port = 443 and src_ip in 10.0.0.0/8' capture.pcap
   netspectra analyze --export parquet --output flows.parquet --filter 'port = 53' capture.pcap
@@ -217,6 +219,13 @@ pub(crate) struct AnalyzeArgs {
     /// Local network, for src_network and dst_network: office=10.0.0.0/8,2001:db8::/32. May be given several times.
     #[arg(long, value_name = "NAME=BLOCKS")]
     pub(crate) network: Vec<String>,
+    /// File with names of services in the format of /etc/services, for service [default: a list of well-known ones].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services_file: Option<PathBuf>,
+    /// With --flows, --export, --by or --time-bucket: read DNS answers, for src_name and dst_name. The report, --save, and a
+    /// question that names one of them read them anyway.
+    #[arg(long, conflicts_with = "no_l7")]
+    pub(crate) names: bool,
     /// Rows of each top list in the report, or of --by.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) top: u16,
@@ -226,12 +235,19 @@ pub(crate) struct AnalyzeArgs {
     /// Age at which a flow that goes on is reported, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) active_timeout: u64,
-    /// Flows that are tracked at the same time; beyond it the longest silent one is reported early.
+    /// Memory that is kept to, at least 256MiB: beyond it flows are reported early, with end reason lack_of_resources.
+    #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = crate::analyze::parse_memory)]
+    pub(crate) memory: u64,
+    /// Flows that are tracked at the same time, if --memory has room for so many; beyond it the longest silent one is
+    /// reported early.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) max_flows: u64,
     /// Do not read payloads: no DNS, HTTP and TLS in the report.
     #[arg(long)]
     pub(crate) no_l7: bool,
+    /// Leave out what is behind `?` in the targets of HTTP requests: it may hold secrets.
+    #[arg(long)]
+    pub(crate) no_http_queries: bool,
     /// Do not look for anomalies.
     #[arg(long)]
     pub(crate) no_detect: bool,

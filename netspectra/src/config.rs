@@ -62,6 +62,9 @@ pub(crate) struct Capture {
     /// dissectors, API, Kafka's client. Default: the one who starts it, without capabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
+    /// Whether the processes and control groups of the host's own sockets are looked up, once a second at most, as far as the
+    /// rights of this process go.
+    pub(crate) sockets: bool,
     /// Memory of all capture rings together in mode `af-packet`, MiB, 1 to 16,384. A ring has 1 MiB at least.
     pub(crate) ring_mib: usize,
     /// Whether the first bytes of some payloads are read where packets are seen (name look-ups, first segments of TCP
@@ -84,6 +87,7 @@ impl Default for Capture {
             max_flows: 262_144,
             pin: true,
             user: None,
+            sockets: true,
             ring_mib: 64,
             payloads: true,
             rules: Vec::new(),
@@ -103,11 +107,25 @@ pub(crate) struct Engine {
     pub(crate) max_flows: usize,
     /// Whether messages of application protocols (names that were asked for, requests) are stored.
     pub(crate) keep_messages: bool,
+    /// Whether what is behind `?` in the targets of HTTP requests is kept: it may hold secrets.
+    pub(crate) http_queries: bool,
+    /// Addresses of each node whose names are kept, by the DNS answers that it saw, at most 1,048,576; 0: none.
+    pub(crate) max_names: usize,
+    /// How long such a name counts at least, whatever the answer's TTL, seconds, at most 86,400.
+    pub(crate) names_hold_seconds: u64,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { idle_timeout_seconds: 30, active_timeout_seconds: 60, max_flows: 1_000_000, keep_messages: true }
+        Self {
+            idle_timeout_seconds: 30,
+            active_timeout_seconds: 60,
+            max_flows: 1_000_000,
+            keep_messages: true,
+            http_queries: true,
+            max_names: 16_384,
+            names_hold_seconds: 3600,
+        }
     }
 }
 
@@ -258,6 +276,8 @@ impl Config {
         in_range("engine.idle_timeout_seconds", self.engine.idle_timeout_seconds, 1, 86_400)?;
         in_range("engine.active_timeout_seconds", self.engine.active_timeout_seconds, 1, 86_400)?;
         in_range("engine.max_flows", self.engine.max_flows as u64, 1, 100_000_000)?;
+        in_range("engine.max_names", self.engine.max_names as u64, 0, 1 << 20)?;
+        in_range("engine.names_hold_seconds", self.engine.names_hold_seconds, 0, 86_400)?;
         in_range("store.retention_hours", self.store.retention_hours, 1, 24 * 365 * 100)?;
         in_range("store.retention_mib", self.store.retention_mib, 16, 1 << 40)?;
         #[cfg(feature = "cluster")]

@@ -694,3 +694,96 @@ fn local_networks_are_in_records_and_can_be_grouped_by_and_filtered() {
         assert!(error(&out).contains(says), "{}", error(&out));
     }
 }
+
+/// A DNS response with the address of 10.0.0.`host` for `example.org`.
+fn address_of(host: u8) -> Vec<u8> {
+    let record = [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 0][..], &[host]].concat();
+    let mut response = message(1, [0x81, 0x80]);
+    response[7] = 1;
+    [response, record].concat()
+}
+
+#[test]
+fn names_of_dns_answers_and_services_are_in_records_groups_and_saved_data_whatever_the_number_of_threads() {
+    let folder = Folder::new();
+    let mut frames = vec![
+        // Before the answer nobody knows.
+        (60, 0, tcp((1, 39_000), (2, 80), 0x02, 0)),
+        (99, 0, udp((1, 5000), (3, 53), &message(1, [1, 0]))),
+        (99, 20_000, udp((3, 53), (1, 5000), &address_of(2))),
+    ];
+    frames.extend(conversation());
+    let file = folder.file("a.pcap", &pcap(1, &frames));
+    let names = |out: &Output| {
+        let known = |r: &Value| (r["src_port"].to_string(), r["dst_name"].clone(), r["service"].clone());
+        lines(out).iter().map(known).collect::<Vec<_>>()
+    };
+    let list = ["--flows", "--format", "ndjson"];
+    let row = |port: &str, name: Option<&str>, service: &str| (port.to_owned(), name.into(), service.into());
+    let (early, dns, named) = (row("39000", None, "http"), row("5000", None, "domain"), "example.org");
+    let all = [early.clone(), dns.clone(), row("40000", Some(named), "http")];
+    let found = names(&analyze(&[&list[..], &["--names"]].concat(), &[&file]));
+    assert_eq!(
+        BTreeMap::from_iter(found.iter().map(|r| (&r.0, r))),
+        BTreeMap::from_iter(all.iter().map(|r| (&r.0, r)))
+    );
+    assert!(names(&analyze(&list, &[&file])).iter().all(|(_, name, _)| name.is_null()), "they were not asked for");
+    // A filter that looks at a name asks for it.
+    let only = names(&analyze(&[&list[..], &["--filter", "hostname = example.org"]].concat(), &[&file]));
+    assert_eq!(only, [all[2].clone()]);
+    let by = ["--by", "dst_name,service", "--metric", "packets", "--format", "csv"];
+    let by_name = analyze(&by, &[&file]);
+    let text = String::from_utf8(by_name.stdout.clone()).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("example.org,http,5.0,")), "{text}");
+    for threads in ["1", "2", "3"] {
+        assert_eq!(analyze(&[&by[..], &["--threads", threads]].concat(), &[&file]).stdout, by_name.stdout);
+    }
+    let saved = folder.0.path().join("saved");
+    analyze(&["--save", saved.to_str().unwrap()], &[&file]);
+    let served = Served::of(&saved);
+    let question = ["top", "--by", "src_name,dst_name,service", "--metric", "packets"];
+    let question = [&question[..], &["--from", "all", "--to", "all", "--filter", "hostname = example.org"]].concat();
+    let table = served.query(&question);
+    assert!(table.contains("example.org") && table.lines().count() == 3, "{table}");
+
+    let ours = folder.file("services", b"intranet 80/tcp # ours\n");
+    let told = [&list[..], &["--services-file", ours.to_str().unwrap(), "--filter", "service = intranet"]].concat();
+    assert_eq!(lines(&analyze(&told, &[&file])).len(), 2);
+    let pods = folder.file(
+        "pods.json",
+        br#"{"items":[{"metadata":{"name":"db-0","namespace":"shop","ownerReferences":[{"kind":"StatefulSet","name":"db","controller":true}]},"status":{"podIP":"10.0.0.2"}}]}"#,
+    );
+    let config = format!("[enrich.kubernetes]\npods_file = \"{}\"\n", pods.display());
+    let config = folder.file("a.toml", config.as_bytes());
+    let told =
+        [&list[..], &["--config", config.to_str().unwrap(), "--filter", "workload = \"StatefulSet/db\""]].concat();
+    let records = lines(&analyze(&told, &[&file]));
+    assert_eq!(records.len(), 2);
+    assert_eq!((&records[0]["dst_pod"], &records[0]["dst_namespace"]), (&"db-0".into(), &"shop".into()));
+    for (arguments, says) in [
+        (["--by", "src_name", "--no-l7"], "`--no-l7` reads no DNS answers, which `src_name` and `dst_name` are from"),
+        (["--flows", "--services-file", pods.to_str().unwrap()], "expected a name, a port and a protocol"),
+        (["--flows", "--memory", "100MiB"], "expected at least 256 MiB, such as `512MiB` or `2GiB`"),
+    ] {
+        let out = analyze(&arguments, &[&file]);
+        assert_eq!(out.status.code(), Some(2), "{}", error(&out));
+        assert!(error(&out).contains(says), "{}", error(&out));
+    }
+}
+
+#[test]
+fn queries_of_http_requests_are_left_out_where_they_must_not_be_kept() {
+    let folder = Folder::new();
+    let request = b"GET /path?secret=1 HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let mut frame = tcp((1, 40_000), (2, 80), 0x18, request.len());
+    let at = frame.len() - request.len();
+    frame[at..].copy_from_slice(request);
+    let file = folder.file("a.pcap", &pcap(1, &[(100, 0, tcp((1, 40_000), (2, 80), 0x02, 0)), (100, 1000, frame)]));
+    for (options, target) in [(&[][..], "/path?secret=1"), (&["--no-http-queries"][..], "/path")] {
+        let saved = folder.0.path().join(format!("saved{}", options.len()));
+        analyze(&[options, &["--save", saved.to_str().unwrap()]].concat(), &[&file]);
+        let all = ["messages", "--from", "all", "--to", "all", "--format", "json"];
+        let messages: Value = serde_json::from_str(&Served::of(&saved).query(&all)).unwrap();
+        assert_eq!(messages["items"][0]["detail"]["target"], target, "{messages}");
+    }
+}

@@ -135,6 +135,11 @@ impl Payloads {
         self.sink.stats
     }
 
+    /// Messages that wait for the next drain.
+    pub fn waiting(&self) -> usize {
+        self.sink.observed.len()
+    }
+
     /// Takes what was said since the last call.
     pub fn drain(&mut self) -> Vec<Observed> {
         std::mem::take(&mut self.sink.observed)

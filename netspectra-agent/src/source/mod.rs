@@ -7,7 +7,7 @@ pub mod pcap;
 pub mod xdp;
 
 use crate::generation::Generation;
-use netspectra_common::model::{ManifestHash, Nanos};
+use netspectra_common::model::{ManifestHash, Nanos, SocketSeen};
 use std::os::fd::OwnedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,6 +42,11 @@ pub trait Source: Send {
     /// A descriptor that becomes readable when the current generation should end at once; `None`: it never should.
     fn wake(&self) -> Option<OwnedFd> {
         None
+    }
+
+    /// Sockets of the host that became known since the last call; none where nobody looks for them.
+    fn sockets(&mut self) -> Vec<SocketSeen> {
+        Vec::new()
     }
 
     /// `hash` is that of the manifest of the last generation returned: what goes on after this process carries it.

@@ -22,11 +22,13 @@ pub struct PcapConfig {
     pub identity: Identity,
     /// Flow table entries a generation.
     pub max_flows: usize,
+    /// About how many bytes of flows and messages a generation may have; it ends before its second is over, then.
+    pub generation_bytes: usize,
 }
 
 impl Default for PcapConfig {
     fn default() -> Self {
-        Self { identity: Identity::Outer, max_flows: 4_000_000 }
+        Self { identity: Identity::Outer, max_flows: 4_000_000, generation_bytes: usize::MAX }
     }
 }
 
@@ -68,6 +70,7 @@ struct Head {
 pub struct PcapSource {
     inputs: Vec<Input>,
     table: FlowTable,
+    generation_bytes: usize,
     interfaces: Vec<Interface>,
     /// Begin of the generation being filled.
     start: Option<Nanos>,
@@ -97,6 +100,7 @@ impl PcapSource {
         Ok(Self {
             inputs,
             table: FlowTable::new(config.max_flows, config.identity),
+            generation_bytes: config.generation_bytes,
             interfaces: Vec::new(),
             start: None,
             span: None,
@@ -168,20 +172,18 @@ impl PcapSource {
             widen(&mut self.span, ts);
             count_head(input, &mut self.table, &mut self.interfaces);
         }
-        let mut end = self.start.map(|start| start.plus(GENERATION));
+        let mut end = self.start.map(end_of);
         // The observation point of the frame before is nearly always that of the next.
         let mut last = None;
         loop {
             match input.file.next_frame() {
                 Ok(Some(frame)) => {
-                    let end = *end.get_or_insert_with(|| {
-                        let start = *self.start.get_or_insert(frame.ts.floor(GENERATION));
-                        start.plus(GENERATION)
-                    });
-                    if frame.ts >= end {
-                        let next = frame.ts.floor(GENERATION);
+                    let over =
+                        *end.get_or_insert_with(|| end_of(*self.start.get_or_insert(frame.ts.floor(GENERATION))));
+                    if frame.ts >= over || self.table.collected_bytes() >= self.generation_bytes {
+                        let start = self.start.unwrap_or(frame.ts);
                         input.head = Some(keep(&frame, &mut input.data));
-                        return Some(next);
+                        return Some(next_start(start, frame.ts, over));
                     }
                     widen(&mut self.span, frame.ts);
                     let seen_by = (frame.iface, frame.direction);
@@ -213,6 +215,7 @@ impl PcapSource {
 
     /// Several files, always the earliest frame.
     fn fill_merged(&mut self) -> Option<Nanos> {
+        let mut end = None;
         loop {
             for input in &mut self.inputs {
                 if input.head.is_none() && input.error.is_none() {
@@ -231,13 +234,26 @@ impl PcapSource {
                 .min_by_key(|(ts, n, _)| (*ts, *n));
             let (ts, _, input) = earliest?;
             let start = *self.start.get_or_insert(ts.floor(GENERATION));
-            if ts >= start.plus(GENERATION) {
-                return Some(ts.floor(GENERATION));
+            let over = *end.get_or_insert_with(|| end_of(start));
+            if ts >= over || self.table.collected_bytes() >= self.generation_bytes {
+                return Some(next_start(start, ts, over));
             }
             widen(&mut self.span, ts);
             count_head(input, &mut self.table, &mut self.interfaces);
         }
     }
+}
+
+/// The end of a generation's second.
+fn end_of(start: Nanos) -> Nanos {
+    start.floor(GENERATION).plus(GENERATION)
+}
+
+/// Where the generation begins that the frame of time `at` is the first one of: the one that began at `start` is over, or has
+/// enough.
+fn next_start(start: Nanos, at: Nanos, over: Nanos) -> Nanos {
+    // A frame that comes late does not turn time back.
+    if at >= over { at.floor(GENERATION) } else { at.max(start) }
 }
 
 fn link_types(file: &CaptureFile) -> Vec<LinkType> {
@@ -267,7 +283,7 @@ impl Source for PcapSource {
         let overflow = self.table.drain_overflow();
         Ok(Some(Generation {
             start,
-            end: start.plus(GENERATION),
+            end: end_of(start),
             flows,
             totals,
             overflow,

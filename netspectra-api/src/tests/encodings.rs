@@ -41,7 +41,9 @@ async fn flows_as_json() {
     });
     let places = json!({
         "src_country": null, "dst_country": "NZ", "src_as": null, "dst_as": 64_496, "src_network": "office",
-        "dst_network": null, "sampling": 1,
+        "dst_network": null, "sampling": 1, "src_name": null, "dst_name": null, "src_pod": null, "dst_pod": null,
+        "src_namespace": null, "dst_namespace": null, "src_workload": null, "dst_workload": null, "src_process": null,
+        "dst_process": null, "src_cgroup": null, "dst_cgroup": null, "service": "https",
     });
     flow.as_object_mut().unwrap().extend(places.as_object().unwrap().clone());
     let whole = json!({ "items": [flow], "next_cursor": null, "range": last_hour(), "completeness": completeness() });
@@ -60,9 +62,10 @@ async fn flows_as_csv() {
         tunnel_id,packets,bytes,l3_bytes,reverse_packets,reverse_bytes,reverse_l3_bytes,tcp_flags,reverse_tcp_flags,\
         retransmitted,reverse_retransmitted,out_of_order,reverse_out_of_order,zero_windows,reverse_zero_windows,\
         server_rtt_us,client_rtt_us,first_seen,last_seen,flow_start,state,end_reason,initiator_by,node,iface,flow_id,\
-        src_country,dst_country,src_as,dst_as,src_network,dst_network,sampling\r\n\
+        src_country,dst_country,src_as,dst_as,src_network,dst_network,sampling,src_name,dst_name,src_pod,dst_pod,\
+        src_namespace,dst_namespace,src_workload,dst_workload,src_process,dst_process,src_cgroup,dst_cgroup,service\r\n\
         10.0.0.1,2001:db8::1,40000,443,6,34525,,,7,,,,10,1000,860,8,9000,8888,27,18,1,2,3,4,5,6,700,,2026-01-31T12:00:00.000000000Z,\
-        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc,,NZ,,64496,office,,1\r\n";
+        2026-01-31T12:00:01.000000005Z,2026-01-31T12:00:00.000000000Z,closed,fin,syn,\"edge,1\",eth0,0000000000000abc,,NZ,,64496,office,,1,,,,,,,,,,,,,https\r\n";
     assert_eq!(reply.text(), expected);
 }
 

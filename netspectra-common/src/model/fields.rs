@@ -29,6 +29,7 @@ struct Fields {
     tunnel_id: Option<u32>,
     src_place: Place,
     dst_place: Place,
+    service: Option<Arc<str>>,
     sampling: u32,
     packets: u64,
     bytes: u64,

@@ -1,6 +1,7 @@
-use super::{FlowKey, FlowStats, Ledger, ManifestHash, Nanos, NicDelta, Observed, Sampling};
+use super::{FlowKey, FlowStats, Ledger, ManifestHash, Nanos, NicDelta, Observed, Owner, Sampling};
 use crate::abi::{SIZE_BINS, size_bin_range};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Names a generation: who counted it, in which run, and its number.
@@ -126,6 +127,19 @@ pub struct PayloadSeen {
     pub len: u32,
 }
 
+/// A socket of the agent's host, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketSeen {
+    /// IANA protocol number.
+    pub proto: u8,
+    /// The host's address and port.
+    pub local: (IpAddr, u16),
+    /// The peer's; `None` of a socket that has none: one that listens, or a datagram socket that is not connected.
+    pub remote: Option<(IpAddr, u16)>,
+    /// Whose it is.
+    pub owner: Arc<Owner>,
+}
+
 /// What agents put on the bus. Of one node the order is: the chunks of a generation, its events, its manifest.
 #[derive(Clone, Debug)]
 pub enum BusMessage {
@@ -144,6 +158,13 @@ pub enum BusMessage {
         of: GenerationId,
         /// What was said.
         said: Arc<Vec<Observed>>,
+    },
+    /// Sockets of the host that are new, and from time to time all of them: hints as well.
+    Sockets {
+        /// The generation.
+        of: GenerationId,
+        /// What was seen.
+        seen: Arc<Vec<SocketSeen>>,
     },
     /// End of a generation.
     Manifest(Arc<Manifest>),
@@ -169,7 +190,7 @@ impl BusMessage {
     pub fn node(&self) -> &Arc<str> {
         match self {
             Self::Chunk(chunk) => &chunk.id.generation.node,
-            Self::Payload { of, .. } | Self::Observed { of, .. } => &of.node,
+            Self::Payload { of, .. } | Self::Observed { of, .. } | Self::Sockets { of, .. } => &of.node,
             Self::Manifest(manifest) => &manifest.id.node,
         }
     }

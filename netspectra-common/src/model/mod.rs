@@ -25,7 +25,7 @@ pub use fields::FlowFields;
 pub use ledger::{Ledger, LedgerEntry};
 pub use message::{
     BlockId, BusMessage, Chunk, ChunkId, FlowDelta, GenerationId, Interface, LogEntry, Manifest, PayloadSeen,
-    SizeHistogram,
+    SizeHistogram, SocketSeen,
 };
 pub use net::{Net, NetError};
 pub use nic::{NicCounters, NicDelta};
@@ -33,7 +33,7 @@ pub use observation::{
     DnsKind, DnsMessage, DnsQuestion, DnsRecord, HttpRequest, HttpResponse, Observation, Observed, TlsClient,
     TlsServer, tls_version_name,
 };
-pub use place::{Country, Place};
+pub use place::{Country, Owner, Place, Pod};
 pub use reasons::Reasons;
 pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;

@@ -54,6 +54,75 @@ pub struct Place {
     pub asn: Option<u32>,
     /// Name of the local network, by the configuration.
     pub network: Option<Arc<str>>,
+    /// Name that was asked for when a DNS answer had the address.
+    pub name: Option<Arc<str>>,
+    /// The Kubernetes pod that has the address.
+    pub pod: Option<Arc<Pod>>,
+    /// Whose socket the end of the flow is.
+    pub owner: Option<Arc<Owner>>,
+}
+
+/// A pod of Kubernetes. Rows that are read in part have only what was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// What it belongs to, as `Deployment/web`; none for a pod of its own.
+    pub workload: Option<Arc<str>>,
+}
+
+/// Who has a socket of the host, as far as the agent could see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Name of the process, as the kernel has it: at most 15 bytes.
+    pub process: Option<Arc<str>>,
+    /// Path of its control group below the root of the hierarchy.
+    pub cgroup: Option<Arc<str>>,
+}
+
+impl Place {
+    /// Namespace of the pod.
+    pub fn namespace(&self) -> Option<&str> {
+        self.pod.as_deref()?.namespace.as_deref()
+    }
+
+    /// Name of the pod.
+    pub fn pod_name(&self) -> Option<&str> {
+        self.pod.as_deref()?.name.as_deref()
+    }
+
+    /// What the pod belongs to.
+    pub fn workload(&self) -> Option<&str> {
+        self.pod.as_deref()?.workload.as_deref()
+    }
+
+    /// Name of the process that has the socket.
+    pub fn process(&self) -> Option<&str> {
+        self.owner.as_deref()?.process.as_deref()
+    }
+
+    /// Control group of the process that has the socket.
+    pub fn cgroup(&self) -> Option<&str> {
+        self.owner.as_deref()?.cgroup.as_deref()
+    }
+}
+
+impl Pod {
+    /// The pod of what is known of one; `None` where nothing is.
+    pub fn of(namespace: Option<Arc<str>>, name: Option<Arc<str>>, workload: Option<Arc<str>>) -> Option<Arc<Self>> {
+        let pod = Self { namespace, name, workload };
+        (pod != Self::default()).then(|| pod.into())
+    }
+}
+
+impl Owner {
+    /// The owner of what is known of one; `None` where nothing is.
+    pub fn of(process: Option<Arc<str>>, cgroup: Option<Arc<str>>) -> Option<Arc<Self>> {
+        let owner = Self { process, cgroup };
+        (owner != Self::default()).then(|| owner.into())
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,8 @@ pub struct FlowRecord {
     pub src_place: Place,
     /// Where the destination is.
     pub dst_place: Place,
+    /// Service by protocol and port, as far as the engine has a name for it.
+    pub service: Option<Arc<str>>,
     /// One in so many flows of its kind was counted, the highest of the flow's rules; 1: all.
     pub sampling: u32,
     /// Initiator's packets.
@@ -279,6 +281,19 @@ impl Serialize for FlowRecord {
         s.serialize_field("src_network", &self.src_place.network)?;
         s.serialize_field("dst_network", &self.dst_place.network)?;
         s.serialize_field("sampling", &self.sampling)?;
+        s.serialize_field("src_name", &self.src_place.name)?;
+        s.serialize_field("dst_name", &self.dst_place.name)?;
+        s.serialize_field("src_pod", &self.src_place.pod_name())?;
+        s.serialize_field("dst_pod", &self.dst_place.pod_name())?;
+        s.serialize_field("src_namespace", &self.src_place.namespace())?;
+        s.serialize_field("dst_namespace", &self.dst_place.namespace())?;
+        s.serialize_field("src_workload", &self.src_place.workload())?;
+        s.serialize_field("dst_workload", &self.dst_place.workload())?;
+        s.serialize_field("src_process", &self.src_place.process())?;
+        s.serialize_field("dst_process", &self.dst_place.process())?;
+        s.serialize_field("src_cgroup", &self.src_place.cgroup())?;
+        s.serialize_field("dst_cgroup", &self.dst_place.cgroup())?;
+        s.serialize_field("service", &self.service)?;
         s.end()
     }
 }
@@ -298,6 +313,7 @@ fn hex(id: u64) -> [u8; 16] {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::model::{Owner, Pod};
     use crate::schema::FLOW_FIELDS;
 
     fn record() -> FlowRecord {
@@ -317,7 +333,15 @@ mod tests {
             tunnel: Some("vxlan".into()),
             tunnel_id: Some(5),
             src_place: Place { network: Some("office".into()), ..Place::default() },
-            dst_place: Place { country: Country::new("DE"), asn: Some(3320), network: None },
+            dst_place: Place {
+                country: Country::new("DE"),
+                asn: Some(3320),
+                name: Some("www.example.com".into()),
+                pod: Pod::of(Some("shop".into()), Some("web-1".into()), Some("Deployment/web".into())),
+                owner: Owner::of(Some("nginx".into()), None),
+                ..Place::default()
+            },
+            service: Some("https".into()),
             sampling: 16,
             packets: 3,
             bytes: 300,
@@ -361,7 +385,11 @@ mod tests {
              \"state\":\"timed_out\",\"end_reason\":\"idle_timeout\",\"initiator_by\":\"first_packet\",\
              \"node\":\"n1\",\"iface\":\"eth0\",\"flow_id\":\"0000000000000abc\",\
              \"src_country\":null,\"dst_country\":\"DE\",\"src_as\":null,\"dst_as\":3320,\
-             \"src_network\":\"office\",\"dst_network\":null,\"sampling\":16}"
+             \"src_network\":\"office\",\"dst_network\":null,\"sampling\":16,\
+             \"src_name\":null,\"dst_name\":\"www.example.com\",\"src_pod\":null,\"dst_pod\":\"web-1\",\
+             \"src_namespace\":null,\"dst_namespace\":\"shop\",\"src_workload\":null,\
+             \"dst_workload\":\"Deployment/web\",\"src_process\":null,\"dst_process\":\"nginx\",\
+             \"src_cgroup\":null,\"dst_cgroup\":null,\"service\":\"https\"}"
         );
         let mut rest = &*json;
         for field in FLOW_FIELDS {

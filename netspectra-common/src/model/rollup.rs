@@ -36,6 +36,8 @@ pub struct Rollup {
     pub src_place: Place,
     /// Where the destination is.
     pub dst_place: Place,
+    /// Service by protocol and port, as far as the engine has a name for it.
+    pub service: Option<Arc<str>>,
     /// One in so many flows of its kind was counted; 1: all.
     pub sampling: u32,
     /// Packets.

@@ -3,11 +3,12 @@ use super::v1;
 use crate::abi::{FlowKey, FlowStats, Sampling};
 use crate::model::{
     BusMessage, Chunk, ChunkId, Counter, FlowDelta, GenerationId, Interface, Ledger, LogEntry, Manifest, ManifestHash,
-    Nanos, NicCounters, NicDelta, PayloadSeen, Reasons, SizeHistogram,
+    Nanos, NicCounters, NicDelta, Owner, PayloadSeen, Reasons, SizeHistogram, SocketSeen,
 };
 use crate::sketch::{OverflowSummary, SketchError};
 use prost::Message;
 use std::iter::repeat;
+use std::net::IpAddr;
 use std::sync::Arc;
 use v1::bus_message::Body;
 use zerocopy::{FromBytes, IntoBytes};
@@ -54,6 +55,10 @@ pub fn decode(bytes: &[u8]) -> Result<LogEntry, ProtoError> {
         (Some(Body::Observations(list)), Ok(of)) => {
             let said = list.observations.into_iter().map(observations::decode).collect::<Result<_, _>>()?;
             BusMessage::Observed { of, said: Arc::new(said) }
+        }
+        (Some(Body::Sockets(list)), Ok(of)) => {
+            let seen = list.sockets.into_iter().map(to_socket).collect::<Result<_, _>>()?;
+            BusMessage::Sockets { of, seen: Arc::new(seen) }
         }
         (Some(Body::Manifest(manifest)), Ok(of)) => BusMessage::Manifest(Arc::new(to_manifest(of, manifest)?)),
     };
@@ -129,6 +134,27 @@ fn to_chunk(generation: GenerationId, chunk: &v1::Chunk) -> Result<Chunk, ProtoE
 fn to_payload(payload: v1::Payload) -> Result<PayloadSeen, ProtoError> {
     let v1::Payload { at, key: bytes, prefix, length } = payload;
     Ok(PayloadSeen { at: Nanos(at), key: key(&bytes)?, prefix, len: length })
+}
+
+fn to_socket(socket: v1::Socket) -> Result<SocketSeen, ProtoError> {
+    let v1::Socket { protocol, local_address, local_port, remote_address, remote_port, process, cgroup } = socket;
+    let address = |field, bytes: &[u8]| {
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+            .map_err(|_| value(field, format!("{} bytes", bytes.len()), "4 or 16"))
+    };
+    let port = |field, port| small(field, port, "0 to 65535");
+    let remote = match remote_address.as_slice() {
+        [] => None,
+        bytes => Some((address("remote_address", bytes)?, port("remote_port", remote_port)?)),
+    };
+    let text = |text: String| (!text.is_empty()).then(|| Arc::<str>::from(text));
+    Ok(SocketSeen {
+        proto: small("protocol", protocol, "0 to 255")?,
+        local: (address("local_address", &local_address)?, port("local_port", local_port)?),
+        remote,
+        owner: Owner { process: text(process), cgroup: text(cgroup) }.into(),
+    })
 }
 
 fn to_counter(field: &'static str, counter: Option<v1::Counter>) -> Result<Counter, ProtoError> {

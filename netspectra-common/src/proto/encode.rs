@@ -1,8 +1,10 @@
 use super::observations;
 use super::v1;
 use crate::abi::{FlowKey, FlowStats, Sampling};
-use crate::model::{BusMessage, Chunk, Counter, GenerationId, Ledger, Manifest, PayloadSeen};
+use crate::model::{BusMessage, Chunk, Counter, GenerationId, Ledger, Manifest, PayloadSeen, SocketSeen};
 use prost::Message;
+use std::net::IpAddr;
+use std::sync::Arc;
 use v1::bus_message::Body;
 use zerocopy::IntoBytes;
 
@@ -16,6 +18,9 @@ pub fn encode(message: &BusMessage) -> Vec<u8> {
         BusMessage::Observed { of, said } => {
             let observations = said.iter().map(observations::encode).collect();
             (of, Body::Observations(v1::Observations { observations }))
+        }
+        BusMessage::Sockets { of, seen } => {
+            (of, Body::Sockets(v1::Sockets { sockets: seen.iter().map(of_socket).collect() }))
         }
         BusMessage::Manifest(manifest) => (&manifest.id, Body::Manifest(of_manifest(manifest))),
     };
@@ -56,6 +61,24 @@ fn of_chunk(chunk: &Chunk) -> v1::Chunk {
 fn of_payload(seen: &PayloadSeen) -> v1::Payload {
     let PayloadSeen { at, key, prefix, len } = seen;
     v1::Payload { at: at.0, key: key.as_bytes().to_vec(), prefix: prefix.clone(), length: *len }
+}
+
+fn of_socket(seen: &SocketSeen) -> v1::Socket {
+    let SocketSeen { proto, local, remote, owner } = seen;
+    let bytes = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    v1::Socket {
+        protocol: (*proto).into(),
+        local_address: bytes(local.0),
+        local_port: local.1.into(),
+        remote_address: remote.map(|remote| bytes(remote.0)).unwrap_or_default(),
+        remote_port: remote.map_or(0, |remote| remote.1.into()),
+        process: text(&owner.process),
+        cgroup: text(&owner.cgroup),
+    }
 }
 
 fn of_counter(counter: Counter) -> v1::Counter {

@@ -30,6 +30,24 @@ fn chunk(rows: usize) -> BusMessage {
     BusMessage::Chunk(Arc::new(Chunk { id, deltas: (0..rows).map(delta).collect() }))
 }
 
+fn sockets() -> Vec<SocketSeen> {
+    let owner = |process: Option<&str>| Owner { process: process.map(Into::into), cgroup: Some("/a.slice".into()) };
+    vec![
+        SocketSeen {
+            proto: 6,
+            local: ("10.0.0.1".parse().unwrap(), 40_000),
+            remote: Some(("2001:db8::1".parse().unwrap(), 443)),
+            owner: owner(Some("curl")).into(),
+        },
+        SocketSeen {
+            proto: 17,
+            local: ("::ffff:10.0.0.1".parse().unwrap(), 53),
+            remote: None,
+            owner: owner(None).into(),
+        },
+    ]
+}
+
 fn manifest() -> Manifest {
     let mut ledger = Ledger { seen: Counter::new(9, 900), flows: Counter::new(5, 500), ..Ledger::default() };
     ledger.non_ip = Counter::new(1, 60);
@@ -117,6 +135,7 @@ fn all() -> Vec<BusMessage> {
         chunk(1000),
         BusMessage::Payload { of: generation(), seen: Arc::new(seen) },
         BusMessage::Observed { of: generation(), said: Arc::new(said) },
+        BusMessage::Sockets { of: generation(), seen: Arc::new(sockets()) },
         BusMessage::Manifest(Arc::new(manifest())),
         BusMessage::Manifest(Arc::new(bare)),
     ]
@@ -216,6 +235,10 @@ fn later_everywhere(message: &BusMessage) -> Vec<u8> {
             let ledger = field(4, later(&manifest.ledger.clone().unwrap().encode_to_vec()));
             let rest = v1::Manifest { ledger: None, ..manifest };
             (5, later(&[rest.encode_to_vec(), ledger].concat()))
+        }
+        v1::bus_message::Body::Sockets(list) => {
+            let each = list.sockets.iter().flat_map(|s| field(1, later(&s.encode_to_vec()))).collect::<Vec<u8>>();
+            (7, later(&each))
         }
         v1::bus_message::Body::Tick(_) => panic!("a tick"),
     };

@@ -2,7 +2,7 @@
 
 use super::filter::bits;
 use super::{CmpOp, Filter, Predicate, Value};
-use crate::schema::{Dimension, ValueKind, protocol_name};
+use crate::schema::{Dimension, EITHER, ValueKind, protocol_name};
 use std::fmt::{self, Display, Formatter, Write};
 
 /// The text that reads back as the same filter, for every filter that came from text (up to the length that is read).
@@ -71,9 +71,8 @@ fn join(f: &mut Formatter<'_>, parts: &[Filter], word: &str, parentheses: bool, 
 fn name(any_of: &[Dimension]) -> Option<&'static str> {
     match any_of {
         [one] => Some(one.name()),
-        [Dimension::SrcIp, Dimension::DstIp] => Some("ip"),
-        [Dimension::SrcPort, Dimension::DstPort] => Some("port"),
-        _ => None,
+        // The last one: `host` reads back as `ip`.
+        any_of => EITHER.iter().rev().find(|(_, both)| both == any_of).map(|(name, _)| *name),
     }
 }
 

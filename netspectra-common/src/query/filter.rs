@@ -24,6 +24,15 @@ impl Filter {
     /// Every row.
     pub const ALL: Self = Self::And(Vec::new());
 
+    /// Whether it looks at one of `dimensions`.
+    pub fn looks_at(&self, dimensions: &[Dimension]) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.looks_at(dimensions)),
+            Self::Not(inner) => inner.looks_at(dimensions),
+            Self::Is(predicate) => predicate.any_of.iter().any(|d| dimensions.contains(d)),
+        }
+    }
+
     /// Whether this is plainly no condition: [`Filter::ALL`], or a conjunction of nothing else.
     pub fn is_all(&self) -> bool {
         match self {

@@ -128,6 +128,19 @@ impl Kind {
             | Dimension::DstCountry
             | Dimension::SrcNetwork
             | Dimension::DstNetwork
+            | Dimension::SrcName
+            | Dimension::DstName
+            | Dimension::SrcPod
+            | Dimension::DstPod
+            | Dimension::SrcNamespace
+            | Dimension::DstNamespace
+            | Dimension::SrcWorkload
+            | Dimension::DstWorkload
+            | Dimension::SrcProcess
+            | Dimension::DstProcess
+            | Dimension::SrcCgroup
+            | Dimension::DstCgroup
+            | Dimension::Service
             | Dimension::State
             | Dimension::EndReason
             | Dimension::App

@@ -181,9 +181,13 @@ fn windows_and_roll_ups_are_used_whole_and_the_answer_says_so() {
 fn a_plan_that_cannot_run_is_refused_with_the_argument_and_what_is_legal() {
     use Dimension::{DstPort, SrcIp, State};
     let rollups = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, direction, \
-         src_country, dst_country, src_as, dst_as, src_network, dst_network, sampling";
+         src_country, dst_country, src_as, dst_as, src_network, dst_network, \
+         src_name, dst_name, src_pod, dst_pod, src_namespace, dst_namespace, src_workload, dst_workload, \
+         src_process, dst_process, src_cgroup, dst_cgroup, service, sampling";
     let records = "src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, \
-         src_country, dst_country, src_as, dst_as, src_network, dst_network, sampling, state, end_reason";
+         src_country, dst_country, src_as, dst_as, src_network, dst_network, \
+         src_name, dst_name, src_pod, dst_pod, src_namespace, dst_namespace, src_workload, dst_workload, \
+         src_process, dst_process, src_cgroup, dst_cgroup, service, sampling, state, end_reason";
     let step = "a multiple of 10 s (1 s unfiltered, and ungrouped, by `proto` or by `node`), at most 31622400 s";
     for (filter, query, message) in [
         ("", flows(0), "`limit` is 0: expected a number in 1..=10000".into()),

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Version of the bytes; raised with every change of a structure in them.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// A filter in its canonical text is longer than what somebody typed, by less than this factor.
 const LONGER: usize = 16;
 

@@ -40,12 +40,22 @@ pub const LABELS: &str = "labels";
 
 /// The dissectors that come with NetSpectra, in the order in which they are asked.
 pub fn builtin() -> Registry<dyn Dissector> {
+    builtin_with(true)
+}
+
+/// The same; `http_queries` says whether what is behind `?` in the targets of HTTP requests is kept: it may hold secrets.
+pub fn builtin_with(http_queries: bool) -> Registry<dyn Dissector> {
     Registry::<dyn Dissector>::new("dissector")
         .with(DNS, Arc::new(Dns))
-        .with(HTTP, Arc::new(Http::default()))
+        .with(HTTP, Arc::new(Http { without_query: !http_queries }))
         .with(TLS, Arc::new(Tls))
         .with(QUIC, Arc::new(Quic))
         .with(LABELS, Arc::new(Labels))
+}
+
+/// What names of addresses are from.
+pub fn names_only() -> Registry<dyn Dissector> {
+    Registry::<dyn Dissector>::new("dissector").with(DNS, Arc::new(Dns))
 }
 
 /// Opens sessions that find out by themselves which dissector a flow is for.

@@ -52,6 +52,13 @@ pub struct EngineConfig {
     /// What is made of windows. Not part of a state: whoever keeps states wants everything. Default everything.
     #[serde(skip)]
     pub wanted: Wanted,
+    /// Whether what is behind `?` in the targets of HTTP requests is kept. Default true.
+    pub http_queries: bool,
+    /// Addresses of each node whose names, from DNS answers that it saw, are kept, about 200 bytes each; the one whose name
+    /// ends first goes first. 0 keeps none. Default 16,384; of all nodes together at most 1,048,576.
+    pub max_names: usize,
+    /// How long a name is kept at least, whatever the answer's TTL, because connections outlive it. Default 1 h.
+    pub names_hold: Duration,
     /// What is known of addresses, for the rows that are made from now on. Not part of a state.
     #[serde(skip)]
     pub enrich: Enrichment,
@@ -74,6 +81,9 @@ impl Default for EngineConfig {
             max_nodes: 10_000,
             keep_messages: true,
             wanted: Wanted::Everything,
+            http_queries: true,
+            max_names: 16_384,
+            names_hold: Duration::from_secs(3600),
             enrich: Enrichment::default(),
             detect: DetectConfig::default(),
         }

@@ -63,6 +63,7 @@ impl Engine {
             };
             let before = std::mem::replace(&mut self.nodes[at], Node::new(name));
             self.by_name.remove(&before.name);
+            self.points.forget(&before.name);
             at
         };
         let at = at as u32;

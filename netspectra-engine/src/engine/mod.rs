@@ -11,7 +11,7 @@ mod stats;
 mod tests;
 
 pub use config::{EngineConfig, Wanted};
-pub(crate) use points::{Points, direction_of};
+pub(crate) use points::{Ends, Points, direction_of};
 pub use snapshot::SnapshotError;
 pub use stats::EngineStats;
 
@@ -99,7 +99,8 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing, with the dissectors that come with NetSpectra.
     pub fn new(config: EngineConfig) -> Self {
-        Self::with_dissectors(config, dissect::builtin())
+        let dissectors = dissect::builtin_with(config.http_queries);
+        Self::with_dissectors(config, dissectors)
     }
 
     /// An engine that has seen nothing, with dissectors of the caller's choice.
@@ -139,6 +140,10 @@ impl Engine {
             }
             BusMessage::Observed { of, said } => {
                 self.keep_observed(of, said);
+                None
+            }
+            BusMessage::Sockets { of, seen } => {
+                self.keep_sockets(of, seen);
                 None
             }
             BusMessage::Manifest(manifest) => self.close_generation(manifest),
@@ -224,18 +229,20 @@ impl Engine {
             self.close_node(at, EndReason::EndOfInput, &mut batch);
             self.nodes[at as usize].windows.reopen();
             self.nodes[at as usize].time = Nanos(0);
+            self.points.forget(&manifest.id.node);
         }
         self.nodes[at as usize].last_start = manifest.start;
         let place = self.nodes[at as usize].windows.place(manifest.start);
         self.stats.late_generations += u64::from(place.late);
 
+        // Rows that are made from here on have the names that this generation's answers give.
+        let observed = self.take_said(at, manifest);
         // What was silent until now is over before the new deltas can wake it.
         self.advance(at, manifest.start);
         let mut sums = self.count(at, place, manifest, &complete);
         self.flows.settle(&self.points, &mut self.events);
         self.advance(at, manifest.end);
         self.take_events(at, place, &mut sums, manifest, &mut batch);
-        let observed = self.take_observed(at, &manifest.id);
         self.time_answers(at, place, &observed);
 
         let node = &mut self.nodes[at as usize];

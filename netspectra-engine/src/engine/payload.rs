@@ -1,11 +1,13 @@
 //! What payloads say: first bytes are dissected, messages are counted and go with their generation's batch.
 
 use super::{Engine, EngineStats, Wanted};
+use crate::enrich::{names, sockets};
 use crate::lifecycle::{address, vlan};
 use crate::window::Place;
 use hashbrown::HashMap;
 use netspectra_common::model::{
-    AppMessage, DnsKind, DnsMessage, FlowKey, GenerationId, Nanos, Observation, Observed, PayloadSeen,
+    AppMessage, DnsKind, DnsMessage, FlowKey, GenerationId, Manifest, Nanos, Observation, Observed, PayloadSeen,
+    SocketSeen,
 };
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -17,6 +19,7 @@ pub(super) struct Events {
     of: Option<GenerationId>,
     payloads: Vec<Arc<Vec<PayloadSeen>>>,
     observed: Vec<Arc<Vec<Observed>>>,
+    sockets: Vec<Arc<Vec<SocketSeen>>>,
 }
 
 impl Events {
@@ -81,10 +84,18 @@ impl Engine {
         }
     }
 
-    /// The messages of generation `of` of node `at`, counted.
-    pub(super) fn take_observed(&mut self, at: u32, of: &GenerationId) -> Vec<Observed> {
+    /// Keeps sockets of the node's host until the manifest comes.
+    pub(super) fn keep_sockets(&mut self, of: &GenerationId, seen: &Arc<Vec<SocketSeen>>) {
+        if let Some(node) = self.node(&of.node) {
+            self.nodes[node as usize].payload.of(of).sockets.push(seen.clone());
+        }
+    }
+
+    /// The messages of the generation of node `at` that `manifest` closes, counted. What they say of addresses, and what
+    /// was said of sockets, is known from now on.
+    pub(super) fn take_said(&mut self, at: u32, manifest: &Manifest) -> Vec<Observed> {
         let events = std::mem::take(&mut self.nodes[at as usize].payload);
-        if events.of.as_ref() != Some(of) {
+        if events.of.as_ref() != Some(&manifest.id) {
             return Vec::new();
         }
         let mut all: Vec<Observed> = Vec::new();
@@ -98,6 +109,12 @@ impl Engine {
         }
         for observed in &all {
             self.stats.count_observation(&observed.what);
+        }
+        let node = &self.nodes[at as usize].name;
+        let bounds = (self.config.max_names, self.config.names_hold);
+        names::learn(&mut self.points.names, node, &all, bounds);
+        for seen in events.sockets.iter().flat_map(|seen| seen.iter()) {
+            sockets::learn(&mut self.points.sockets, node, seen, (manifest.start, manifest.end));
         }
         all
     }

@@ -1,8 +1,10 @@
 //! Observation points (node and interface) as small numbers.
 
 use crate::enrich::Enrichment;
+use crate::enrich::names::Names;
+use crate::enrich::sockets::{self, Sockets};
 use hashbrown::HashMap;
-use netspectra_common::model::{Direction, Place};
+use netspectra_common::model::{Direction, Nanos, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +22,24 @@ struct Point {
     is_file: bool,
 }
 
+/// Both ends of a row, for what is known of them.
+pub(crate) struct Ends {
+    pub(crate) proto: u8,
+    pub(crate) src: (Option<IpAddr>, u16),
+    pub(crate) dst: (Option<IpAddr>, u16),
+    /// When its packets were there.
+    pub(crate) span: (Nanos, Nanos),
+    /// The addresses are those of the packets, not of what a tunnel carries.
+    pub(crate) is_outer: bool,
+}
+
+/// What is known of them.
+pub(crate) struct Known {
+    pub(crate) src: Place,
+    pub(crate) dst: Place,
+    pub(crate) service: Option<Arc<str>>,
+}
+
 /// Interned observation points. Numbers are given in the order of the log and reused once nothing refers to them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Points {
@@ -29,6 +49,10 @@ pub(crate) struct Points {
     numbers: HashMap<Point, u32>,
     /// Points in use after the last collection.
     kept: usize,
+    /// Names of addresses that nodes saw in DNS answers.
+    pub(crate) names: Names,
+    /// Whose the sockets of the nodes' hosts are.
+    pub(crate) sockets: Sockets,
     /// What is known of addresses. Not part of the state: rows have what was known when they were made.
     #[serde(skip)]
     pub(crate) enrichment: Enrichment,
@@ -40,9 +64,29 @@ impl Points {
         Self { enrichment, ..Self::default() }
     }
 
-    /// Where an address is.
-    pub(crate) fn place(&self, address: Option<IpAddr>) -> Place {
-        address.map_or_else(Place::default, |address| self.enrichment.place(address))
+    /// What is known of both ends of what point `number` saw.
+    pub(crate) fn known(&self, number: u32, ends: &Ends) -> Known {
+        let service = self.enrichment.service(ends.proto, [ends.src.1, ends.dst.1]);
+        let node = self.entry(number).map_or("", |(point, _)| &point.node);
+        let place = |(address, port): (Option<IpAddr>, u16), peer: (Option<IpAddr>, u16)| {
+            let Some(address) = address else { return Place::default() };
+            let mut place = self.enrichment.place(address);
+            place.name = self.names.at(node, &address, ends.span).cloned();
+            if let Some(peer_address) = peer.0
+                && ends.is_outer
+            {
+                let key = (ends.proto, address, port);
+                place.owner = sockets::owner(&self.sockets, node, key, (peer_address, peer.1), ends.span);
+            }
+            place
+        };
+        Known { src: place(ends.src, ends.dst), dst: place(ends.dst, ends.src), service }
+    }
+
+    /// Forgets what the node called `name` said of addresses and sockets.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.names.forget(name);
+        self.sockets.forget(name);
     }
 
     /// The number of an interface of a node; `is_file` where there is no direction.

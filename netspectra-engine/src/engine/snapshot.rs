@@ -3,15 +3,16 @@
 //! Left out are counters of [`EngineStats`](super::EngineStats), which begin again, what waits for its manifest, and the
 //! sessions of dissectors, which give hints: a message that began before and ends after is not read.
 
-use super::{Engine, EngineConfig, Node, Points};
+use super::{Engine, EngineConfig, Node, PREFIX_FLOWS, Points};
 use crate::detect;
+use crate::dissect::{self, Dissectors, Prefixes};
 use crate::enrich::Enrichment;
 use crate::lifecycle::FlowTable;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
 /// Version of the bytes; raised with every change of a structure in them (a test says when).
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// Why bytes are not a state.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,10 @@ impl Engine {
             if self.config.detect != config.detect {
                 self.kinds = detect::builtin(&config.detect);
                 self.nodes.iter_mut().for_each(|node| node.detectors.put_aside());
+            }
+            if self.config.http_queries != config.http_queries {
+                let dissectors = Dissectors::new(dissect::builtin_with(config.http_queries));
+                self.prefixes = Prefixes::new(dissectors, PREFIX_FLOWS);
             }
             self.enrich(config.enrich.clone());
             self.config = config;

@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::testing::{Data, country, mmdb, system};
 use super::*;
-use crate::testing::{ACK, Bench, tcp};
+use crate::testing::{ACK, Agent, Bench, at, tcp};
 use crate::{Engine, EngineConfig};
+use netspectra_common::model::{
+    BusMessage, DnsKind, DnsMessage, DnsQuestion, DnsRecord, Nanos, Observation, Observed, Owner, SocketSeen,
+};
+use netspectra_common::ports::StoreBatch;
 use std::time::Duration;
 
 fn network(name: &str, cidrs: &[&str]) -> LocalNetwork {
@@ -42,10 +46,11 @@ fn countries_and_systems_are_those_of_the_files_and_networks_those_of_the_longes
             network("all", &["10.0.0.0/8", "2001:db8::/32"]),
             network("lab", &["10.1.0.0/16", "10.2.3.4", "2001:db8:1::/48"]),
         ],
+        ..EnrichConfig::default()
     })
     .unwrap();
     let of = |text: &str| {
-        let Place { country, asn, network } = enrichment.place(ip(text));
+        let Place { country, asn, network, .. } = enrichment.place(ip(text));
         (country.map(|c| c.as_str().to_owned()).unwrap_or_default(), asn, network.as_deref().map(str::to_owned))
     };
     let known = |code: &str, asn, network: Option<&str>| (code.to_owned(), asn, network.map(str::to_owned));
@@ -159,4 +164,118 @@ fn rows_have_what_was_known_when_they_were_made_also_those_that_are_not_stored()
     assert!(
         rest.flows.iter().all(|f| name(&f.src_place) == after && name(&f.dst_place) == after) && !rest.flows.is_empty()
     );
+}
+
+/// What goes before the manifest of a generation that names host 2 and says whose host 1's socket is.
+fn said(manifest: &BusMessage, at_seconds: f64, process: &str) -> Vec<BusMessage> {
+    let BusMessage::Manifest(manifest) = manifest else { panic!("a manifest, not {manifest:?}") };
+    let answer = DnsMessage {
+        kind: DnsKind::Dns,
+        id: 7,
+        response: true,
+        opcode: 0,
+        rcode: 0,
+        truncated: false,
+        question: Some(DnsQuestion { name: "Db.example".into(), qtype: 1, qclass: 1 }),
+        questions: 1,
+        answers: 1,
+        records: vec![DnsRecord { name: "db.example".into(), rtype: 1, ttl: 60, data: "10.0.0.2".into() }],
+        udp_size: None,
+        complete: true,
+        repeated: false,
+        latency: None,
+    };
+    let answer =
+        Observed { at: Nanos(at(at_seconds)), key: Default::default(), what: Observation::Dns(Box::new(answer)) };
+    let socket = SocketSeen {
+        proto: 6,
+        local: (ip("10.0.0.1"), 1000),
+        remote: Some((ip("10.0.0.2"), 80)),
+        owner: Arc::new(Owner { process: Some(process.into()), cgroup: Some("/user.slice".into()) }),
+    };
+    vec![
+        BusMessage::Observed { of: manifest.id.clone(), said: Arc::new(vec![answer]) },
+        BusMessage::Sockets { of: manifest.id.clone(), seen: Arc::new(vec![socket]) },
+    ]
+}
+
+fn names_of(place: &Place) -> [Option<String>; 3] {
+    [place.name.as_deref(), place.process(), place.cgroup()].map(|text| text.map(str::to_owned))
+}
+
+#[test]
+fn names_and_owners_are_in_rows_of_their_node_alone_and_a_restart_or_a_replay_gives_the_same() {
+    let log = || {
+        let mut log = Vec::new();
+        let (mut one, mut other) = (Agent::new("n1"), Agent::new("n2"));
+        let flow = |seen| [tcp((1, 1000), (2, 80), ACK, seen)];
+        for (agent, tells) in [(&mut one, true), (&mut other, false)] {
+            let mut messages = agent.generation((0.0, 1.0), &flow((0.1, 0.2)));
+            if tells {
+                let before = said(messages.last().unwrap(), 0.05, "curl");
+                let last = messages.len() - 1;
+                messages.splice(last..last, before);
+            }
+            log.push(messages);
+            // A record is written by idle timeout, windows by log time, and the rest at the end.
+            log.push(agent.generation((40.0, 41.0), &flow((40.1, 40.2))));
+            log.push(agent.generation((60.0, 61.0), &flow((60.1, 60.2))));
+        }
+        log
+    };
+    let run = |restart: bool, twice: bool| {
+        let mut bench = Bench::new(EngineConfig::default());
+        for messages in log() {
+            for message in &messages {
+                bench.apply(std::slice::from_ref(message));
+                if twice {
+                    bench.apply(std::slice::from_ref(message));
+                }
+            }
+            if restart {
+                let mut state = Vec::new();
+                bench.engine.snapshot(&mut state).unwrap();
+                bench.engine = Engine::restore(&state).unwrap();
+            }
+        }
+        bench.finish();
+        bench.written
+    };
+    let plain = run(false, false);
+    let known = |name: &str| [name, "curl", "/user.slice"].map(|text| (!text.is_empty()).then(|| text.to_owned()));
+    let rows = |batch: &StoreBatch| {
+        let flows =
+            batch.flows.iter().map(|f| (f.node.clone(), f.src_place.clone(), f.dst_place.clone(), f.service.clone()));
+        let rollups =
+            batch.rollups.iter().map(|r| (r.node.clone(), r.src_place.clone(), r.dst_place.clone(), r.service.clone()));
+        flows.chain(rollups).collect::<Vec<_>>()
+    };
+    let all = rows(&plain);
+    assert!(plain.flows.len() >= 4 && plain.rollups.len() >= 6, "{all:?}");
+    for (node, src, dst, service) in &all {
+        assert_eq!(service.as_deref(), Some("http"));
+        if &**node == "n1" {
+            // The socket's owner is host 1's; the name is host 2's.
+            let [_, process, cgroup] = known("");
+            assert_eq!(names_of(src), [None, process, cgroup]);
+            assert_eq!(names_of(dst), [Some("db.example".into()), None, None]);
+        } else {
+            assert_eq!((names_of(src), names_of(dst)), ([None, None, None], [None, None, None]));
+        }
+    }
+    for (restart, twice) in [(true, false), (false, true), (true, true)] {
+        assert_eq!(rows(&run(restart, twice)), all, "restart {restart}, twice {twice}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_forgets_names_and_owners() {
+    let mut bench = Bench::new(EngineConfig::default());
+    let mut messages = bench.agent.generation((1000.0, 1001.0), &[]);
+    let before = said(messages.last().unwrap(), 1000.5, "curl");
+    messages.splice(0..0, before);
+    bench.apply(&messages);
+    assert_eq!((bench.engine.points.names.len(), bench.engine.points.sockets.len()), (1, 1));
+    bench.feed((0.0, 1.0), &[]);
+    assert_eq!((bench.engine.points.names.len(), bench.engine.points.sockets.len()), (0, 0));
 }

@@ -7,6 +7,7 @@
 use netspectra_common::abi::ABI_VERSION;
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, FlowDelta, FlowKey, FlowStats, GenerationId, Manifest, Nanos, PayloadSeen, Sampling,
+    SocketSeen,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Version of this module's bytes, with that of keys and counters; raised with every change of a message (a test says
 /// when).
-pub(super) const VERSION: u32 = (2 << 16) | ABI_VERSION;
+pub(super) const VERSION: u32 = (3 << 16) | ABI_VERSION;
 
 const CHUNK: u8 = 1;
 const PAYLOAD: u8 = 2;
 const MANIFEST: u8 = 3;
+const SOCKETS: u8 = 4;
 const DELTA: usize = size_of::<FlowKey>() + size_of::<FlowStats>() + size_of::<Sampling>();
 
 /// Why bytes are not a generation.
@@ -74,6 +76,11 @@ pub(super) fn encode(messages: &[BusMessage], out: &mut Vec<u8>) -> Result<(), p
             }
             // A hint, see the module's text.
             BusMessage::Observed { .. } => {}
+            BusMessage::Sockets { of, seen } => {
+                let body = postcard::to_stdvec(&(of, &**seen))?;
+                head(out, SOCKETS, body.len());
+                out.extend_from_slice(&body);
+            }
             BusMessage::Manifest(manifest) => {
                 let body = postcard::to_stdvec(&**manifest)?;
                 head(out, MANIFEST, body.len());
@@ -105,6 +112,10 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Vec<BusMessage>, DecodeError> {
                     Ok(PayloadSeen { at: Nanos(s.at), key, prefix: s.prefix, len: s.len })
                 });
                 BusMessage::Payload { of, seen: Arc::new(seen.collect::<Result<_, DecodeError>>()?) }
+            }
+            SOCKETS => {
+                let (of, seen): (GenerationId, Vec<SocketSeen>) = postcard::from_bytes(body)?;
+                BusMessage::Sockets { of, seen: Arc::new(seen) }
             }
             MANIFEST => BusMessage::Manifest(Arc::new(postcard::from_bytes::<Manifest>(body)?)),
             other => return Err(DecodeError::Kind(other)),

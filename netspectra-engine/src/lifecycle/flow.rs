@@ -3,7 +3,7 @@
 use super::BiKey;
 use super::key::{ICMP, ICMPV6};
 use super::tcp::TcpSide;
-use crate::engine::{EngineConfig, Points};
+use crate::engine::{Ends, EngineConfig, Points};
 use crate::window::RowKey;
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Family, ICMP_UNKNOWN, TCP_FLAGS_MASK, VLAN_PRESENT};
 use netspectra_common::model::{EndReason, FlowRecord, FlowState, FlowStats, InitiatorBy, Nanos, Sampling};
@@ -271,13 +271,22 @@ impl Flow {
         let (first_seen, last_seen) = self.part();
         let (src_ip, dst_ip) =
             (address(key.family, &key.addresses[from]), address(key.family, &key.addresses[1 - from]));
+        let ports = |end: usize| if has_ports { key.ports[end] } else { 0 };
+        let ends = Ends {
+            proto: key.proto,
+            src: (src_ip, ports(from)),
+            dst: (dst_ip, ports(1 - from)),
+            span: (Nanos(self.start), last_seen),
+            is_outer: key.tunnel == 0,
+        };
+        let known = points.known(key.point, &ends);
         FlowRecord {
             node,
             iface,
             src_ip,
             dst_ip,
-            src_port: if has_ports { key.ports[from] } else { 0 },
-            dst_port: if has_ports { key.ports[1 - from] } else { 0 },
+            src_port: ports(from),
+            dst_port: ports(1 - from),
             proto: key.proto,
             ether_type: ether_type(key.family, key.ports[0]),
             icmp_type: message.map(|[kind, _]| kind),
@@ -286,8 +295,9 @@ impl Flow {
             inner_vlan: vlan(key.inner_vlan),
             tunnel: Tunnel::from_raw(key.tunnel).map(|t| t.name().into()),
             tunnel_id: (key.tunnel != 0 && key.tunnel_id != 0).then_some(key.tunnel_id),
-            src_place: points.place(src_ip),
-            dst_place: points.place(dst_ip),
+            src_place: known.src,
+            dst_place: known.dst,
+            service: known.service,
             sampling: self.sampling.one_in(),
             packets: there.packets,
             bytes: there.bytes,

@@ -184,9 +184,11 @@ fn abandoned(log: &Log, offset: usize) -> Log {
 fn sent(log: &Log, node: &str) -> u64 {
     let of = |message: &BusMessage| match message {
         BusMessage::Manifest(m) if &*m.id.node == node => Some(m.ledger.seen.packets),
-        BusMessage::Manifest(_) | BusMessage::Chunk(_) | BusMessage::Payload { .. } | BusMessage::Observed { .. } => {
-            None
-        }
+        BusMessage::Manifest(_)
+        | BusMessage::Chunk(_)
+        | BusMessage::Payload { .. }
+        | BusMessage::Observed { .. }
+        | BusMessage::Sockets { .. } => None,
     };
     messages(log).filter_map(of).sum()
 }

@@ -1,9 +1,9 @@
 //! Roll-up rows of one open window.
 
-use crate::engine::{Points, direction_of};
+use crate::engine::{Ends, Points, direction_of};
 use crate::lifecycle::{ICMP, ICMPV6, address, ether_type, vlan};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Rollup, Sampling};
+use netspectra_common::model::{Family, FlowKey, FlowStats, Nanos, Resolution, Rollup, Sampling};
 use netspectra_common::wire::Tunnel;
 use serde::{Deserialize, Serialize, Serializer};
 use std::hash::BuildHasher;
@@ -99,6 +99,14 @@ impl Row {
         let key = &self.key;
         let (node, iface) = points.names(key.point);
         let (src_ip, dst_ip) = (address(key.family, &key.src), address(key.family, &key.dst));
+        let ends = Ends {
+            proto: key.proto,
+            src: (src_ip, key.src_port),
+            dst: (dst_ip, key.dst_port),
+            span: (window, window.plus(Resolution::S10.duration())),
+            is_outer: key.tunnel == 0,
+        };
+        let known = points.known(key.point, &ends);
         Rollup {
             window,
             node,
@@ -113,8 +121,9 @@ impl Row {
             vlan: vlan(key.vlan),
             tunnel: Tunnel::from_raw(key.tunnel),
             tunnel_id: (key.tunnel_id != 0).then_some(key.tunnel_id),
-            src_place: points.place(src_ip),
-            dst_place: points.place(dst_ip),
+            src_place: known.src,
+            dst_place: known.dst,
+            service: known.service,
             sampling: Sampling(key.sampling as u8).one_in(),
             packets: self.packets,
             bytes: self.bytes,

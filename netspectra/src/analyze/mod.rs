@@ -5,6 +5,7 @@ mod applications;
 mod flat_json;
 mod flows;
 mod ipfix;
+mod memory;
 mod out;
 mod pipeline;
 mod question;
@@ -12,19 +13,23 @@ mod report;
 mod save;
 mod summary;
 
+pub(crate) use memory::parse as parse_memory;
+
 use crate::cli::{AnalyzeArgs, Export, Format, TunnelIdentity};
 use crate::config::Config;
 use crate::{FAILED, Failure, Outcome, output};
 use anyhow::{Context, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
+use memory::Bounds;
 use netspectra_agent::drain::Drain;
-use netspectra_agent::payload::{PayloadLimits, PayloadStats, Payloads};
+use netspectra_agent::payload::{PayloadStats, Payloads};
 use netspectra_agent::source::pcap::{FileReport, PcapConfig, PcapSource};
 use netspectra_agent::table::Identity;
 use netspectra_common::abi::LossReason;
 use netspectra_common::model::Nanos;
 use netspectra_common::ports::StoreBatch;
-use netspectra_common::query::parse_filter;
+use netspectra_common::query::{Filter, parse_filter};
+use netspectra_common::schema::Dimension;
 use netspectra_engine::dissect::{self, Dissectors};
 use netspectra_engine::enrich::{EnrichConfig, Enrichment, LocalNetwork};
 use netspectra_engine::{Engine, EngineConfig, Wanted};
@@ -60,7 +65,9 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     let filter = args.filter.as_deref().unwrap_or_default();
     let filter = parse_filter(filter).map_err(|e| Failure::misuse(anyhow!("`--filter`: {}", e.render(filter))))?;
     let saving = args.save.as_deref().map(Saving::new).transpose()?;
+    let bounds = Bounds::of(args.memory);
     let config = PcapConfig {
+        generation_bytes: bounds.generation,
         identity: match args.tunnel {
             TunnelIdentity::Outer => Identity::Outer,
             TunnelIdentity::Inner => Identity::Inner,
@@ -72,7 +79,7 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     // Alerts are in the report, and in what is saved.
     detect.enabled &= !args.no_detect && (is_report || saving.is_some());
     say_more(&mut enrich, args)?;
-    let engine = EngineConfig {
+    let engine = bounds.engine(EngineConfig {
         idle_timeout: Duration::from_secs(args.idle_timeout),
         active_timeout: Duration::from_secs(args.active_timeout),
         max_flows: usize::try_from(args.max_flows).unwrap_or(usize::MAX),
@@ -80,12 +87,15 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
         detect,
         wanted: wanted(saving.is_some(), records.is_some(), is_report),
         ..EngineConfig::default()
-    };
+    });
     let mut source = PcapSource::open(&args.files, &config)?;
     source.set_rules(&rules).map_err(Failure::misuse)?;
     if (is_report || saving.is_some()) && !args.no_l7 {
-        let dissectors = Dissectors::new(dissect::builtin());
-        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
+        let dissectors = Dissectors::new(dissect::builtin_with(!args.no_http_queries));
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), bounds.payloads()));
+    } else if wants_names(args, &filter)? {
+        let dissectors = Dissectors::new(dissect::names_only());
+        source = source.reading_payloads(Payloads::new(Arc::new(dissectors), bounds.payloads()));
     }
     if let Some(kind) = records {
         let path = args.output.as_deref();
@@ -113,13 +123,35 @@ pub(crate) fn main(args: &AnalyzeArgs) -> Outcome {
     ended(&read)
 }
 
+/// Whether DNS answers are read for the names of addresses alone.
+fn wants_names(args: &AnalyzeArgs, filter: &Filter) -> Result<bool, Failure> {
+    const NAMES: [Dimension; 2] = [Dimension::SrcName, Dimension::DstName];
+    let by = args.by.as_deref().unwrap_or_default();
+    let asked =
+        filter.looks_at(&NAMES) || by.split(',').any(|word| NAMES.iter().any(|name| name.name() == word.trim()));
+    if asked && args.no_l7 {
+        return Err(Failure::misuse(anyhow!(
+            "`--no-l7` reads no DNS answers, which `src_name` and `dst_name` are from: leave it out"
+        )));
+    }
+    Ok(asked || args.names)
+}
+
 /// What the command line says of addresses, beside the configuration file.
 fn say_more(enrich: &mut EnrichConfig, args: &AnalyzeArgs) -> Result<(), Failure> {
-    let files = [(&mut enrich.country_file, &args.country_file), (&mut enrich.as_file, &args.as_file)];
+    let files = [
+        (&mut enrich.country_file, &args.country_file),
+        (&mut enrich.as_file, &args.as_file),
+        (&mut enrich.services_file, &args.services_file),
+    ];
     for (told, file) in files {
         if file.is_some() {
             told.clone_from(file);
         }
+    }
+    // Who is at an address now is not who was there when the packets were: a list of that time is a file.
+    if enrich.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.pods_file.is_none()) {
+        enrich.kubernetes = None;
     }
     for text in &args.network {
         let Some((name, blocks)) = text.split_once('=') else {

@@ -142,7 +142,7 @@ async fn replay(config: Config, files: Vec<PathBuf>) -> Outcome {
     };
     let mut source = PcapSource::open(&files, &pcap).map_err(Failure::misuse)?;
     source.set_rules(&config.capture.rules).map_err(Failure::misuse)?;
-    let dissectors = Dissectors::new(dissect::builtin());
+    let dissectors = Dissectors::new(dissect::builtin_with(config.engine.http_queries));
     let mut source = source.reading_payloads(Payloads::new(Arc::new(dissectors), PayloadLimits::default()));
     let epoch = netspectra_common::ports::Clock::now(&crate::run::SystemClock);
     let mut drain = Drain::new(node_name(&config).into(), epoch.0, CHUNK_FLOWS);

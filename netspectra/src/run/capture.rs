@@ -10,8 +10,9 @@ use anyhow::{Context, anyhow};
 use netspectra_agent::generation::Generation;
 use netspectra_agent::loader::Loader;
 use netspectra_agent::privilege;
+use netspectra_agent::sockets::SocketWatch;
 use netspectra_agent::source::{Source, SourceError};
-use netspectra_common::model::ManifestHash;
+use netspectra_common::model::{ManifestHash, SocketSeen};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -49,6 +50,7 @@ impl CaptureThread {
     /// # Errors
     /// Those of [`LiveSource::open`].
     pub(crate) fn open(self, loader: Loader, capture: Capture, instance: String) -> Result<CapturedSource, Failure> {
+        let looks = capture.sockets;
         let opened = self.ask(move |place| {
             let source = LiveSource::open(loader, &capture, &instance)?;
             source.log();
@@ -56,7 +58,7 @@ impl CaptureThread {
             Ok(())
         });
         match opened {
-            Ok(Ok(())) => Ok(CapturedSource(self)),
+            Ok(Ok(())) => Ok(CapturedSource { thread: self, sockets: if looks { watch_sockets() } else { None } }),
             Ok(Err(failure)) => Err(failure),
             Err(gone) => Err(Failure::from(anyhow!(gone))),
         }
@@ -89,9 +91,18 @@ impl Drop for CaptureThread {
     }
 }
 
+/// Looks at the sockets of the host, where the kernel shows them. Not on the thread that may have privileges.
+fn watch_sockets() -> Option<SocketWatch> {
+    let watch = SocketWatch::start();
+    watch.inspect_err(|error| tracing::warn!(%error, "the processes of sockets are not known")).ok()
+}
+
 /// The source of the capture thread, for other threads.
 #[derive(Debug)]
-pub(crate) struct CapturedSource(CaptureThread);
+pub(crate) struct CapturedSource {
+    thread: CaptureThread,
+    sockets: Option<SocketWatch>,
+}
 
 impl CapturedSource {
     /// Runs `f` with the source, on its thread.
@@ -102,7 +113,7 @@ impl CapturedSource {
         &self,
         f: impl FnOnce(&mut LiveSource) -> T + Send + 'static,
     ) -> Result<T, SourceError> {
-        self.0.ask(move |source| source.as_mut().map(f))?.ok_or(SourceError::Gone)
+        self.thread.ask(move |source| source.as_mut().map(f))?.ok_or(SourceError::Gone)
     }
 
     /// Lets nothing more in; the next generation is the last.
@@ -120,6 +131,10 @@ impl Source for CapturedSource {
 
     fn wake(&self) -> Option<OwnedFd> {
         self.with(|source| source.wake()).ok().flatten()
+    }
+
+    fn sockets(&mut self) -> Vec<SocketSeen> {
+        self.sockets.as_ref().map(SocketWatch::take).unwrap_or_default()
     }
 
     fn sent(&mut self, hash: ManifestHash) {

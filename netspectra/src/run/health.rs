@@ -98,7 +98,10 @@ impl Publisher for WatchedBus {
                 .iter()
                 .filter_map(|m| match m {
                     BusMessage::Manifest(manifest) => Some(manifest.ledger.clone()),
-                    BusMessage::Chunk(_) | BusMessage::Payload { .. } | BusMessage::Observed { .. } => None,
+                    BusMessage::Chunk(_)
+                    | BusMessage::Payload { .. }
+                    | BusMessage::Observed { .. }
+                    | BusMessage::Sockets { .. } => None,
                 })
                 .collect();
             self.bus.publish(messages).await?;

@@ -296,14 +296,21 @@ pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, Failure> {
         active_timeout: Duration::from_secs(config.engine.active_timeout_seconds),
         max_flows: config.engine.max_flows,
         keep_messages: config.engine.keep_messages,
+        http_queries: config.engine.http_queries,
+        max_names: config.engine.max_names,
+        names_hold: Duration::from_secs(config.engine.names_hold_seconds),
         enrich: Enrichment::open(&config.enrich).map_err(Failure::misuse)?,
         detect: config.detect.clone(),
         ..EngineConfig::default()
     })
 }
 
-/// Reads files of addresses again when they change, for as long as it is let.
+/// Reads files of addresses again when they change, and asks for the pods of Kubernetes, for as long as it is let.
 pub(crate) async fn refresh(enrichment: Enrichment) {
+    tokio::join!(refresh_files(enrichment.clone()), enrichment.follow_pods());
+}
+
+async fn refresh_files(enrichment: Enrichment) {
     loop {
         tokio::time::sleep(REFRESH).await;
         let again = enrichment.clone();

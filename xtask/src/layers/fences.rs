@@ -21,7 +21,11 @@ const FENCES: [Fence; 7] = [
     },
     Fence {
         libraries: &["hyper_rustls", "rustls", "webpki_roots"],
-        places: &["netspectra-engine/src/remote_write", "netspectra-engine/src/tls.rs"],
+        places: &[
+            "netspectra-engine/src/enrich/kubernetes.rs",
+            "netspectra-engine/src/remote_write",
+            "netspectra-engine/src/tls.rs",
+        ],
     },
     Fence { libraries: &["snap"], places: &["netspectra-engine/src/remote_write"] },
     Fence { libraries: &["axum", "tonic"], places: &["netspectra-api/src/"] },
@@ -102,6 +106,7 @@ mod tests {
             ("redis", "netspectra-engine/src/store/redis.rs"),
             ("snap", "netspectra-engine/src/remote_write/sender.rs"),
             ("hyper_rustls", "netspectra-engine/src/remote_write/link.rs"),
+            ("hyper_rustls", "netspectra-engine/src/enrich/kubernetes.rs"),
             ("axum", "netspectra-api/src/rest/mod.rs"),
             ("tonic", "netspectra-api/src/grpc.rs"),
             ("arrow", "netspectra-engine/src/store/embedded/segment.rs"),

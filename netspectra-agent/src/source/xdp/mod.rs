@@ -18,7 +18,7 @@ mod kept;
 mod left;
 mod links;
 mod loader;
-mod netlink;
+pub(crate) mod netlink;
 mod observe;
 mod offload;
 mod overflow;

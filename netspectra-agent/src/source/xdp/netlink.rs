@@ -1,4 +1,4 @@
-//! Routing netlink: requests, dumps, and notices. Messages are read with bounds checked; nothing is kept.
+//! Netlink, of routing and of sockets: requests, dumps, and notices. Messages are read with bounds checked; nothing is kept.
 //!
 //! Sources: RFC 3549; `include/uapi/linux/netlink.h`, `rtnetlink.h`.
 
@@ -13,7 +13,7 @@ const DUMPS: usize = 5;
 
 /// A socket in the network namespace of the thread that made it.
 #[derive(Debug)]
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     fd: OwnedFd,
     sequence: u32,
 }
@@ -23,9 +23,21 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn open(groups: u32) -> io::Result<Self> {
+    pub(crate) fn open(groups: u32) -> io::Result<Self> {
+        Self::of(libc::NETLINK_ROUTE, groups)
+    }
+
+    /// Opens a socket that is asked about sockets (sock_diag(7)).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn sock_diag() -> io::Result<Self> {
+        Self::of(libc::NETLINK_SOCK_DIAG, 0)
+    }
+
+    fn of(protocol: libc::c_int, groups: u32) -> io::Result<Self> {
         // SAFETY: plain system call; the result is checked and owned.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -45,7 +57,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's word on the request.
-    pub(super) fn request(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn request(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
         self.send(kind, libc::NLM_F_ACK as u16, body)?;
         self.receive(&mut |_, _| {}).map(drop)
     }
@@ -54,7 +66,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's; when objects change faster than they can be listed.
-    pub(super) fn dump<T>(
+    pub(crate) fn dump<T>(
         &mut self,
         kind: u16,
         body: &[u8],
@@ -71,7 +83,7 @@ impl Netlink {
     }
 
     /// Throws away the notices that came; whether there were any. Those that found no room count as well.
-    pub(super) fn had_notices(&self) -> bool {
+    pub(crate) fn had_notices(&self) -> bool {
         let mut any = false;
         let mut room = [0u8; 512];
         loop {
@@ -168,7 +180,7 @@ fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
 }
 
 /// Attributes as `(type, value)`, without the type's flag bits, up to the first that does not fit.
-pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     const TYPE: u16 = 0x3fff;
     std::iter::from_fn(move || {
         let [l0, l1, t0, t1] = *rest.first_chunk::<4>()?;
@@ -180,12 +192,12 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 }
 
 /// An attribute of four bytes.
-pub(super) fn number(value: &[u8]) -> Option<u32> {
+pub(crate) fn number(value: &[u8]) -> Option<u32> {
     value.first_chunk::<4>().map(|b| u32::from_ne_bytes(*b))
 }
 
 /// An attribute that is a text with a terminating zero.
-pub(super) fn text(value: &[u8]) -> String {
+pub(crate) fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
 }
 

@@ -1,6 +1,6 @@
 use super::ParseError;
 use super::lex::Token;
-use crate::schema::{Dimension, ValueKind};
+use crate::schema::{Dimension, EITHER, ValueKind};
 
 /// What the left side of a comparison names.
 #[derive(Debug)]
@@ -13,16 +13,12 @@ pub(super) struct Name {
     pub(super) first: Dimension,
 }
 
-/// Names for either side.
-const EITHER: [(&str, &[Dimension]); 3] = [
-    ("host", &[Dimension::SrcIp, Dimension::DstIp]),
-    ("ip", &[Dimension::SrcIp, Dimension::DstIp]),
-    ("port", &[Dimension::SrcPort, Dimension::DstPort]),
-];
-
 /// All names, with what they stand for.
 fn names() -> impl Iterator<Item = (&'static str, &'static [Dimension])> {
-    EITHER.into_iter().chain(Dimension::ALL.iter().map(|d| (d.name(), std::slice::from_ref(d))))
+    EITHER
+        .iter()
+        .map(|(name, any_of)| (*name, &any_of[..]))
+        .chain(Dimension::ALL.iter().map(|d| (d.name(), std::slice::from_ref(d))))
 }
 
 impl Name {

@@ -139,8 +139,8 @@ fn filters_that_no_text_makes_are_written_as_equivalent_ones() {
 
 #[test]
 fn each_error_says_what_was_expected_and_where() {
-    let names = "expected one of host, ip, port, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, \
-                 direction, src_country, dst_country, src_as, dst_as, src_network, dst_network, sampling, state, end_reason, app, message, name, code, detector, severity, phase, subject";
+    let names = "expected one of host, ip, port, hostname, pod, namespace, workload, process, cgroup, src_ip, dst_ip, src_port, dst_port, proto, ether_type, vlan, tunnel, tunnel_id, iface, node, \
+                 direction, src_country, dst_country, src_as, dst_as, src_network, dst_network, src_name, dst_name, src_pod, dst_pod, src_namespace, dst_namespace, src_workload, dst_workload, src_process, dst_process, src_cgroup, dst_cgroup, service, sampling, state, end_reason, app, message, name, code, detector, severity, phase, subject";
     let operators = "expected one of =, !=, <, <=, >, >=, in, not in after";
     for (source, column, message) in [
         ("srcip = 1.2.3.4", 1, &*format!("`srcip` is not a dimension: did you mean `src_ip`? {names}")),

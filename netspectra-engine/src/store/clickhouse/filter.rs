@@ -105,7 +105,23 @@ impl Condition {
         match dimension {
             Dimension::SrcPort | Dimension::DstPort | Dimension::Proto => format!("(src_ip IS NOT NULL AND {text})"),
             // What is not known is empty text, which no filter means.
-            Dimension::SrcCountry | Dimension::DstCountry | Dimension::SrcNetwork | Dimension::DstNetwork => {
+            Dimension::SrcCountry
+            | Dimension::DstCountry
+            | Dimension::SrcNetwork
+            | Dimension::DstNetwork
+            | Dimension::SrcName
+            | Dimension::DstName
+            | Dimension::SrcPod
+            | Dimension::DstPod
+            | Dimension::SrcNamespace
+            | Dimension::DstNamespace
+            | Dimension::SrcWorkload
+            | Dimension::DstWorkload
+            | Dimension::SrcProcess
+            | Dimension::DstProcess
+            | Dimension::SrcCgroup
+            | Dimension::DstCgroup
+            | Dimension::Service => {
                 format!("({column} != '' AND {text})")
             }
             Dimension::SrcIp

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Groups that ClickHouse may hold in memory for one question.
 const MOST_GROUPS: &str = "8000000";
 /// Dimensions of roll-ups as columns, and what stands for one that was not asked for.
-const COLUMNS: [(Dimension, &str, &str); 19] = [
+const COLUMNS: [(Dimension, &str, &str); 32] = [
     (Dimension::Node, "node", "''"),
     (Dimension::Iface, "iface", "''"),
     (Dimension::Direction, "direction", "''"),
@@ -36,6 +36,19 @@ const COLUMNS: [(Dimension, &str, &str); 19] = [
     (Dimension::DstAs, "dst_as", "CAST(NULL, 'Nullable(UInt32)')"),
     (Dimension::SrcNetwork, "src_network", "''"),
     (Dimension::DstNetwork, "dst_network", "''"),
+    (Dimension::SrcName, "src_name", "''"),
+    (Dimension::DstName, "dst_name", "''"),
+    (Dimension::SrcPod, "src_pod", "''"),
+    (Dimension::DstPod, "dst_pod", "''"),
+    (Dimension::SrcNamespace, "src_namespace", "''"),
+    (Dimension::DstNamespace, "dst_namespace", "''"),
+    (Dimension::SrcWorkload, "src_workload", "''"),
+    (Dimension::DstWorkload, "dst_workload", "''"),
+    (Dimension::SrcProcess, "src_process", "''"),
+    (Dimension::DstProcess, "dst_process", "''"),
+    (Dimension::SrcCgroup, "src_cgroup", "''"),
+    (Dimension::DstCgroup, "dst_cgroup", "''"),
+    (Dimension::Service, "service", "''"),
     (Dimension::Sampling, "sampling", "toUInt32(1)"),
 ];
 /// An address where rows have one: whether there is one tells IP from everything else.

@@ -6,7 +6,8 @@ pub(super) mod old;
 use clickhouse::Row;
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, BlockId, Counter, Country, Direction, EndReason, Evidence, FlowRecord, FlowState,
-    InitiatorBy, LedgerEntry, Nanos, Place, Resolution, Rollup, Severity, TimeRange, WindowSketches, WindowState,
+    InitiatorBy, LedgerEntry, Nanos, Owner, Place, Pod, Resolution, Rollup, Severity, TimeRange, WindowSketches,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Hll, PairSample, Quantiles, SketchError, TopK};
@@ -59,17 +60,31 @@ fn country(place: &Place) -> String {
     place.country.as_ref().map_or("", Country::as_str).to_owned()
 }
 
-fn network(place: &Place) -> String {
-    place.network.as_deref().unwrap_or_default().to_owned()
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or_default().to_owned()
 }
 
 /// Empty text is nothing.
-fn place(column: &'static str, country: &str, asn: Option<u32>, network: &str) -> Result<Place, RowError> {
+fn some(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+/// The place in a country (of `column`), and `[network, name, namespace, pod, workload, process, cgroup]`.
+fn place(column: &'static str, country: &str, asn: Option<u32>, texts: [&str; 7]) -> Result<Place, RowError> {
     let country = match country {
         "" => None,
         code => Some(Country::new(code).ok_or_else(|| value(column, code))?),
     };
-    Ok(Place { country, asn, network: (!network.is_empty()).then(|| network.into()) })
+    let [network, name, namespace, pod, workload, process, cgroup] = texts.map(some);
+    let (pod, owner) = (Pod::of(namespace, pod, workload), Owner::of(process, cgroup));
+    Ok(Place { country, asn, network, name, pod, owner })
+}
+
+/// One end's place, from its columns.
+macro_rules! ends {
+    ($row:expr, $country:ident, $asn:ident, $($text:ident),*) => {
+        place(stringify!($country), &$row.$country, $row.$asn, [$(&$row.$text),*])?
+    };
 }
 
 fn ip(address: Option<IpAddr>) -> Option<Ipv6Addr> {
@@ -111,6 +126,19 @@ pub(super) struct FlowRow {
     dst_as: Option<u32>,
     src_network: String,
     dst_network: String,
+    src_name: String,
+    dst_name: String,
+    src_pod: String,
+    dst_pod: String,
+    src_namespace: String,
+    dst_namespace: String,
+    src_workload: String,
+    dst_workload: String,
+    src_process: String,
+    dst_process: String,
+    src_cgroup: String,
+    dst_cgroup: String,
+    service: String,
     sampling: u32,
     packets: u64,
     bytes: u64,
@@ -162,8 +190,21 @@ impl FlowRow {
             dst_country: country(&r.dst_place),
             src_as: r.src_place.asn,
             dst_as: r.dst_place.asn,
-            src_network: network(&r.src_place),
-            dst_network: network(&r.dst_place),
+            src_network: text(r.src_place.network.as_deref()),
+            dst_network: text(r.dst_place.network.as_deref()),
+            src_name: text(r.src_place.name.as_deref()),
+            dst_name: text(r.dst_place.name.as_deref()),
+            src_pod: text(r.src_place.pod_name()),
+            dst_pod: text(r.dst_place.pod_name()),
+            src_namespace: text(r.src_place.namespace()),
+            dst_namespace: text(r.dst_place.namespace()),
+            src_workload: text(r.src_place.workload()),
+            dst_workload: text(r.dst_place.workload()),
+            src_process: text(r.src_place.process()),
+            dst_process: text(r.dst_place.process()),
+            src_cgroup: text(r.src_place.cgroup()),
+            dst_cgroup: text(r.dst_place.cgroup()),
+            service: text(r.service.as_deref()),
             sampling: r.sampling,
             packets: r.packets,
             bytes: r.bytes,
@@ -213,8 +254,31 @@ impl FlowRow {
             inner_vlan: self.inner_vlan,
             tunnel: (!self.tunnel.is_empty()).then(|| self.tunnel.into()),
             tunnel_id: self.tunnel_id,
-            src_place: place("src_country", &self.src_country, self.src_as, &self.src_network)?,
-            dst_place: place("dst_country", &self.dst_country, self.dst_as, &self.dst_network)?,
+            src_place: ends!(
+                self,
+                src_country,
+                src_as,
+                src_network,
+                src_name,
+                src_namespace,
+                src_pod,
+                src_workload,
+                src_process,
+                src_cgroup
+            ),
+            dst_place: ends!(
+                self,
+                dst_country,
+                dst_as,
+                dst_network,
+                dst_name,
+                dst_namespace,
+                dst_pod,
+                dst_workload,
+                dst_process,
+                dst_cgroup
+            ),
+            service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,
             bytes: self.bytes,
@@ -265,6 +329,19 @@ pub(super) struct RollupRow {
     dst_as: Option<u32>,
     src_network: String,
     dst_network: String,
+    src_name: String,
+    dst_name: String,
+    src_pod: String,
+    dst_pod: String,
+    src_namespace: String,
+    dst_namespace: String,
+    src_workload: String,
+    dst_workload: String,
+    src_process: String,
+    dst_process: String,
+    src_cgroup: String,
+    dst_cgroup: String,
+    service: String,
     sampling: u32,
     packets: u64,
     bytes: u64,
@@ -296,8 +373,21 @@ impl RollupRow {
             dst_country: country(&r.dst_place),
             src_as: r.src_place.asn,
             dst_as: r.dst_place.asn,
-            src_network: network(&r.src_place),
-            dst_network: network(&r.dst_place),
+            src_network: text(r.src_place.network.as_deref()),
+            dst_network: text(r.dst_place.network.as_deref()),
+            src_name: text(r.src_place.name.as_deref()),
+            dst_name: text(r.dst_place.name.as_deref()),
+            src_pod: text(r.src_place.pod_name()),
+            dst_pod: text(r.dst_place.pod_name()),
+            src_namespace: text(r.src_place.namespace()),
+            dst_namespace: text(r.dst_place.namespace()),
+            src_workload: text(r.src_place.workload()),
+            dst_workload: text(r.dst_place.workload()),
+            src_process: text(r.src_place.process()),
+            dst_process: text(r.dst_place.process()),
+            src_cgroup: text(r.src_place.cgroup()),
+            dst_cgroup: text(r.dst_place.cgroup()),
+            service: text(r.service.as_deref()),
             sampling: r.sampling,
             packets: r.packets,
             bytes: r.bytes,
@@ -330,6 +420,19 @@ pub(super) struct GroupRow {
     dst_as: Option<u32>,
     src_network: String,
     dst_network: String,
+    src_name: String,
+    dst_name: String,
+    src_pod: String,
+    dst_pod: String,
+    src_namespace: String,
+    dst_namespace: String,
+    src_workload: String,
+    dst_workload: String,
+    src_process: String,
+    dst_process: String,
+    src_cgroup: String,
+    dst_cgroup: String,
+    service: String,
     sampling: u32,
     packets: u64,
     bytes: u64,
@@ -366,8 +469,31 @@ impl GroupRow {
             vlan: self.vlan,
             tunnel,
             tunnel_id: self.tunnel_id,
-            src_place: place("src_country", &self.src_country, self.src_as, &self.src_network)?,
-            dst_place: place("dst_country", &self.dst_country, self.dst_as, &self.dst_network)?,
+            src_place: ends!(
+                self,
+                src_country,
+                src_as,
+                src_network,
+                src_name,
+                src_namespace,
+                src_pod,
+                src_workload,
+                src_process,
+                src_cgroup
+            ),
+            dst_place: ends!(
+                self,
+                dst_country,
+                dst_as,
+                dst_network,
+                dst_name,
+                dst_namespace,
+                dst_pod,
+                dst_workload,
+                dst_process,
+                dst_cgroup
+            ),
+            service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,
             bytes: self.bytes,

@@ -59,7 +59,7 @@ impl SchemaError {
 }
 
 /// The schema of this build.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// The oldest schema whose builds go on with this one: raised by a step that takes something away, or gives it another meaning.
 /// Steps that add tables and columns leave it: who does not know a column writes its default.
 const OLDEST: u32 = 1;
@@ -324,6 +324,36 @@ const PLACES: [Column; 12] = [
 /// The columns of the fifth step. Rows of before are of every flow.
 const SAMPLINGS: [Column; 2] = [("flows", "sampling", "UInt32 DEFAULT 1"), ("rollups", "sampling", "UInt32 DEFAULT 1")];
 
+/// The columns of the sixth step. Rows of before have none of it.
+const KNOWN: [Column; 26] = [
+    ("flows", "src_name", "String DEFAULT '' CODEC(ZSTD(1))"),
+    ("flows", "dst_name", "String DEFAULT '' CODEC(ZSTD(1))"),
+    ("flows", "src_pod", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_pod", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "src_namespace", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_namespace", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "src_workload", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_workload", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "src_process", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_process", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "src_cgroup", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "dst_cgroup", "LowCardinality(String) DEFAULT ''"),
+    ("flows", "service", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_name", "String DEFAULT '' CODEC(ZSTD(1))"),
+    ("rollups", "dst_name", "String DEFAULT '' CODEC(ZSTD(1))"),
+    ("rollups", "src_pod", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_pod", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_namespace", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_namespace", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_workload", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_workload", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_process", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_process", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "src_cgroup", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "dst_cgroup", "LowCardinality(String) DEFAULT ''"),
+    ("rollups", "service", "LowCardinality(String) DEFAULT ''"),
+];
+
 /// Name of a view, and what it selects.
 pub(super) type View = (&'static str, &'static str);
 
@@ -442,6 +472,12 @@ const STEPS: [Step; VERSION as usize] = [
         migration: Migration { version: 5, what: "columns for sampling" },
         tables: &[],
         columns: &SAMPLINGS,
+        views: &[],
+    },
+    Step {
+        migration: Migration { version: 6, what: "columns for names, pods, processes and services" },
+        tables: &[],
+        columns: &KNOWN,
         views: &[],
     },
 ];

@@ -20,7 +20,7 @@ const TOPIC: &str = "flows";
 /// A store over a database that nobody else has, whose tables are made.
 pub(crate) async fn store(name: &str) -> ClickHouseStore {
     let store = unmade(name);
-    assert_eq!(store.migrate().await.unwrap().len(), 5);
+    assert_eq!(store.migrate().await.unwrap().len(), 6);
     store
 }
 
@@ -121,6 +121,9 @@ pub(super) fn plans() -> Vec<Plan> {
         },
         Query::Top { by: vec![EtherType, Tunnel, TunnelId], metric: Metric::Bytes, limit: 100, exact: false },
         Query::Top { by: vec![SrcCountry, DstAs, SrcNetwork], metric: Metric::Bytes, limit: 100, exact: false },
+        Query::Top { by: vec![SrcName, DstPod, Service], metric: Metric::Bytes, limit: 100, exact: false },
+        Query::Top { by: vec![DstProcess, SrcCgroup], metric: Metric::Flows, limit: 100, exact: false },
+        Query::Cardinality { of: vec![DstName, SrcNamespace, SrcWorkload] },
         Query::Top { by: vec![DstCountry], metric: Metric::Packets, limit: 100, exact: false },
         Query::Cardinality { of: vec![DstNetwork, SrcAs] },
         Query::Top { by: vec![Sampling, Proto], metric: Metric::Bytes, limit: 100, exact: false },
@@ -160,6 +163,9 @@ pub(super) fn plans() -> Vec<Plan> {
         "not (detector = port_scan and not phase = open)",
         "src_country = DE or dst_network = lab",
         "sampling > 1",
+        "service = https and not hostname = db.example",
+        "pod = web-1 or process = curl",
+        "not (dst_namespace = shop or src_workload = \"Deployment/web\") and cgroup = \"/system.slice/nginx.service\"",
         "not (src_country in (DE, NZ) and not src_as < 30000)",
         "dst_as >= 20000 and not src_network = lab",
     ];
@@ -315,11 +321,11 @@ async fn the_schema_is_made_once_and_a_newer_one_is_refused() {
     let newer = "INSERT INTO schema_migrations (version, what) SELECT 99, 'from the future'";
     store.client.query_raw(newer).execute().await.unwrap();
     let error = store.check().await.unwrap_err().to_string();
-    assert!(error.contains("has schema 99, newer than this build's 5"), "{error}");
+    assert!(error.contains("has schema 99, newer than this build's 6"), "{error}");
     assert!(store.migrate().await.is_err());
     let config = ClickHouseConfig { database: "nobody_made_this".into(), ..store.config.clone() };
     let error = ClickHouseStore::new(&config, TOPIC).unwrap().check().await.unwrap_err().to_string();
-    assert_eq!(error, "database `nobody_made_this` has schema 0, expected 5: run `netspectra admin migrate`");
+    assert_eq!(error, "database `nobody_made_this` has schema 0, expected 6: run `netspectra admin migrate`");
     // A table that a newer release gave a column: this build's rows go in, and come back.
     let column = "ALTER TABLE flows ADD COLUMN score Float64 DEFAULT 0.5";
     store.client.query_raw(column).execute().await.unwrap();
@@ -344,8 +350,8 @@ async fn the_first_schema_becomes_this_one_and_its_views_show_the_messages() {
     }
     run("ALTER TABLE schema_migrations DELETE WHERE version > 1 SETTINGS mutations_sync = 2").await.unwrap();
     let error = store.check().await.unwrap_err().to_string();
-    assert!(error.ends_with("has schema 1, expected 5: run `netspectra admin migrate`"), "{error}");
-    assert_eq!(store.migrate().await.unwrap().iter().map(|step| step.version).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert!(error.ends_with("has schema 1, expected 6: run `netspectra admin migrate`"), "{error}");
+    assert_eq!(store.migrate().await.unwrap().iter().map(|step| step.version).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     store.check().await.unwrap();
     let blocks: Vec<StoreBatch> = (0..20).map(|n| block(0, n)).collect();
     for block in &blocks {

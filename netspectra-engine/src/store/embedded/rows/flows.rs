@@ -37,6 +37,7 @@ pub(in crate::store::embedded) struct FlowDecoder {
     dst_ip: TextDecoder<IpAddr>,
     tunnel: TextDecoder<Arc<str>>,
     places: PlacesDecoder,
+    service: TextDecoder<Arc<str>>,
     state: TextDecoder<FlowState>,
     end_reason: TextDecoder<EndReason>,
     initiator_by: TextDecoder<InitiatorBy>,
@@ -66,6 +67,7 @@ impl Record for FlowRecord {
             .opt_text("tunnel", |r| r.tunnel.as_deref())
             .opt_u32("tunnel_id", |r| r.tunnel_id)
             .places(|r| &r.src_place, |r| &r.dst_place)
+            .opt_text("service", |r| r.service.as_deref())
             .u32("sampling", |r| r.sampling)
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
@@ -110,6 +112,7 @@ impl Record for FlowRecord {
         let mut tunnel = d.tunnel.bind(batch, "tunnel")?;
         let tunnel_id = Numbers::<UInt32Type>::bind(batch, "tunnel_id")?;
         let mut places = d.places.bind(batch)?;
+        let mut service = d.service.bind(batch, "service")?;
         let sampling = Numbers::<UInt32Type>::bind(batch, "sampling")?;
         let packets = Numbers::<UInt64Type>::bind(batch, "packets")?;
         let bytes = Numbers::<UInt64Type>::bind(batch, "bytes")?;
@@ -152,6 +155,7 @@ impl Record for FlowRecord {
                 tunnel_id: tunnel_id.at(i),
                 src_place: places.src(i)?,
                 dst_place: places.dst(i)?,
+                service: service.at(i)?,
                 // Rows of earlier builds are of every flow.
                 sampling: sampling.at(i).unwrap_or(1),
                 packets: packets.or_zero(i),

@@ -1,11 +1,11 @@
-//! Where the two ends of a row are, in six columns. Rows of earlier builds have none.
+//! Where the two ends of a row are, in columns of their own. Rows of earlier builds have none.
 
 use super::DecodeError;
 use super::build::Columns;
 use super::read::{FromText, Numbers, Text, TextDecoder};
 use arrow::array::RecordBatch;
 use arrow::datatypes::UInt32Type;
-use netspectra_common::model::{Country, Place};
+use netspectra_common::model::{Country, Owner, Place, Pod};
 use std::sync::Arc;
 
 impl FromText for Country {
@@ -16,7 +16,7 @@ impl FromText for Country {
 }
 
 impl<R> Columns<'_, R> {
-    /// The six columns of both ends.
+    /// The columns of both ends.
     pub(super) fn places(self, src: impl Fn(&R) -> &Place, dst: impl Fn(&R) -> &Place) -> Self {
         self.opt_text("src_country", |r| src(r).country.as_ref().map(Country::as_str))
             .opt_text("dst_country", |r| dst(r).country.as_ref().map(Country::as_str))
@@ -24,13 +24,34 @@ impl<R> Columns<'_, R> {
             .opt_u32("dst_as", |r| dst(r).asn)
             .opt_text("src_network", |r| src(r).network.as_deref())
             .opt_text("dst_network", |r| dst(r).network.as_deref())
+            .opt_text("src_name", |r| src(r).name.as_deref())
+            .opt_text("dst_name", |r| dst(r).name.as_deref())
+            .opt_text("src_pod", |r| src(r).pod_name())
+            .opt_text("dst_pod", |r| dst(r).pod_name())
+            .opt_text("src_namespace", |r| src(r).namespace())
+            .opt_text("dst_namespace", |r| dst(r).namespace())
+            .opt_text("src_workload", |r| src(r).workload())
+            .opt_text("dst_workload", |r| dst(r).workload())
+            .opt_text("src_process", |r| src(r).process())
+            .opt_text("dst_process", |r| dst(r).process())
+            .opt_text("src_cgroup", |r| src(r).cgroup())
+            .opt_text("dst_cgroup", |r| dst(r).cgroup())
     }
 }
 
 #[derive(Default)]
-pub(super) struct PlacesDecoder {
-    countries: [TextDecoder<Country>; 2],
-    networks: [TextDecoder<Arc<str>>; 2],
+pub(super) struct PlacesDecoder([SideDecoder; 2]);
+
+#[derive(Default)]
+struct SideDecoder {
+    country: TextDecoder<Country>,
+    network: TextDecoder<Arc<str>>,
+    name: TextDecoder<Arc<str>>,
+    pod: TextDecoder<Arc<str>>,
+    namespace: TextDecoder<Arc<str>>,
+    workload: TextDecoder<Arc<str>>,
+    process: TextDecoder<Arc<str>>,
+    cgroup: TextDecoder<Arc<str>>,
 }
 
 /// The columns of one batch.
@@ -43,22 +64,33 @@ struct Side<'a> {
     country: Text<'a, Country>,
     asn: Numbers<'a, UInt32Type>,
     network: Text<'a, Arc<str>>,
+    name: Text<'a, Arc<str>>,
+    pod: Text<'a, Arc<str>>,
+    namespace: Text<'a, Arc<str>>,
+    workload: Text<'a, Arc<str>>,
+    process: Text<'a, Arc<str>>,
+    cgroup: Text<'a, Arc<str>>,
+}
+
+/// Binds the columns of one end.
+macro_rules! side {
+    ($decoder:expr, $batch:expr, $country:literal, $asn:literal, $($field:ident: $column:literal),*) => {
+        Side {
+            country: $decoder.country.bind($batch, $country)?,
+            asn: Numbers::bind($batch, $asn)?,
+            $($field: $decoder.$field.bind($batch, $column)?,)*
+        }
+    };
 }
 
 impl PlacesDecoder {
     pub(super) fn bind<'a>(&'a mut self, batch: &'a RecordBatch) -> Result<Places<'a>, DecodeError> {
-        let ([src_country, dst_country], [src_network, dst_network]) = (&mut self.countries, &mut self.networks);
+        let [src, dst] = &mut self.0;
         Ok(Places {
-            src: Side {
-                country: src_country.bind(batch, "src_country")?,
-                asn: Numbers::bind(batch, "src_as")?,
-                network: src_network.bind(batch, "src_network")?,
-            },
-            dst: Side {
-                country: dst_country.bind(batch, "dst_country")?,
-                asn: Numbers::bind(batch, "dst_as")?,
-                network: dst_network.bind(batch, "dst_network")?,
-            },
+            src: side!(src, batch, "src_country", "src_as", network: "src_network", name: "src_name", pod: "src_pod",
+                namespace: "src_namespace", workload: "src_workload", process: "src_process", cgroup: "src_cgroup"),
+            dst: side!(dst, batch, "dst_country", "dst_as", network: "dst_network", name: "dst_name", pod: "dst_pod",
+                namespace: "dst_namespace", workload: "dst_workload", process: "dst_process", cgroup: "dst_cgroup"),
         })
     }
 }
@@ -75,6 +107,13 @@ impl Places<'_> {
 
 impl Side<'_> {
     fn at(&mut self, i: usize) -> Result<Place, DecodeError> {
-        Ok(Place { country: self.country.at(i)?, asn: self.asn.at(i), network: self.network.at(i)? })
+        Ok(Place {
+            country: self.country.at(i)?,
+            asn: self.asn.at(i),
+            network: self.network.at(i)?,
+            name: self.name.at(i)?,
+            pod: Pod::of(self.namespace.at(i)?, self.pod.at(i)?, self.workload.at(i)?),
+            owner: Owner::of(self.process.at(i)?, self.cgroup.at(i)?),
+        })
     }
 }

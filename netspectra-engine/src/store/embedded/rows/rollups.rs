@@ -44,6 +44,7 @@ pub(in crate::store::embedded) struct RollupDecoder {
     dst_ip: TextDecoder<IpAddr>,
     tunnel: TextDecoder<Tunnel>,
     places: PlacesDecoder,
+    service: TextDecoder<Arc<str>>,
 }
 
 impl Record for Rollup {
@@ -74,6 +75,7 @@ impl Record for Rollup {
             .opt_text("tunnel", |r| r.tunnel.map(Tunnel::name))
             .opt_u32("tunnel_id", |r| r.tunnel_id)
             .places(|r| &r.src_place, |r| &r.dst_place)
+            .opt_text("service", |r| r.service.as_deref())
             .u32("sampling", |r| r.sampling)
             .u64("packets", |r| r.packets)
             .u64("bytes", |r| r.bytes)
@@ -97,6 +99,7 @@ impl Record for Rollup {
         let mut tunnel = d.tunnel.bind(batch, "tunnel")?;
         let tunnel_id = Numbers::<UInt32Type>::bind(batch, "tunnel_id")?;
         let mut places = d.places.bind(batch)?;
+        let mut service = d.service.bind(batch, "service")?;
         let sampling = Numbers::<UInt32Type>::bind(batch, "sampling")?;
         let packets = Numbers::<UInt64Type>::bind(batch, "packets")?;
         let bytes = Numbers::<UInt64Type>::bind(batch, "bytes")?;
@@ -119,6 +122,7 @@ impl Record for Rollup {
                 tunnel_id: tunnel_id.at(i),
                 src_place: places.src(i)?,
                 dst_place: places.dst(i)?,
+                service: service.at(i)?,
                 // Rows of earlier builds are of every flow.
                 sampling: sampling.at(i).unwrap_or(1),
                 packets: packets.or_zero(i),

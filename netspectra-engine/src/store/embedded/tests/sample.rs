@@ -4,7 +4,8 @@ use netspectra_common::abi::{FlowKey, LossReason, Overflow};
 use netspectra_common::model::{
     Alert, AlertPhase, AppMessage, Counter, Country, Direction, DnsKind, DnsMessage, DnsQuestion, DnsRecord, EndReason,
     Evidence, FlowRecord, FlowState, HttpRequest, HttpResponse, InitiatorBy, Ledger, LedgerEntry, Nanos, NicCounters,
-    NicDelta, Observation, Place, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches, WindowState,
+    NicDelta, Observation, Owner, Place, Pod, Resolution, Rollup, Severity, TlsClient, TlsServer, WindowSketches,
+    WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::schema::SKETCHES;
@@ -91,6 +92,7 @@ pub(super) fn flow(rng: &mut Rng, at: Nanos) -> FlowRecord {
         },
         src_place: place(rng),
         dst_place: place(rng),
+        service: rng.option("https".into()),
         sampling: 1 << rng.below(3),
         packets: rng.number(),
         bytes: rng.number(),
@@ -144,6 +146,7 @@ pub(super) fn rollup(rng: &mut Rng, at: Nanos) -> Rollup {
         },
         src_place: place(rng),
         dst_place: place(rng),
+        service: rng.option("https".into()),
         sampling: 1 << rng.below(3),
         packets: rng.number(),
         bytes: rng.number(),
@@ -171,9 +174,15 @@ pub(super) fn window(rng: &mut Rng, at: Nanos, resolution: Resolution) -> Window
 
 /// Something is known of some addresses.
 fn place(rng: &mut Rng) -> Place {
+    let mut one = |of: [&str; 2]| {
+        let text = of[rng.below(2) as usize];
+        rng.option(Arc::<str>::from(text))
+    };
+    let (name, network) = (one(["www.example.com", "db.example"]), one(["lab", "office \u{1f3e2}"]));
+    let pod = Pod::of(one(["shop", "ops"]), one(["web-1", "web-2"]), one(["Deployment/web", "StatefulSet/db"]));
+    let owner = Owner::of(one(["nginx", "curl"]), one(["/system.slice/nginx.service", "/"]));
     let (country, asn) = (["DE", "NZ", "US"][rng.below(3) as usize], rng.below(70_000) as u32);
-    let network: Arc<str> = ["lab", "office \u{1f3e2}"][rng.below(2) as usize].into();
-    Place { country: rng.option(Country::new(country)).flatten(), asn: rng.option(asn), network: rng.option(network) }
+    Place { country: rng.option(Country::new(country)).flatten(), asn: rng.option(asn), network, name, pod, owner }
 }
 
 /// No two sketches of the same kind are equal, so that none can stand in for another.
