@@ -13,6 +13,8 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use netspectra_common::abi::{EventHead, PREFIX_LEN};
 use netspectra_common::wire::{Bytes, MAX_OFFSET, Packet, Wanted, wanted};
 
+const _: () = assert!(PREFIX_LEN.is_power_of_two());
+
 /// An event, whole: longer than a program's stack.
 #[repr(C)]
 pub struct Event {
@@ -107,12 +109,12 @@ extern "C" fn netspectra_send_tc(skb: *mut __sk_buff, at: u32) -> u32 {
     let Event { head, prefix } = unsafe { &mut *event };
     let len = if head.payload_len < there { head.payload_len } else { there };
     let len = if len < PREFIX_LEN as u32 { len } else { PREFIX_LEN as u32 };
-    // Hidden from the compiler, so that it keeps the comparison that the verifier needs.
-    let len = core::hint::black_box(len);
-    if len == 0 || len > PREFIX_LEN as u32 {
+    if len == 0 {
         return output(event, 0);
     }
-    // SAFETY: `prefix` has room for `len` bytes by the comparison; the helper checks `at`.
+    // Changes no value. From the comparisons alone Linux 6.1 does not know that it is not 0.
+    let len = (core::hint::black_box(len - 1) & (PREFIX_LEN as u32 - 1)) + 1;
+    // SAFETY: `prefix` has room for `len` bytes, which is at most its length by the mask; the helper checks `at`.
     let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, prefix.as_mut_ptr().cast(), len) };
     output(event, if failed == 0 { len as u16 } else { 0 })
 }

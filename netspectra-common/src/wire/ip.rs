@@ -65,12 +65,9 @@ pub(super) fn parse_v6<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
 
     let mut next = h[6];
     let mut offset = at + 40;
-    let mut followed = 0;
-    while is_extension(next) {
-        if followed == MAX_EXTENSIONS {
-            return Err(LossReason::TooDeep);
-        }
-        followed += 1;
+    let mut left = if is_extension(next) { MAX_EXTENSIONS } else { 0 };
+    // The condition stands at the end: Linux 6.1 wants a loop to begin anew by a jump.
+    while left > 0 {
         offset = B::rejoin(offset);
         let header = if offset + 8 <= end { frame.array::<8>(offset) } else { None };
         let Some(h) = header else {
@@ -99,6 +96,13 @@ pub(super) fn parse_v6<B: Bytes>(frame: &B, at: u32, wire_len: u32, packet: &mut
             }
         }
         next = h[0];
+        if !is_extension(next) {
+            break;
+        }
+        left -= 1;
+        if left == 0 {
+            return Err(LossReason::TooDeep);
+        }
     }
     packet.key.proto = next;
     l4::parse(frame, B::rejoin(offset), end, packet);

@@ -43,18 +43,22 @@ pub(super) fn parse<B: Bytes>(
 ) -> Result<(), LossReason> {
     let mut at = at;
     let mut ether_type = ether_type;
-    let mut followed = 0;
-    while !matches!(ether_type, ethertype::IPV4 | ethertype::IPV6) {
-        if followed == MAX_ENCAPSULATIONS {
-            return Err(LossReason::TooDeep);
-        }
-        followed += 1;
+    let mut left = if is_ip(ether_type) { 0 } else { MAX_ENCAPSULATIONS };
+    // The condition stands at the end: Linux 6.1 wants a loop to begin anew by a jump.
+    while left > 0 {
         match step(frame, B::rejoin(at), ether_type, &mut packet.key)? {
             Some((next, inner)) => {
                 at = next;
                 ether_type = inner;
             }
             None => return Ok(()),
+        }
+        if is_ip(ether_type) {
+            break;
+        }
+        left -= 1;
+        if left == 0 {
+            return Err(LossReason::TooDeep);
         }
     }
     at = B::rejoin(at);
@@ -63,6 +67,11 @@ pub(super) fn parse<B: Bytes>(
     } else {
         ip::parse_v6(frame, at, wire_len, packet)
     }
+}
+
+#[inline(always)]
+const fn is_ip(ether_type: u16) -> bool {
+    matches!(ether_type, ethertype::IPV4 | ethertype::IPV6)
 }
 
 /// Follows one encapsulation: the offset and EtherType of what is inside, or `None` when the frame is not IP (the key
