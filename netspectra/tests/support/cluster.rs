@@ -233,7 +233,9 @@ fn ask_once(address: &str, token: &str, question: &str) -> (u16, String) {
     let url = format!("http://{address}/api/v1/{question}");
     let request = config.build().new_agent().get(&url).header("Authorization", format!("Bearer {token}"));
     let mut response = request.call().unwrap_or_else(|e| panic!("{url}: {e}"));
-    (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    // All records of a test's traffic in one page.
+    let body = response.body_mut().with_config().limit(256 << 20).read_to_string().unwrap();
+    (response.status().as_u16(), body)
 }
 
 pub fn ledger(address: &str, token: &str) -> Value {
