@@ -12,11 +12,11 @@ use netspectra_common::query::Query;
 fn old_block(number: u64) -> StoreBatch {
     let mut all = block(0, number);
     for row in &mut all.flows {
-        (row.src_place, row.dst_place, row.sampling) = Default::default();
+        (row.src_place, row.dst_place, row.service) = Default::default();
         row.sampling = 1;
     }
     for row in &mut all.rollups {
-        (row.src_place, row.dst_place) = Default::default();
+        (row.src_place, row.dst_place, row.service) = Default::default();
         row.sampling = 1;
     }
     StoreBatch { flows: all.flows, rollups: all.rollups, block: all.block, ..StoreBatch::default() }
@@ -39,7 +39,7 @@ async fn older_engines_write_on_while_and_after_the_schema_moves_on() {
     let blocks: Vec<StoreBatch> = (0..4).map(old_block).collect();
     let running = ClickHouseStore::new(&store.config, "flows").unwrap();
     append_old(&running, &blocks[0]).await;
-    assert_eq!(versions(store.migrate().await.unwrap()), [4, 5]);
+    assert_eq!(versions(store.migrate().await.unwrap()), [4, 5, 6]);
     store.check().await.unwrap();
     // It knows the columns of before; one that starts now is told the new ones and has nothing for them.
     append_old(&running, &blocks[1]).await;
@@ -70,14 +70,14 @@ async fn a_newer_schema_is_for_builds_that_it_names() {
     let store = unmade("newer");
     store.migrate().await.unwrap();
     let run = |sql: &'static str| store.client.query_raw(sql).execute();
-    run("INSERT INTO schema_migrations (version, what, oldest) SELECT 6, 'one more column', 1").await.unwrap();
+    run("INSERT INTO schema_migrations (version, what, oldest) SELECT 7, 'one more column', 1").await.unwrap();
     store.check().await.unwrap();
     assert_eq!(store.migrate().await.unwrap(), []);
-    run("INSERT INTO schema_migrations (version, what, oldest) SELECT 7, 'without a column that was there', 7")
+    run("INSERT INTO schema_migrations (version, what, oldest) SELECT 8, 'without a column that was there', 8")
         .await
         .unwrap();
     let error = store.check().await.unwrap_err().to_string();
-    assert!(error.contains("has schema 7, newer than this build's 5"), "{error}");
+    assert!(error.contains("has schema 8, newer than this build's 6"), "{error}");
     assert!(store.migrate().await.is_err());
     drop_database(&store).await;
 }
