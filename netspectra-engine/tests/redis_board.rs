@@ -80,9 +80,12 @@ fn control(action: &str) -> bool {
     true
 }
 
-/// One test, because the server is killed in it.
+/// Held by tests that talk to the server, which one of them kills.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test]
 async fn partitions_are_read_as_one_and_the_next_block_heals_a_flush_and_a_crash() {
+    let _alone = ALONE.lock().await;
     let Some(url) = url() else { return };
     let prefix = format!("test-merged-{}", std::process::id());
     let timeout = Duration::from_secs(5);
@@ -172,6 +175,7 @@ fn certified(dir: &std::path::Path) -> (std::path::PathBuf, rustls::ServerConfig
 
 #[tokio::test]
 async fn a_board_behind_tls_is_reached_by_who_trusts_its_authority() {
+    let _alone = ALONE.lock().await;
     let Some(url) = url() else { return };
     let dir = tempfile::tempdir().unwrap();
     let (ca_file, config) = certified(dir.path());
