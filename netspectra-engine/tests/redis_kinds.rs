@@ -219,6 +219,11 @@ async fn through_sentinels(tls: Option<&Tls>, dir: &Path) {
     until(&second, tls, &["ROLE"], |text| text.contains("master")).await;
     let answer = live.read().await.unwrap();
     assert_eq!((answer.partitions, answer.active_flows), (1, 20));
+    // Were it back before all know, it might be the master again.
+    for sentinel in &sentinels {
+        let named = format!("address=127.0.0.1:{},", second.port);
+        until(sentinel, tls, &["INFO", "sentinel"], |text| text.contains(&named)).await;
+    }
 
     // It comes back as the other one's replica, and is made master again while all are there.
     first.start();
