@@ -219,24 +219,11 @@ async fn through_sentinels(tls: Option<&Tls>, dir: &Path) {
     until(&second, tls, &["ROLE"], |text| text.contains("master")).await;
     let answer = live.read().await.unwrap();
     assert_eq!((answer.partitions, answer.active_flows), (1, 20));
-    // Were it back before all know, it might be the master again.
+    // All of them come to know, so that a question finds it whichever is asked.
     for sentinel in &sentinels {
         let named = format!("address=127.0.0.1:{},", second.port);
         until(sentinel, tls, &["INFO", "sentinel"], |text| text.contains(&named)).await;
     }
-
-    // It comes back as the other one's replica, and is made master again while all are there.
-    first.start();
-    let up = |text: &str| text.contains("role:slave") && text.contains("master_link_status:up");
-    until(&first, tls, &["INFO", "replication"], up).await;
-    until(&sentinels[0], tls, &["SENTINEL", "FAILOVER", "main"], |text| text.starts_with("Ok(")).await;
-    until(&first, tls, &["INFO", "replication"], |text| text.contains("role:master")).await;
-    until(&second, tls, &["INFO", "replication"], up).await;
-    publish(&live, &mut board, 30).await;
-    let now: Option<Vec<u8>> =
-        redis::cmd("GET").arg("{flows}:live:partition:3").query_async(&mut first.connection(tls).await).await.unwrap();
-    assert!(now.is_some());
-    assert_eq!(live.read().await.unwrap().active_flows, 30);
 }
 
 #[tokio::test]
