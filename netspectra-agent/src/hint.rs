@@ -27,12 +27,17 @@ impl Hint {
     /// this version makes.
     pub(crate) fn of_record(record: &[u8], offset: u64) -> Option<Self> {
         let (head, prefix) = EventHead::split(record)?;
-        let seq = match EventKind::from_raw(head.kind)? {
-            EventKind::Datagram => None,
-            EventKind::Stream => Some(head.seq),
-        };
+        let seq = seq_of(EventKind::from_raw(head.kind)?, head.seq);
         let at = Nanos(head.seen_at.wrapping_add(offset));
         Some(Self { at, key: head.key, seq, len: head.payload_len, prefix: prefix.to_vec() })
+    }
+}
+
+/// The sequence number of what has one.
+const fn seq_of(kind: EventKind, seq: u32) -> Option<u32> {
+    match kind {
+        EventKind::Datagram => None,
+        EventKind::Stream => Some(seq),
     }
 }
 
@@ -54,10 +59,7 @@ impl Hints {
         }
         let there = data.get(wanted.at as usize..).unwrap_or_default();
         let prefix = there[..there.len().min(wanted.len as usize).min(PREFIX_LEN)].to_vec();
-        let seq = match wanted.kind {
-            EventKind::Datagram => None,
-            EventKind::Stream => Some(packet.segment.seq),
-        };
+        let seq = seq_of(wanted.kind, packet.segment.seq);
         self.kept.push(Hint { at: Nanos(at), key: packet.key, seq, len: wanted.len, prefix });
         true
     }

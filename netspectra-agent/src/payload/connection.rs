@@ -76,7 +76,7 @@ pub(super) struct Connection {
     /// Streams by [`Side`]; only TCP has them.
     streams: Option<Box<[Stream; 2]>>,
     /// Only pieces of the streams come, see [`Connection::pieces`].
-    is_pieces: bool,
+    pub(super) is_pieces: bool,
     last: Nanos,
 }
 

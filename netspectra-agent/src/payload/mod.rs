@@ -94,16 +94,12 @@ impl Sink {
 
     /// Gives a TCP segment to `connection`.
     fn segment(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>) {
-        let room = self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction);
-        self.segment_with_room(connection, own, segment, room);
-    }
-
-    /// Gives a piece of a stream to `connection`.
-    fn piece(&mut self, connection: &mut Connection, own: bool, piece: &Tcp<'_>) {
-        self.segment_with_room(connection, own, piece, 0);
-    }
-
-    fn segment_with_room(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>, room: usize) {
+        // Nothing waits for what is left out: it does not come.
+        let room = if connection.is_pieces {
+            0
+        } else {
+            self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction)
+        };
         let before = connection.held_bytes();
         let pushed = connection.segment(own, segment, room, &mut |key, at, what| self.say(at, key, what));
         self.held = (self.held + connection.held_bytes()).saturating_sub(before);
@@ -227,13 +223,13 @@ impl Payloads {
         }
     }
 
-    /// A piece of a stream. Nothing waits for what is missing before it, which does not come.
+    /// A piece of a stream.
     fn piece(&mut self, key: &FlowKey, seq: u32, bytes: &[u8], len: u32, at: Nanos) {
         let (flow, own) = flow_of(key);
         let piece = Tcp::piece(seq, bytes, len, at);
         if let Some(connection) = self.flows.use_mut(&flow) {
             if !connection.is_far_behind(own, seq) {
-                return self.sink.piece(connection, own, &piece);
+                return self.sink.segment(connection, own, &piece);
             }
             if let Some(before) = self.flows.remove(&flow) {
                 self.sink.close(before);
@@ -242,7 +238,7 @@ impl Payloads {
         let session = self.opener.open(key);
         self.insert(flow, Connection::pieces(session, *key, own));
         if let Some(connection) = self.flows.use_mut(&flow) {
-            self.sink.piece(connection, own, &piece);
+            self.sink.segment(connection, own, &piece);
         }
     }
 

@@ -257,29 +257,14 @@ impl Tables {
         let at = (slot * self.cpus + cpu) as usize;
         let Some(CpuTables { flows4, flows, held, .. }) = self.inner.get_mut(at) else { return Ok(()) };
         let (keys, values) = (&mut self.keys, &mut self.values);
-        let (mut found, mut live) = (0, 0);
-        let mut count = |key: FlowKey, mut stats: FlowStats| {
-            found += 1;
-            if stats.is_of(tag) {
-                live += 1;
-                stats.take_tag();
-                each(key, stats);
-            }
-            (found, live)
-        };
-        let (mut so_far, mut of_generation) = (0, 0);
+        let mut live = 0;
         if entries > 0 {
-            each_entry::<FlowKey4>(Batch::Read, flows4, maps::FLOWS4, keys, values, &mut |k, s| {
-                (so_far, of_generation) = count(k.into(), s);
-            })?;
-            held[0] = Some(so_far);
+            let found = live_entries::<FlowKey4>(flows4, maps::FLOWS4, tag, keys, values, each)?;
+            held[0] = Some(found.all);
+            live = found.live;
         }
-        if of_generation < entries {
-            let before = so_far;
-            each_entry::<FlowKey>(Batch::Read, flows, maps::FLOWS, keys, values, &mut |k, s| {
-                (so_far, of_generation) = count(k, s);
-            })?;
-            held[1] = Some(so_far - before);
+        if live < entries {
+            held[1] = Some(live_entries::<FlowKey>(flows, maps::FLOWS, tag, keys, values, each)?.all);
         }
         Ok(())
     }
@@ -333,6 +318,33 @@ fn create(types: &TableTypes, table: u32, shape: MapShape) -> Result<MapData, Xd
     let fd = sys::create_map(shape, Some(types.of(table, is_array)))
         .map_err(|e| super::load_error("a counting table", &e))?;
     MapData::from_fd(fd).map_err(|e| new_map(&e))
+}
+
+/// Entries of a table: those of a generation, and with those of generations before.
+struct Found {
+    live: u64,
+    all: u64,
+}
+
+/// Hands the flows of a frozen table that were counted in the generation with `tag` to `each`.
+fn live_entries<K: FromBytes + IntoBytes + Immutable + Copy + Into<FlowKey> + 'static>(
+    map: &MapData,
+    name: &'static str,
+    tag: u64,
+    keys: &mut Vec<u8>,
+    values: &mut Vec<u8>,
+    each: &mut dyn FnMut(FlowKey, FlowStats),
+) -> Result<Found, XdpError> {
+    let mut found = Found { live: 0, all: 0 };
+    each_entry::<K>(Batch::Read, map, name, keys, values, &mut |key, mut stats| {
+        found.all += 1;
+        if stats.is_of(tag) {
+            found.live += 1;
+            stats.take_tag();
+            each(key.into(), stats);
+        }
+    })?;
+    Ok(found)
 }
 
 /// Reads a frozen hash map by batches, or empties it. A bucket with more entries than a batch makes the batch grow.
