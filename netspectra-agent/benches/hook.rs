@@ -4,14 +4,18 @@
 //! by `cargo xtask bench`. Rounds alternate between the programs, so that a slow phase of the machine meets all.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
+use aya::maps::ProgramArray;
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
 
 const ROUNDS: usize = 25;
 const REPEAT: u32 = 200_000;
-/// Flows of the spread-out cases; one test run each, because a run repeats one frame. Powers of two.
+/// Flows of the spread-out cases. Powers of two.
 const FLOWS: [u32; 2] = [1 << 15, 1 << 20];
+const SPREAD_ROUNDS: usize = 15;
+/// Packets of such a round.
+const SPREAD_PACKETS: u32 = 1 << 20;
 
 fn read(variable: &str) -> Vec<u8> {
     let path = std::env::var(variable).unwrap_or_else(|_| panic!("`{variable}` is not set: run `cargo xtask bench`"));
@@ -74,8 +78,9 @@ fn stay_on_this_cpu() {
     assert_eq!(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }, 0);
 }
 
-/// Kernel memory, in bytes, of this process's maps of kind `map_type` with 16-byte keys, as the kernel states it.
-fn map_memory(map_type: u32) -> u64 {
+/// Kernel memory, in bytes, of this process's maps of kind `map_type` with 16-byte keys and values of `size` bytes, as the
+/// kernel states it.
+fn map_memory(map_type: u32, size: u64) -> u64 {
     let mut sum = 0;
     for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap() {
         let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
@@ -83,7 +88,7 @@ fn map_memory(map_type: u32) -> u64 {
             let value = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
             value.and_then(|v| v.trim().parse::<u64>().ok())
         };
-        if of("map_type") == Some(u64::from(map_type)) && of("key_size") == Some(16) {
+        if of("map_type") == Some(u64::from(map_type)) && of("key_size") == Some(16) && of("value_size") == Some(size) {
             sum += of("memlock").unwrap_or(0);
         }
     }
@@ -155,32 +160,62 @@ fn one_flow(object: &[u8], bench: &[u8]) {
     }
 }
 
-/// The first packet of each of many flows, and one more of each in another order. One run each, so the call's overhead is in
-/// every row: that of the empty program is shown beside.
+/// Many flows, each packet of another one than the packet before: the first one of each, then others at random.
+/// A program makes the packets in the test run itself and calls the one that is measured, so that code is in the caches as it
+/// is when a receive queue is emptied, and flows are not. What that costs is in every row: see the empty program's.
 fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
-    let config = XdpConfig { max_flows: flows, ..XdpConfig::default() };
+    // The capacity is shared among the CPUs, and one of them has all here.
+    let cpus = u32::try_from(aya::util::nr_cpus().unwrap()).unwrap();
+    let config = XdpConfig { max_flows: flows * cpus, ..XdpConfig::default() };
     let mut source = XdpSource::load(object, &config).unwrap_or_else(|e| panic!("{e}"));
     let hook = source.test_runner().unwrap();
-    let mut peer = EbpfLoader::new();
-    let peer = peer.map_max_entries("FLOWS", flows).map_max_entries("RECENT", flows);
-    let [mut a, mut b, mut c] = [0; 3].map(|_| peer.load(bench).unwrap());
-    let (empty, hash, lru) = (loaded(&mut a, "bench_empty"), loaded(&mut b, "bench_hash"), loaded(&mut c, "bench_lru"));
-    let once = |program: &Xdp, frame: &[u8]| {
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
-        program.test_run(options).unwrap().duration.as_nanos() as f64
-    };
-    head(&format!("ns a single run, {flows} flows"));
-    for (packet, stride) in [("first packet", 1u32), ("next packet", 0x9e37_79b1)] {
-        let each = |run: &dyn Fn(&[u8]) -> f64| {
-            // An odd stride leads to every flow once.
-            (0..flows).map(|n| run(&frame4(17, n.wrapping_mul(stride) & (flows - 1)))).collect::<Vec<_>>()
-        };
-        row(&format!("empty program, {packet}"), each(&|f| once(empty, f)));
-        row(&format!("per-CPU hash, {packet}"), each(&|f| once(hash, f)));
-        row(&format!("per-CPU LRU hash, {packet}"), each(&|f| once(lru, f)));
-        row(&format!("netspectra ingress, {packet}"), each(&|f| f64::from(hook.run(f, 1).unwrap())));
+    let names = ["bench_empty", "bench_hash", "bench_ready", "bench_lru", "bench_plain"];
+    let mut loaders = [(); 6].map(|()| {
+        let mut loader = EbpfLoader::new();
+        for map in ["FLOWS", "READY", "PLAIN", "RECENT"] {
+            loader.map_max_entries(map, flows);
+        }
+        loader.override_global("SPREAD_FLOWS", &flows, true);
+        loader.load(bench).unwrap()
+    });
+    let frame = frame4(17, 0);
+    let mut samples: [Vec<f64>; 6] = Default::default();
+    for round in 0..=SPREAD_ROUNDS {
+        let repeat = if round == 0 { flows } else { SPREAD_PACKETS };
+        for (n, bpf) in loaders.iter_mut().enumerate() {
+            if round == 0 {
+                let mut next = ProgramArray::try_from(bpf.take_map("SPREAD_TO").unwrap()).unwrap();
+                match names.get(n) {
+                    Some(name) => next.set(0, loaded(bpf, name).fd().unwrap(), 0).unwrap(),
+                    None => next.set(0, hook.fd(), 0).unwrap(),
+                }
+                let spread: &mut Xdp = bpf.program_mut("bench_spread").unwrap().try_into().unwrap();
+                spread.load().unwrap();
+                std::mem::forget(next);
+            }
+            let spread: &Xdp = bpf.program("bench_spread").unwrap().try_into().unwrap();
+            let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() };
+            samples[n].push(spread.test_run(options).unwrap().duration.as_nanos() as f64);
+        }
     }
-    // `BPF_MAP_TYPE_HASH` and `_LRU_PERCPU_HASH`, which is there, whole, once for each of three loaded programs.
-    let memory = [map_memory(1), map_memory(10) / 3].map(|bytes| bytes as f64 / f64::from(flows));
+    println!("\nns a packet, {flows} flows at random, {SPREAD_ROUNDS} rounds\n");
+    println!("| {:<44} |  first |    min | median |    max |", "");
+    println!("|----------------------------------------------|-------:|-------:|-------:|-------:|");
+    let names = [
+        "empty program",
+        "per-CPU hash, allocating",
+        "per-CPU hash",
+        "per-CPU LRU hash",
+        "hash with entries of 48 bytes, allocating",
+        "netspectra ingress",
+    ];
+    for (name, samples) in names.into_iter().zip(samples) {
+        let (first, mut next) = (samples[0], samples[1..].to_vec());
+        next.sort_by(f64::total_cmp);
+        let (min, median, max) = (next[0], next[next.len() / 2], next[next.len() - 1]);
+        println!("| {name:<44} | {first:>6.1} | {min:>6.1} | {median:>6.1} | {max:>6.1} |");
+    }
+    // `BPF_MAP_TYPE_HASH` and `_LRU_PERCPU_HASH`, which is there, whole, once for each of six loaders.
+    let memory = [map_memory(1, 56), map_memory(10, 24) / 6].map(|bytes| bytes as f64 / f64::from(flows));
     println!("\nkernel memory of the IPv4 maps, bytes a flow: netspectra {:.0}, LRU {:.0}", memory[0], memory[1]);
 }

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{
     BPF_NOEXIST, TC_ACT_UNSPEC,
     xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
 };
-use aya_ebpf::btf_maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::btf_maps::{HashMap, LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, ProgramArray};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::{btf_map, classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -45,9 +45,12 @@ static RECENT: LruPerCpuHashMap<[u32; 4], [u64; 3], 262_144> = LruPerCpuHashMap:
 #[btf_map]
 static FLOWS6: PerCpuHashMap<[u32; 10], [u64; 3], 262_144, 1> = PerCpuHashMap::new();
 
-/// Counts in a map of flows what [`least`] or [`least6`] found.
+/// Counts in a map of flows what [`least`] or [`least6`] found, with entries of `$words` words.
 macro_rules! count {
     ($flows:expr, $found:expr) => {
+        count!($flows, $found, 3)
+    };
+    ($flows:expr, $found:expr, $words:literal) => {
         if let Some((key, bytes)) = $found {
             // SAFETY: the helper has no preconditions.
             let now = unsafe { bpf_ktime_get_coarse_ns() };
@@ -60,11 +63,35 @@ macro_rules! count {
                     flow[2] = now;
                 }
                 None => {
-                    let _ = $flows.insert(key, [1, bytes, now], BPF_NOEXIST as u64);
+                    let mut flow = [0; $words];
+                    (flow[0], flow[1], flow[2]) = (1, bytes, now);
+                    let _ = $flows.insert(key, flow, BPF_NOEXIST as u64);
                 }
             }
         }
     };
+}
+
+/// As [`FLOWS`], with room for all of them from the start, as the kernel makes it by default.
+#[btf_map]
+static READY: PerCpuHashMap<[u32; 4], [u64; 3], 262_144> = PerCpuHashMap::new();
+
+/// A map of the kind that ours are of, with entries of the same allocation class.
+#[btf_map]
+static PLAIN: HashMap<[u32; 4], [u64; 6], 262_144, 1> = HashMap::new();
+
+/// As [`bench_hash`] with a table of this CPU's own.
+#[xdp]
+pub fn bench_plain(ctx: XdpContext) -> u32 {
+    count!(PLAIN, least(&ctx), 6);
+    XDP_PASS
+}
+
+/// As [`bench_hash`] with room for all flows from the start.
+#[xdp]
+pub fn bench_ready(ctx: XdpContext) -> u32 {
+    count!(READY, least(&ctx));
+    XDP_PASS
 }
 
 /// IPv4 without options, TCP or UDP, a per-CPU hash: no tags, no IPv6, no fragments, no reasons, no sizes.
@@ -163,6 +190,49 @@ pub fn bench_send(ctx: XdpContext) -> u32 {
     // SAFETY: 42 bytes are there by the comparison above.
     unsafe { core::ptr::write_unaligned((data + 26) as *mut u32, (0x0a00_0000 | flow).to_be()) };
     XDP_TX
+}
+
+/// The program that [`bench_spread`] hands its packets to.
+#[btf_map]
+static SPREAD_TO: ProgramArray<1> = ProgramArray::new();
+
+/// Packets of [`bench_spread`] so far.
+#[btf_map]
+static SPREAD: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// Flows that [`bench_spread`] makes, a power of two; the loader sets it.
+#[unsafe(no_mangle)]
+static SPREAD_FLOWS: u32 = 1;
+
+/// Makes the packet of a test run that repeats one of another flow, as neighbours in a receive queue are: each of the flows once,
+/// then any of them at random; then hands it on.
+#[xdp]
+pub fn bench_spread(ctx: XdpContext) -> u32 {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    if data + 42 > end {
+        return XDP_DROP;
+    }
+    let Some(next) = SPREAD.get_ptr_mut(0) else { return XDP_DROP };
+    // SAFETY: a per-CPU value, touched by one program at a time.
+    let next = unsafe { &mut *next };
+    // SAFETY: a constant of this object; volatile because the loader may replace it.
+    let flows = unsafe { core::ptr::read_volatile(&raw const SPREAD_FLOWS) };
+    let at = match *next < flows {
+        // An odd step leads to every flow once.
+        true => next.wrapping_mul(0x9e37_79b1),
+        // SAFETY: the helper has no preconditions.
+        false => unsafe { bpf_get_prandom_u32() },
+    };
+    let flow = at & flows.wrapping_sub(1);
+    *next = next.saturating_add(1);
+    // SAFETY: 42 bytes are there by the comparison above.
+    unsafe {
+        // The lower half of the source address, and the source port.
+        core::ptr::write_unaligned((data + 28) as *mut u16, ((flow >> 16) as u16).to_be());
+        core::ptr::write_unaligned((data + 34) as *mut u16, (flow as u16).to_be());
+        SPREAD_TO.tail_call(&ctx, 0);
+    }
+    XDP_DROP
 }
 
 #[cfg(not(test))]

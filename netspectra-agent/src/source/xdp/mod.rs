@@ -693,6 +693,11 @@ impl TestRunner {
         use std::os::fd::AsFd;
         sys::test_run(self.fd.as_fd(), frame, repeat)
     }
+
+    /// The program, to be called by another one.
+    pub fn fd(&self) -> &aya::programs::ProgramFd {
+        &self.fd
+    }
 }
 
 fn program<'a, P>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, XdpError>
