@@ -4,7 +4,7 @@ use crate::generation::empty_totals;
 use crate::hint::{Hint, Hints};
 use crate::index::Index;
 use crate::on_wire::OnWire;
-use crate::payload::{PayloadStats, Payloads};
+use crate::payload::{Known, PayloadStats, Payloads};
 use crate::rules::UserRules;
 use netspectra_common::abi::{Counter, FlowKey, GenTotals, LossReason, Overflow, Sampling, size_bin};
 use netspectra_common::flow::{self, At, FragmentKey, FragmentValue, Fragments, Weight};
@@ -16,6 +16,8 @@ use std::hash::BuildHasher as _;
 
 /// Flows that memory is reserved for at once; more make it grow.
 const MOST_RESERVED: usize = 65_536;
+
+const SYN: u16 = 0x02;
 
 /// A flow, as [`FlowTable::collected_bytes`] counts it.
 pub const FLOW_BYTES: usize = 120;
@@ -32,6 +34,15 @@ pub enum Identity {
     Inner,
 }
 
+/// What a packet was counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Booked {
+    /// Its flow's, in the table.
+    place: usize,
+    /// The flow's connection began a few packets ago.
+    is_opening: bool,
+}
+
 /// Counts packets until it is drained. Capacity is bounded: beyond it packets are counted under
 /// [`LossReason::TableFull`].
 pub struct FlowTable {
@@ -44,6 +55,8 @@ pub struct FlowTable {
     /// Made when the table is full for the first time in a generation.
     overflow: Option<Box<Overflow>>,
     payloads: Option<Payloads>,
+    /// What `payloads` knows of each of `flows`; empty without it.
+    known: Vec<Known>,
     hints: Option<Hints>,
     /// Dropped messages that are in earlier totals.
     dropped_before: u64,
@@ -63,6 +76,7 @@ impl FlowTable {
             totals: empty_totals(),
             overflow: None,
             payloads: None,
+            known: Vec::new(),
             hints: None,
             dropped_before: 0,
             fragments: FragmentTable::new(16_384),
@@ -143,12 +157,18 @@ impl FlowTable {
             if wire::parse_plain(&data, &mut packet) {
                 wire::measure(&data, &mut packet);
                 packet.key.obs = obs;
-                if self.payloads.is_some() {
-                    // A copy, so that the packet itself needs no place in memory.
-                    let packet = packet;
-                    self.read(&packet, &packet.key, data, wire_len, at);
-                }
                 let booked = self.fold(&packet, Sampling::ALL, weight, at);
+                if self.payloads.is_some() {
+                    let known = booked.ok().and_then(|booked| self.known.get(booked.place));
+                    let is_over = packet.key.proto == wire::proto::TCP
+                        && packet.tcp_flags & SYN == 0
+                        && known == Some(&Known::Over);
+                    if !is_over {
+                        // A copy, so that the packet itself needs no place in memory.
+                        let packet = packet;
+                        self.read_next(&packet, booked, data, wire_len, at);
+                    }
+                }
                 if self.hints.is_some() {
                     let packet = packet;
                     return self.hint(&packet, booked, data, at);
@@ -197,34 +217,43 @@ impl FlowTable {
         }
     }
 
+    /// As [`FlowTable::read`], of a packet that was counted already.
+    fn read_next(&mut self, packet: &Packet, booked: Result<Booked, LossReason>, data: &[u8], wire_len: u32, at: u64) {
+        let Some(payloads) = &mut self.payloads else { return };
+        match booked.ok().and_then(|booked| self.known.get_mut(booked.place)) {
+            Some(known) => payloads.packet_of(packet, data, wire_len, at, known),
+            None => payloads.packet(packet, data, wire_len, at),
+        }
+    }
+
     /// Keeps the first bytes of what `packet` carries, as far as they are wanted; what came of counting it is handed on.
     fn hint(
         &mut self,
         packet: &Packet,
-        booked: Result<bool, LossReason>,
+        booked: Result<Booked, LossReason>,
         data: &[u8],
         at: u64,
     ) -> Result<(), LossReason> {
         if let Some(hints) = &mut self.hints
-            && !hints.packet(packet, booked == Ok(true), data, at)
+            && !hints.packet(packet, booked.is_ok_and(|booked| booked.is_opening), data, at)
         {
             self.totals.events_lost += 1;
         }
         booked.map(|_| ())
     }
 
-    /// Counts `packet` into its flow; returns whether the flow's connection began a few packets ago.
+    /// Counts `packet` into its flow.
     #[inline(always)]
-    fn fold(&mut self, packet: &Packet, sampling: Sampling, weight: Weight, at: u64) -> Result<bool, LossReason> {
+    fn fold(&mut self, packet: &Packet, sampling: Sampling, weight: Weight, at: u64) -> Result<Booked, LossReason> {
         let key = words(&packet.key);
         let hash = hash(&self.hasher, &key);
         let flows = &self.flows;
-        let place = self.index.find(hash, |at| flows.get(at).is_some_and(|flow| words(&flow.key) == key));
-        match place.and_then(|place| self.flows.get_mut(place)) {
-            Some(flow) => {
-                let opening = flow.stats.is_opening();
+        let place = self.index.find(hash, |at| flows.get(at).is_some_and(|flow| are_equal(&words(&flow.key), &key)));
+        match place.and_then(|place| Some((place, self.flows.get_mut(place)?))) {
+            Some((place, flow)) => {
+                let is_opening = flow.stats.is_opening();
                 flow::fold(&mut flow.stats, packet, weight, &At(at));
-                Ok(opening)
+                Ok(Booked { place, is_opening })
             }
             None => {
                 let packet = *packet;
@@ -243,20 +272,25 @@ impl FlowTable {
         sampling: Sampling,
         weight: Weight,
         at: u64,
-    ) -> Result<bool, LossReason> {
+    ) -> Result<Booked, LossReason> {
         if self.flows.len() >= self.capacity {
             let overflow = self.overflow.get_or_insert_with(|| Box::new(Overflow::EMPTY));
             flow::spill(overflow, &packet.key, Counter::new(weight.packets, weight.bytes));
             return Err(LossReason::TableFull);
         }
-        self.index.insert(hash, self.flows.len());
+        let place = self.flows.len();
+        self.index.insert(hash, place);
         self.flows.push(FlowDelta { key: packet.key, stats: flow::first(packet, weight, at), sampling });
-        Ok(false)
+        if self.payloads.is_some() {
+            self.known.push(Known::Nothing);
+        }
+        Ok(Booked { place, is_opening: false })
     }
 
     /// Has `payloads` read what packets carry from now on.
     pub fn read_payloads(&mut self, payloads: Payloads) {
         self.payloads = Some(payloads);
+        self.known.resize(self.flows.len(), Known::Nothing);
     }
 
     /// Keeps the first bytes of payloads from now on, as the kernel programs do; those without room count as lost events.
@@ -305,6 +339,7 @@ impl FlowTable {
     /// Takes what was counted; the fragment table stays, because datagrams cross generations.
     pub fn drain(&mut self) -> (Vec<FlowDelta>, Box<GenTotals>) {
         self.index.clear();
+        self.known.clear();
         // The next generation is likely to be as large.
         let next = Vec::with_capacity(self.flows.len().min(MOST_RESERVED));
         (std::mem::replace(&mut self.flows, next), std::mem::replace(&mut self.totals, empty_totals()))
@@ -327,6 +362,12 @@ fn words(key: &FlowKey) -> [u64; 6] {
         pair(key.src_port, key.dst_port) | pair(key.vlan, key.inner_vlan) << 32,
         u64::from(bytes) | u64::from(key.tunnel_id) << 32,
     ]
+}
+
+/// Whether two keys are the same, by arithmetic alike: a comparison of arrays is a call of `memcmp`.
+#[inline(always)]
+fn are_equal(a: &[u64; 6], b: &[u64; 6]) -> bool {
+    a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// Two words of an IPv4 key say all of its addresses.

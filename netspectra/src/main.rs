@@ -21,6 +21,9 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// `mi_option_purge_delay` of mimalloc, which its bindings have no name for: milliseconds, -1 for never.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
 /// The input was damaged, or a check failed; what could be done was done.
 const FAILED: u8 = 1;
 /// The command line or the environment was wrong; nothing was done.
@@ -30,7 +33,10 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Run(args) => run::main(args),
-        cli::Command::Analyze(args) => analyze::main(&args),
+        cli::Command::Analyze(args) => {
+            keep_freed_memory();
+            analyze::main(&args)
+        }
         cli::Command::Doctor(args) => doctor::main(&args),
         cli::Command::Detach(args) => detach::main(&args),
         #[cfg(feature = "cluster")]
@@ -52,6 +58,13 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Keeps what is freed for what is allocated next, in a process that ends soon: each generation of a file takes the memory that the
+/// one before it gave back, and having the kernel clear it in between takes a sixth of an analysis.
+fn keep_freed_memory() {
+    // SAFETY: the call sets a number that the allocator reads, and may be made at any time.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
 /// An error and the exit status that goes with it.

@@ -52,6 +52,10 @@ impl<'a> Tcp<'a> {
         self.flags & (SYN | FIN | RST) != 0 || self.len() > 0
     }
 
+    pub(super) fn is_syn(&self) -> bool {
+        self.flags & SYN != 0
+    }
+
     pub(super) fn is_reset(&self) -> bool {
         self.flags & RST != 0
     }
@@ -67,33 +71,52 @@ impl<'a> Tcp<'a> {
 
 /// A flow.
 pub(super) struct Connection {
-    /// `None` when nothing on it is of interest any more.
-    pub(super) session: Option<Box<dyn Session>>,
-    /// Key of [`Side::Forward`].
-    forward: FlowKey,
     /// Whether [`Side::Forward`] is the flow's own direction.
     forward_is_own: bool,
+    reader: Reader,
     /// Streams by [`Side`]; only TCP has them.
-    streams: Option<Box<[Stream; 2]>>,
+    streams: Option<[Stream; 2]>,
+}
+
+/// Who reads what comes.
+struct Reader {
+    /// `None` when nothing on it is of interest any more.
+    session: Option<Box<dyn Session>>,
+    /// Key of [`Side::Forward`].
+    forward: FlowKey,
     /// Only pieces of the streams come, see [`Connection::pieces`].
-    pub(super) is_pieces: bool,
+    is_pieces: bool,
     last: Nanos,
 }
 
 impl Connection {
     /// A TCP connection that `forward` began.
     pub(super) fn tcp(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
-        Self { session, forward, forward_is_own, streams: Some(Box::default()), is_pieces: false, last: Nanos(0) }
+        let streams = Some(Default::default());
+        Self { streams, ..Self::udp(session, forward, forward_is_own) }
     }
 
     /// A TCP connection of which only those pieces come in which something seems to begin; the first one came from `forward`.
     pub(super) fn pieces(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
-        Self { is_pieces: true, ..Self::tcp(session, forward, forward_is_own) }
+        let mut connection = Self::tcp(session, forward, forward_is_own);
+        connection.reader.is_pieces = true;
+        connection
     }
 
     /// Datagrams, the first of which had the key `forward`.
     pub(super) fn udp(session: Option<Box<dyn Session>>, forward: FlowKey, forward_is_own: bool) -> Self {
-        Self { session, forward, forward_is_own, streams: None, is_pieces: false, last: Nanos(0) }
+        let reader = Reader { session, forward, is_pieces: false, last: Nanos(0) };
+        Self { forward_is_own, reader, streams: None }
+    }
+
+    /// Whether nothing on it is of interest any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.reader.session.is_none()
+    }
+
+    /// Whether only pieces of it come.
+    pub(super) fn is_pieces(&self) -> bool {
+        self.reader.is_pieces
     }
 
     /// Who sent a packet whose direction is the flow's `own` one, or the other.
@@ -130,87 +153,84 @@ impl Connection {
     /// Takes a datagram of `len` bytes.
     pub(super) fn datagram(&mut self, own: bool, bytes: &[u8], len: u32, at: Nanos, say: Say<'_>) {
         let side = self.side(own);
-        let key = self.key(side);
-        if let Some(session) = &mut self.session
-            && session.datagram(side, bytes, len, at, &mut |what| say(&key, at, what)) == Next::Done
-        {
-            self.session = None;
+        let reader = &mut self.reader;
+        let Some(session) = &mut reader.session else { return };
+        let key = key_of(&reader.forward, side);
+        if session.datagram(side, bytes, len, at, &mut |what| say(&key, at, what)) == Next::Done {
+            reader.session = None;
         }
     }
 
     /// Takes a TCP segment; at most `room` bytes may wait.
     pub(super) fn segment(&mut self, own: bool, segment: &Tcp<'_>, room: usize, say: Say<'_>) -> Pushed {
         let side = self.side(own);
-        self.last = self.last.max(segment.payload.at);
+        let Self { reader, streams, .. } = self;
+        reader.last = reader.last.max(segment.payload.at);
         let mut pushed = Pushed::default();
-        let Some(mut streams) = self.streams.take() else { return pushed };
-        let [forward, reverse] = &mut *streams;
+        let Some([forward, reverse]) = streams else { return pushed };
         let (stream, other) = if side == Side::Forward { (forward, reverse) } else { (reverse, forward) };
         if segment.flags & SYN != 0 {
             stream.begin(segment.payload.seq.wrapping_sub(1));
         }
-        if self.session.is_some() {
-            if segment.flags & FIN != 0 {
-                stream.finish_at(segment.payload.seq.wrapping_add(segment.len()));
-            }
-            if stream.next.is_none() && segment.len() > 0 {
-                // A probe of one old byte (RFC 1122 section 4.2.3.6) is no place to begin.
-                if segment.len() == 1 {
-                    self.streams = Some(streams);
-                    return pushed;
-                }
-                self.feed(side, Part::Gap(0), say);
-            }
-            if segment.len() > 0 || segment.flags & FIN != 0 {
-                add(&mut pushed, stream.push(segment.payload, room, &mut |part| self.feed(side, part, say)));
-            }
-            if segment.flags & ACK != 0 {
-                let at = segment.payload.at;
-                let out = &mut |part: Part<'_>| self.feed(side.other(), part, say);
-                add(&mut pushed, other.acknowledged(segment.ack, at, out));
-            }
-            if segment.is_reset() {
-                add(&mut pushed, stream.flush(&mut |part| self.feed(side, part, say)));
-                add(&mut pushed, other.flush(&mut |part| self.feed(side.other(), part, say)));
-                self.session = None;
-            }
-            if streams.iter().all(Stream::has_ended) {
-                self.session = None;
-            }
-            if self.session.is_none() {
-                streams.iter_mut().for_each(Stream::forget);
-            }
+        if reader.session.is_none() {
+            return pushed;
         }
-        self.streams = Some(streams);
+        if segment.flags & FIN != 0 {
+            stream.finish_at(segment.payload.seq.wrapping_add(segment.len()));
+        }
+        if stream.next.is_none() && segment.len() > 0 {
+            // A probe of one old byte (RFC 1122 section 4.2.3.6) is no place to begin.
+            if segment.len() == 1 {
+                return pushed;
+            }
+            reader.feed(side, Part::Gap(0), say);
+        }
+        if segment.len() > 0 || segment.flags & FIN != 0 {
+            add(&mut pushed, stream.push(segment.payload, room, &mut |part| reader.feed(side, part, say)));
+        }
+        if segment.flags & ACK != 0 {
+            let at = segment.payload.at;
+            let out = &mut |part: Part<'_>| reader.feed(side.other(), part, say);
+            add(&mut pushed, other.acknowledged(segment.ack, at, out));
+        }
+        if segment.is_reset() {
+            add(&mut pushed, stream.flush(&mut |part| reader.feed(side, part, say)));
+            add(&mut pushed, other.flush(&mut |part| reader.feed(side.other(), part, say)));
+            reader.session = None;
+        }
+        if stream.has_ended() && other.has_ended() {
+            reader.session = None;
+        }
+        if reader.session.is_none() {
+            stream.forget();
+            other.forget();
+        }
         pushed
     }
 
     /// Gives out everything that waits, and ends the session.
     pub(super) fn flush(&mut self, say: Say<'_>) -> Pushed {
+        let Self { reader, streams, .. } = self;
         let mut pushed = Pushed::default();
-        match self.streams.take() {
-            Some(mut streams) => {
-                let [forward, reverse] = &mut *streams;
-                add(&mut pushed, forward.flush(&mut |part| self.feed(Side::Forward, part, say)));
-                add(&mut pushed, reverse.flush(&mut |part| self.feed(Side::Reverse, part, say)));
+        match streams.take() {
+            Some([mut forward, mut reverse]) => {
+                add(&mut pushed, forward.flush(&mut |part| reader.feed(Side::Forward, part, say)));
+                add(&mut pushed, reverse.flush(&mut |part| reader.feed(Side::Reverse, part, say)));
             }
             None => {
-                self.feed(Side::Forward, Part::End, say);
-                self.feed(Side::Reverse, Part::End, say);
+                reader.feed(Side::Forward, Part::End, say);
+                reader.feed(Side::Reverse, Part::End, say);
             }
         }
-        self.session = None;
+        reader.session = None;
         pushed
     }
+}
 
-    fn key(&self, side: Side) -> FlowKey {
-        if side == Side::Forward { self.forward } else { reversed(&self.forward) }
-    }
-
+impl Reader {
     fn feed(&mut self, side: Side, part: Part<'_>, say: Say<'_>) {
-        let key = self.key(side);
-        let last = self.last;
         let Some(session) = &mut self.session else { return };
+        let (key, last) = (key_of(&self.forward, side), self.last);
         let next = match part {
             Part::Bytes(bytes, at) => session.stream(side, bytes, at, &mut |what| say(&key, at, what)),
             Part::Gap(missing) if self.is_pieces => session.left_out(side, missing),
@@ -224,6 +244,11 @@ impl Connection {
             self.session = None;
         }
     }
+}
+
+/// The key of what `side` sends.
+fn key_of(forward: &FlowKey, side: Side) -> FlowKey {
+    if side == Side::Forward { *forward } else { reversed(forward) }
 }
 
 fn add(sum: &mut Pushed, more: Pushed) {

@@ -13,7 +13,7 @@ mod tests;
 use crate::hint::Hint;
 use connection::{Connection, Tcp};
 use defrag::Defrag;
-use netspectra_common::dissect::{Opener, Recent, flow_of, reversed};
+use netspectra_common::dissect::{Opener, Place, Recent, flow_of, reversed};
 use netspectra_common::model::{FlowKey, Nanos, Observation, Observed};
 use netspectra_common::wire::{self, Fragment, Packet, proto};
 use std::sync::Arc;
@@ -68,6 +68,23 @@ pub struct Payloads {
     sink: Sink,
 }
 
+/// What is known of the flow of a packet since an earlier packet with the same key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    #[default]
+    Nothing,
+    /// Where its connection is, and whether the key is the flow's own direction.
+    At(Place, bool),
+    /// Nothing on it is of interest any more, unless another connection begins.
+    Over,
+}
+
+impl Known {
+    fn of(connection: &Connection, place: Place, own: bool) -> Self {
+        if connection.is_over() { Self::Over } else { Self::At(place, own) }
+    }
+}
+
 /// Where messages are collected, and what is counted of all flows together.
 struct Sink {
     observed: Vec<Observed>,
@@ -95,7 +112,7 @@ impl Sink {
     /// Gives a TCP segment to `connection`.
     fn segment(&mut self, connection: &mut Connection, own: bool, segment: &Tcp<'_>) {
         // Nothing waits for what is left out: it does not come.
-        let room = if connection.is_pieces {
+        let room = if connection.is_pieces() {
             0
         } else {
             self.limits.held.saturating_sub(self.held).min(self.limits.held_per_direction)
@@ -155,10 +172,25 @@ impl Payloads {
         self.packet_at_depth(packet, data, wire_len, at, 0);
     }
 
+    /// As [`Payloads::packet`] for a whole TCP or UDP packet, with what was `known` after the one before it with the same key.
+    /// Cost: no look-up while that holds.
+    pub(crate) fn packet_of(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, known: &mut Known) {
+        if packet.key.proto == proto::TCP {
+            return self.tcp(packet, data, Nanos(at), known);
+        }
+        let mut inner = *packet;
+        wire::innermost(&data, wire_len, &mut inner);
+        if inner.key == packet.key && inner.fragment == Fragment::No && inner.key.proto == proto::UDP {
+            self.udp(packet, data, Nanos(at), known);
+        } else {
+            self.packet(packet, data, wire_len, at);
+        }
+    }
+
     /// Takes the first bytes of a payload of which nothing else is known: what lies between two of them on a stream is a gap.
     pub fn hint(&mut self, hint: &Hint) {
         match hint.seq {
-            None => self.datagram(&hint.key, &hint.prefix, hint.len, hint.at),
+            None => self.datagram(&hint.key, &hint.prefix, hint.len, hint.at, &mut Known::Nothing),
             Some(seq) => self.piece(&hint.key, seq, &hint.prefix, hint.len, hint.at),
         }
     }
@@ -178,8 +210,8 @@ impl Payloads {
             return;
         }
         match packet.key.proto {
-            proto::TCP => self.tcp(packet, data, Nanos(at)),
-            proto::UDP => self.udp(packet, data, Nanos(at)),
+            proto::TCP => self.tcp(packet, data, Nanos(at), &mut Known::Nothing),
+            proto::UDP => self.udp(packet, data, Nanos(at), &mut Known::Nothing),
             _ => {}
         }
     }
@@ -196,7 +228,7 @@ impl Payloads {
         }
     }
 
-    fn udp(&mut self, packet: &Packet, data: &[u8], at: Nanos) {
+    fn udp(&mut self, packet: &Packet, data: &[u8], at: Nanos, known: &mut Known) {
         let header = packet.l4_offset as usize;
         let Some(&[hi, lo]) = data.get(header + 4..).and_then(|d| d.first_chunk::<2>()) else { return };
         let from = header + 8;
@@ -208,18 +240,25 @@ impl Payloads {
         };
         let there = data.get(from..).unwrap_or_default();
         let bytes = there.get(..len).unwrap_or(there);
-        self.datagram(&packet.key, bytes, len as u32, at);
+        self.datagram(&packet.key, bytes, len as u32, at, known);
     }
 
-    fn datagram(&mut self, key: &FlowKey, bytes: &[u8], len: u32, at: Nanos) {
-        let (flow, own) = flow_of(key);
-        if let Some(connection) = self.flows.use_mut(&flow) {
-            return self.sink.datagram(connection, own, bytes, len, at);
-        }
-        let session = self.opener.open(key);
-        self.insert(flow, Connection::udp(session, *key, own));
-        if let Some(connection) = self.flows.use_mut(&flow) {
+    fn datagram(&mut self, key: &FlowKey, bytes: &[u8], len: u32, at: Nanos, known: &mut Known) {
+        let (place, own) = match *known {
+            Known::Over => return,
+            Known::At(place, own) if self.flows.at_mut(place).is_some() => (place, own),
+            Known::At(..) | Known::Nothing => {
+                let (flow, own) = flow_of(key);
+                let place = self.flows.find(&flow).unwrap_or_else(|| {
+                    let session = self.opener.open(key);
+                    self.insert(flow, Connection::udp(session, *key, own))
+                });
+                (place, own)
+            }
+        };
+        if let Some(connection) = self.flows.at_mut(place) {
             self.sink.datagram(connection, own, bytes, len, at);
+            *known = Known::of(connection, place, own);
         }
     }
 
@@ -236,26 +275,43 @@ impl Payloads {
             }
         }
         let session = self.opener.open(key);
-        self.insert(flow, Connection::pieces(session, *key, own));
-        if let Some(connection) = self.flows.use_mut(&flow) {
+        let place = self.insert(flow, Connection::pieces(session, *key, own));
+        if let Some(connection) = self.flows.at_mut(place) {
             self.sink.segment(connection, own, &piece);
         }
     }
 
-    fn tcp(&mut self, packet: &Packet, data: &[u8], at: Nanos) {
+    fn tcp(&mut self, packet: &Packet, data: &[u8], at: Nanos, known: &mut Known) {
         let Some(segment) = Tcp::parse(packet, data, at) else { return };
         if !segment.changes_anything() && self.sink.held == 0 {
             return;
         }
-        let (flow, own) = flow_of(&packet.key);
-        if let Some(connection) = self.flows.use_mut(&flow) {
-            if !connection.is_replaced_by(own, &segment) {
-                return self.sink.segment(connection, own, &segment);
+        let before = match *known {
+            Known::Over if !segment.is_syn() => return,
+            Known::At(place, own) if self.flows.at_mut(place).is_some() => Some((place, own)),
+            Known::At(..) | Known::Over | Known::Nothing => None,
+        };
+        let flow = || flow_of(&packet.key);
+        let (found, own) = match before {
+            Some((place, own)) => (Some(place), own),
+            None => {
+                let (flow, own) = flow();
+                (self.flows.find(&flow), own)
             }
-            if let Some(before) = self.flows.remove(&flow) {
+        };
+        if let Some(place) = found
+            && let Some(connection) = self.flows.at_mut(place)
+        {
+            if !connection.is_replaced_by(own, &segment) {
+                self.sink.segment(connection, own, &segment);
+                *known = Known::of(connection, place, own);
+                return;
+            }
+            if let Some(before) = self.flows.remove(&flow().0) {
                 self.sink.close(before);
             }
         }
+        *known = Known::Nothing;
         if !segment.changes_anything() || segment.is_reset() {
             return;
         }
@@ -263,16 +319,19 @@ impl Payloads {
         let from_responder = segment.is_syn_ack();
         let asker = if from_responder { reversed(&packet.key) } else { packet.key };
         let session = self.opener.open(&asker);
-        self.insert(flow, Connection::tcp(session, asker, own != from_responder));
-        if let Some(connection) = self.flows.use_mut(&flow) {
+        let place = self.insert(flow().0, Connection::tcp(session, asker, own != from_responder));
+        if let Some(connection) = self.flows.at_mut(place) {
             self.sink.segment(connection, own, &segment);
+            *known = Known::of(connection, place, own);
         }
     }
 
-    fn insert(&mut self, flow: FlowKey, connection: Connection) {
-        if let Some((_, old)) = self.flows.insert(flow, connection) {
-            self.sink.stats.evicted_flows += u64::from(old.session.is_some());
+    fn insert(&mut self, flow: FlowKey, connection: Connection) -> Place {
+        let (place, gone) = self.flows.insert(flow, connection);
+        if let Some((_, old)) = gone {
+            self.sink.stats.evicted_flows += u64::from(!old.is_over());
             self.sink.close(old);
         }
+        place
     }
 }

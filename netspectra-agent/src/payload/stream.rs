@@ -56,7 +56,8 @@ pub(super) struct Stream {
     /// Number after the last byte.
     fin: Option<u32>,
     ended: bool,
-    held: VecDeque<Held>,
+    /// What waits, in order; on most streams nothing ever does.
+    held: Option<Box<VecDeque<Held>>>,
     held_bytes: usize,
 }
 
@@ -102,7 +103,7 @@ impl Stream {
         let ahead = segment.seq.wrapping_sub(next).cast_signed();
         if segment.len() > 0 && ahead > 0 {
             self.hold(segment, next);
-            while self.held_bytes > room || self.held.len() > MAX_SEGMENTS {
+            while self.held_bytes > room || self.waiting() > MAX_SEGMENTS {
                 self.skip_hole(segment.at, &mut pushed, out);
             }
         } else if segment.len() > 0 {
@@ -116,7 +117,7 @@ impl Stream {
     /// The other end has acknowledged all before `ack`: what is missing before it was there, but not captured.
     pub(super) fn acknowledged(&mut self, ack: u32, at: Nanos, out: &mut dyn FnMut(Part<'_>)) -> Pushed {
         let mut pushed = Pushed::default();
-        while self.held.front().is_some_and(|h| ack.wrapping_sub(h.seq).cast_signed() >= 0) {
+        while self.first_held().is_some_and(|h| ack.wrapping_sub(h.seq).cast_signed() >= 0) {
             self.skip_hole(at, &mut pushed, out);
         }
         self.end_if_complete(out);
@@ -126,7 +127,7 @@ impl Stream {
     /// Gives out everything that waits, and ends.
     pub(super) fn flush(&mut self, out: &mut dyn FnMut(Part<'_>)) -> Pushed {
         let mut pushed = Pushed::default();
-        while !self.held.is_empty() {
+        while self.waiting() > 0 {
             self.skip_hole(Nanos(0), &mut pushed, out);
         }
         if !std::mem::replace(&mut self.ended, true) {
@@ -137,22 +138,32 @@ impl Stream {
 
     /// Drops what waits: nobody reads this stream any more.
     pub(super) fn forget(&mut self) {
-        self.held = VecDeque::new();
+        self.held = None;
         self.held_bytes = 0;
         self.ended = true;
     }
 
+    fn first_held(&self) -> Option<&Held> {
+        self.held.as_ref()?.front()
+    }
+
+    /// Segments that wait.
+    fn waiting(&self) -> usize {
+        self.held.as_ref().map_or(0, |waiting| waiting.len())
+    }
+
     fn hold(&mut self, segment: Segment<'_>, next: u32) {
         let distance = segment.seq.wrapping_sub(next);
-        let at = self.held.partition_point(|h| h.seq.wrapping_sub(next) <= distance);
+        let waiting = self.held.get_or_insert_default();
+        let at = waiting.partition_point(|h| h.seq.wrapping_sub(next) <= distance);
         self.held_bytes += segment.bytes.len();
         let held = Held { seq: segment.seq, bytes: segment.bytes.to_vec(), cut: segment.cut, at: segment.at };
-        self.held.insert(at, held);
+        waiting.insert(at, held);
     }
 
     /// Gives up what is missing before the first segment that waits, and gives that out.
     fn skip_hole(&mut self, at: Nanos, pushed: &mut Pushed, out: &mut dyn FnMut(Part<'_>)) {
-        if let (Some(first), Some(next)) = (self.held.front(), self.next) {
+        if let (Some(first), Some(next)) = (self.first_held(), self.next) {
             let hole = first.seq.wrapping_sub(next);
             if hole.cast_signed() > 0 {
                 pushed.missing += u64::from(hole);
@@ -165,11 +176,11 @@ impl Stream {
 
     /// Gives out what waits and is next.
     fn release(&mut self, at: Nanos, pushed: &mut Pushed, out: &mut dyn FnMut(Part<'_>)) {
-        while let (Some(first), Some(next)) = (self.held.front(), self.next) {
+        while let (Some(first), Some(next)) = (self.first_held(), self.next) {
             if first.seq.wrapping_sub(next).cast_signed() > 0 {
                 break;
             }
-            let Some(held) = self.held.pop_front() else { break };
+            let Some(held) = self.held.as_mut().and_then(|waiting| waiting.pop_front()) else { break };
             self.held_bytes -= held.bytes.len();
             let segment = Segment { seq: held.seq, bytes: &held.bytes, cut: held.cut, at: held.at.max(at) };
             self.give(segment, pushed, out);
@@ -202,7 +213,7 @@ impl Stream {
             && !self.ended
         {
             self.ended = true;
-            self.held.clear();
+            self.held = None;
             self.held_bytes = 0;
             out(Part::End);
         }

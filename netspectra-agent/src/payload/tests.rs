@@ -4,6 +4,7 @@
 use super::*;
 use netspectra_common::dissect::{Next, Session, Side};
 use netspectra_common::wire::link;
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 const CLIENT: (u8, u16) = (1, 40_000);
@@ -60,14 +61,21 @@ impl Session for Recording {
 struct Bench {
     payloads: Payloads,
     notes: Arc<Mutex<Vec<String>>>,
+    /// Takes the same with what is known after the packet before, and must come to the same.
+    knowing: Payloads,
+    known: HashMap<FlowKey, Known>,
+    its_notes: Arc<Mutex<Vec<String>>>,
     time: u64,
 }
 
 impl Bench {
     fn new(limits: PayloadLimits) -> Self {
-        let recorder = Recorder::default();
-        let notes = recorder.0.clone();
-        Self { payloads: Payloads::new(Arc::new(recorder), limits), notes, time: 0 }
+        let [(payloads, notes), (knowing, its_notes)] = [(); 2].map(|()| {
+            let recorder = Recorder::default();
+            let notes = recorder.0.clone();
+            (Payloads::new(Arc::new(recorder), limits), notes)
+        });
+        Self { payloads, notes, knowing, known: HashMap::new(), its_notes, time: 0 }
     }
 
     fn ip(&mut self, ip: &[u8]) {
@@ -75,6 +83,29 @@ impl Bench {
         link::parse(link::RAW, &ip, ip.len() as u32, &mut packet).unwrap();
         self.time += 1;
         self.payloads.packet(&packet, ip, ip.len() as u32, self.time);
+        if packet.fragment == Fragment::No && matches!(packet.key.proto, proto::TCP | proto::UDP) {
+            let known = self.known.entry(packet.key).or_default();
+            self.knowing.packet_of(&packet, ip, ip.len() as u32, self.time, known);
+        } else {
+            self.knowing.packet(&packet, ip, ip.len() as u32, self.time);
+        }
+        assert_eq!(self.knowing.stats(), self.payloads.stats());
+    }
+
+    fn hint(&mut self, hint: &Hint) {
+        self.payloads.hint(hint);
+        self.knowing.hint(hint);
+    }
+
+    fn drain(&mut self) -> Vec<Observed> {
+        let said = self.payloads.drain();
+        assert_eq!(self.knowing.drain(), said);
+        said
+    }
+
+    fn finish(&mut self) {
+        self.payloads.finish();
+        self.knowing.finish();
     }
 
     fn tcp(&mut self, src: (u8, u16), dst: (u8, u16), flags: u8, (seq, ack): (u32, u32), payload: &str) {
@@ -82,7 +113,9 @@ impl Bench {
     }
 
     fn notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut *self.notes.lock().unwrap())
+        let notes = std::mem::take(&mut *self.notes.lock().unwrap());
+        assert_eq!(std::mem::take(&mut *self.its_notes.lock().unwrap()), notes);
+        notes
     }
 }
 
@@ -122,7 +155,7 @@ fn a_connection_is_read_in_order_and_ends_with_its_fins() {
     b.tcp(CLIENT, SERVER, ACK, (107, 505), "late");
     assert_eq!(b.notes(), ["open 40000", ">abc", ">def", "<xyz", "<end", ">end"]);
     assert_eq!((b.payloads.stats().repeated_bytes, b.payloads.stats().missing_bytes), (6, 0));
-    let said: Vec<u16> = b.payloads.drain().iter().map(|o| o.key.src_port).collect();
+    let said: Vec<u16> = b.drain().iter().map(|o| o.key.src_port).collect();
     assert_eq!(said, [40_000, 40_000, 80], "each with the sender's key");
 }
 
@@ -164,7 +197,7 @@ fn what_waits_is_bounded_over_all_flows_and_given_out_at_the_end() {
     assert_eq!(b.notes(), ["open 1000", "open 1001", ">gap 2", ">4444", ">gap 13", ">x"]);
     b.tcp((1, 1002), SERVER, SYN, (0, 0), "");
     assert_eq!(b.payloads.stats().evicted_flows, 1);
-    b.payloads.finish();
+    b.finish();
     assert_eq!(b.payloads.sink.held, 0);
     assert_eq!(b.payloads.stats().missing_bytes, 2 + 13 + 2);
     assert_eq!(b.notes().iter().filter(|n| n.as_str() == ">4444").count(), 1);
@@ -177,7 +210,7 @@ fn a_session_that_is_done_is_not_fed_any_more() {
     b.tcp(CLIENT, SERVER, ACK, (10, 0), "later");
     b.tcp(CLIENT, SERVER, ACK, (1, 0), "quit");
     b.tcp(CLIENT, SERVER, ACK, (5, 0), "more");
-    b.payloads.finish();
+    b.finish();
     assert_eq!((b.notes(), b.payloads.sink.held), (vec!["open 40000".to_owned(), ">quit".to_owned()], 0));
 }
 
@@ -214,9 +247,9 @@ fn messages_beyond_the_bound_are_counted() {
     for n in 1..=5 {
         b.tcp(CLIENT, SERVER, ACK, (n, 0), "x");
     }
-    assert_eq!((b.payloads.drain().len(), b.payloads.stats().dropped_messages), (2, 3));
+    assert_eq!((b.drain().len(), b.payloads.stats().dropped_messages), (2, 3));
     b.tcp(CLIENT, SERVER, ACK, (6, 0), "x");
-    assert_eq!(b.payloads.drain().len(), 1);
+    assert_eq!(b.drain().len(), 1);
 }
 
 /// A piece of a stream of `len` bytes, of which `prefix` came.
@@ -241,7 +274,7 @@ fn what_lies_between_pieces_is_left_out_at_once() {
         piece(CLIENT, SERVER, 106, "GET /2", 6),
         piece(SERVER, CLIENT, 500 + 3000 + 7000, "HTTP 404", 8),
     ] {
-        b.payloads.hint(&hint);
+        b.hint(&hint);
     }
     let expected = [
         "open 40000",
@@ -255,15 +288,15 @@ fn what_lies_between_pieces_is_left_out_at_once() {
         "<HTTP 404",
     ];
     assert_eq!(b.notes(), expected);
-    assert_eq!(b.payloads.drain().len(), 4);
+    assert_eq!(b.drain().len(), 4);
 }
 
 #[test]
 fn a_piece_far_behind_is_of_another_connection() {
     let mut b = Bench::new(PayloadLimits::live());
-    b.payloads.hint(&piece(CLIENT, SERVER, 3_000_000_000, "a", 2));
-    b.payloads.hint(&piece(CLIENT, SERVER, 2_999_999_000, "b", 2));
-    b.payloads.hint(&piece(CLIENT, SERVER, 2_000_000_000, "cc", 2));
+    b.hint(&piece(CLIENT, SERVER, 3_000_000_000, "a", 2));
+    b.hint(&piece(CLIENT, SERVER, 2_999_999_000, "b", 2));
+    b.hint(&piece(CLIENT, SERVER, 2_000_000_000, "cc", 2));
     let expected =
         ["open 40000", ">left out 0", ">a", ">left out 1", ">end", "<end", "open 40000", ">left out 0", ">cc"];
     assert_eq!(b.notes(), expected);
@@ -273,6 +306,6 @@ fn a_piece_far_behind_is_of_another_connection() {
 fn a_first_piece_of_a_datagram_is_a_datagram() {
     let mut b = Bench::new(PayloadLimits::live());
     let hint = piece(CLIENT, SERVER, 0, "dns", 90);
-    b.payloads.hint(&Hint { seq: None, key: FlowKey { proto: proto::UDP, ..hint.key }, ..hint });
+    b.hint(&Hint { seq: None, key: FlowKey { proto: proto::UDP, ..hint.key }, ..hint });
     assert_eq!(b.notes(), ["open 40000", ">dns of 90"]);
 }

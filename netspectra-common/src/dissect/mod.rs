@@ -6,7 +6,7 @@
 
 mod recent;
 
-pub use recent::Recent;
+pub use recent::{Place, Recent};
 
 use crate::model::{FlowKey, Nanos, Observation};
 
