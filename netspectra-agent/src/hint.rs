@@ -2,7 +2,7 @@
 
 use netspectra_common::abi::{EventHead, EventKind, PREFIX_LEN};
 use netspectra_common::model::{FlowKey, Nanos};
-use netspectra_common::wire::{Packet, wanted};
+use netspectra_common::wire::{Packet, begins, wanted};
 
 /// Hints kept between two drains.
 const MOST: usize = 16_384;
@@ -53,7 +53,8 @@ impl Hints {
     #[inline]
     pub(crate) fn packet(&mut self, packet: &Packet, opening: bool, data: &[u8], at: u64) -> bool {
         let first = |at: u32| data.get(at as usize..).and_then(|d| d.first_chunk()).copied().unwrap_or_default();
-        let Some(wanted) = wanted(packet, packet.l3_end, opening, first) else { return true };
+        let begin = |kind, at| begins(kind, first(at));
+        let Some(wanted) = wanted(packet, packet.l3_end, opening, begin) else { return true };
         if self.kept.len() >= MOST {
             return false;
         }

@@ -161,18 +161,18 @@ fn count_flow<C: Tunnels + Payload>(
             None => Err(LossReason::NoTable),
         },
     };
-    if control.events != 0 {
-        totals.events_lost += hints::send(ctx, frame, packet, tag_len(seen.vlan), booked == Ok(Booked::Opening));
-    }
-    match booked? {
-        Booked::New => {
+    match booked {
+        Ok(Booked::New) => {
             totals.entries += 1;
             count_insertion(control, totals);
         }
-        Booked::Again => totals.entries += 1,
-        Booked::Known | Booked::Opening => {}
+        Ok(Booked::Again) => totals.entries += 1,
+        Ok(Booked::Known | Booked::Opening) | Err(_) => {}
     }
-    Ok(())
+    if control.events != 0 {
+        totals.events_lost += hints::send(ctx, packet, tag_len(seen.vlan), booked == Ok(Booked::Opening));
+    }
+    booked.map(|_| ())
 }
 
 /// What a packet's flow was when the packet was counted in it.

@@ -5,13 +5,13 @@
 
 use crate::maps::{EVENT, EVENTS};
 use crate::packet::Linear;
-use crate::tunnel::xdp_frame;
+use crate::tunnel::{tc_frame, xdp_frame};
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use netspectra_common::abi::{EventHead, PREFIX_LEN};
-use netspectra_common::wire::{Bytes, MAX_OFFSET, Packet, Wanted, wanted};
+use netspectra_common::abi::{EventHead, EventKind, PREFIX_LEN};
+use netspectra_common::wire::{Bytes, MAX_OFFSET, Packet, Wanted, begins, wanted};
 
 const _: () = assert!(PREFIX_LEN.is_power_of_two());
 
@@ -24,16 +24,16 @@ pub struct Event {
 
 /// A program's context, as far as payloads are read by it.
 pub trait Payload {
-    /// The first four bytes of the payload at `at`, zeros where there are none.
-    fn first(&self, frame: &Linear, at: u32) -> [u8; 4];
+    /// What [`begins`] says of the payload at `at`.
+    fn begins(&self, kind: EventKind, at: u32) -> bool;
     /// Adds the payload at `at` to the event that was begun, and sends it; 0 when there is no room.
     fn send(&self, at: u32) -> u32;
 }
 
 impl Payload for XdpContext {
     #[inline(always)]
-    fn first(&self, frame: &Linear, at: u32) -> [u8; 4] {
-        linear(frame, at)
+    fn begins(&self, kind: EventKind, at: u32) -> bool {
+        netspectra_begins_xdp(self.ctx, kind as u32, at) != 0
     }
 
     #[inline(always)]
@@ -43,13 +43,9 @@ impl Payload for XdpContext {
 }
 
 impl Payload for TcContext {
-    /// A sender's payload is not in the linear part.
     #[inline(always)]
-    fn first(&self, frame: &Linear, at: u32) -> [u8; 4] {
-        match linear(frame, at) {
-            [0, 0, 0, 0] => netspectra_first_tc(self.skb.skb, at).to_ne_bytes(),
-            first => first,
-        }
+    fn begins(&self, kind: EventKind, at: u32) -> bool {
+        netspectra_begins_tc(self.skb.skb, kind as u32, at) != 0
     }
 
     #[inline(always)]
@@ -69,13 +65,44 @@ fn linear(frame: &Linear, at: u32) -> [u8; 4] {
     frame.array(Linear::rejoin(at)).unwrap_or([0; 4])
 }
 
+#[inline(always)]
+fn begin(kind: u32, first: [u8; 4]) -> u32 {
+    let kind = if kind == EventKind::Stream as u32 { EventKind::Stream } else { EventKind::Datagram };
+    u32::from(begins(kind, first))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn netspectra_begins_xdp(ctx: *mut xdp_md, kind: u32, at: u32) -> u32 {
+    begin(kind, linear(&xdp_frame(ctx), at))
+}
+
+/// A sender's payload is not in the linear part.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn netspectra_begins_tc(skb: *mut __sk_buff, kind: u32, at: u32) -> u32 {
+    let first = match linear(&tc_frame(skb), at) {
+        [0, 0, 0, 0] => {
+            let mut first = 0u32;
+            let room = size_of::<u32>() as u32;
+            // SAFETY: `first` has room for the bytes that are asked for; the helper checks `at`.
+            let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut first).cast(), room) };
+            if failed == 0 { first.to_ne_bytes() } else { [0; 4] }
+        }
+        first => first,
+    };
+    begin(kind, first)
+}
+
 /// Sends first bytes of `packet`, when they are wanted; `opening` as for [`wanted`], `tag` is the length of a tag that is kept
 /// beside the packet. Returns 1 when there was no room.
 #[inline(always)]
-pub fn send<C: Payload>(ctx: &C, frame: &Linear, packet: &Packet, tag: u32, opening: bool) -> u64 {
+pub fn send<C: Payload>(ctx: &C, packet: &Packet, tag: u32, opening: bool) -> u64 {
     // Offsets are those in memory, where such a tag is not.
     let end = packet.l3_end.wrapping_sub(tag);
-    let Some(Wanted { kind, at, len }) = wanted(packet, end, opening, |at| ctx.first(frame, at)) else { return 0 };
+    let Some(Wanted { kind, at, len }) = wanted(packet, end, opening, |kind, at| ctx.begins(kind, at)) else {
+        return 0;
+    };
     // Every CPU has its value.
     let Some(event) = EVENT.get_ptr_mut(0) else { return 1 };
     // SAFETY: a per-CPU value, touched by one program at a time; the reference ends before the function uses the value.
@@ -117,16 +144,6 @@ extern "C" fn netspectra_send_tc(skb: *mut __sk_buff, at: u32) -> u32 {
     // SAFETY: `prefix` has room for `len` bytes, which is at most its length by the mask; the helper checks `at`.
     let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, prefix.as_mut_ptr().cast(), len) };
     output(event, if failed == 0 { len as u16 } else { 0 })
-}
-
-/// The first four bytes at `at`, 0 where there are none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn netspectra_first_tc(skb: *mut __sk_buff, at: u32) -> u32 {
-    let mut first = 0u32;
-    // SAFETY: `first` has room for the bytes that are asked for; the helper checks `at`.
-    let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut first).cast(), size_of::<u32>() as u32) };
-    if failed == 0 { first } else { 0 }
 }
 
 /// Sends the event with `len` bytes of payload; 0 when there is no room.

@@ -18,14 +18,14 @@ pub struct Wanted {
 /// begin of a QUIC connection, the first segments of a TCP connection, and any segment that looks like the begin of a
 /// message.
 ///
-/// `opening`: the connection began in this generation, a few packets ago. `first` gives the four bytes at an offset, zeros
-/// where there are none; it is asked at most once.
+/// `opening`: the connection began in this generation, a few packets ago. `begin` says what [`begins`] says of the four bytes at
+/// an offset (zeros where there are none); it is asked at most once.
 #[inline(always)]
-pub fn wanted(packet: &Packet, end: u32, opening: bool, first: impl FnOnce(u32) -> [u8; 4]) -> Option<Wanted> {
+pub fn wanted(packet: &Packet, end: u32, opening: bool, begin: impl FnOnce(EventKind, u32) -> bool) -> Option<Wanted> {
     if packet.is_segment {
         let len = packet.segment.payload;
         let at = end.wrapping_sub(len);
-        return if len != 0 && (opening || begins_message(first(at))) {
+        return if len != 0 && (opening || begin(EventKind::Stream, at)) {
             Some(Wanted { kind: EventKind::Stream, at, len })
         } else {
             None
@@ -36,10 +36,20 @@ pub fn wanted(packet: &Packet, end: u32, opening: bool, first: impl FnOnce(u32) 
     }
     let at = packet.l4_offset + UDP_HEADER;
     let (source, destination) = (packet.key.src_port, packet.key.dst_port);
-    if is_names(destination) || is_names(source) || (destination == HTTPS && begins_quic(first(at))) {
+    if is_names(destination) || is_names(source) || (destination == HTTPS && begin(EventKind::Datagram, at)) {
         return Some(Wanted { kind: EventKind::Datagram, at, len: end.saturating_sub(at) });
     }
     None
+}
+
+/// Whether a payload that begins with `first` is likely to begin a message: of a stream one that dissectors read, of a datagram
+/// to port 443 a connection.
+#[inline(always)]
+pub const fn begins(kind: EventKind, first: [u8; 4]) -> bool {
+    match kind {
+        EventKind::Stream => begins_message(first),
+        EventKind::Datagram => begins_quic(first),
+    }
 }
 
 const HTTPS: u16 = 443;
@@ -109,13 +119,12 @@ mod tests {
         let segment = Segment { payload: 100, ..Segment::default() };
         let packet = Packet { key, l4_offset: 34, l3_end: 154, is_segment: true, segment, ..Packet::default() };
         let stream = Some(Wanted { kind: EventKind::Stream, at: 54, len: 100 });
-        let begins = |at| if at == 54 { *b"GET " } else { [0; 4] };
-        let goes_on = |_| *b"abcd";
-        assert_eq!(wanted(&packet, 154, false, begins), stream);
-        assert_eq!(wanted(&packet, 154, true, |_| [0; 4]), stream);
-        assert_eq!(wanted(&packet, 154, false, goes_on), None);
+        let get = |kind, at| begins(kind, if at == 54 { *b"GET " } else { [0; 4] });
+        assert_eq!(wanted(&packet, 154, false, get), stream);
+        assert_eq!(wanted(&packet, 154, true, |_, _| false), stream);
+        assert_eq!(wanted(&packet, 154, false, |kind, _| begins(kind, *b"abcd")), None);
         let bare = Packet { segment: Segment::default(), ..packet };
-        assert_eq!(wanted(&bare, 54, true, begins), None);
+        assert_eq!(wanted(&bare, 54, true, get), None);
     }
 
     #[test]
@@ -127,11 +136,12 @@ mod tests {
         };
         let datagram = Some(Wanted { kind: EventKind::Datagram, at: 42, len: 58 });
         for (source, destination) in [(9, 53), (53, 9), (5353, 5353), (9, 5355)] {
-            assert_eq!(wanted(&packet(source, destination), 100, false, |_| [0; 4]), datagram);
+            assert_eq!(wanted(&packet(source, destination), 100, false, |_, _| false), datagram);
         }
-        assert_eq!(wanted(&packet(9, 443), 100, false, |_| [0xc3, 0, 0, 0]), datagram);
+        assert_eq!(wanted(&packet(9, 443), 100, false, |kind, _| begins(kind, [0xc3, 0, 0, 0])), datagram);
         for (source, destination, first) in [(9, 443, 0x43), (443, 9, 0xc3), (9, 444, 0xc3)] {
-            assert_eq!(wanted(&packet(source, destination), 100, false, |_| [first, 0, 0, 0]), None);
+            let begin = |kind, _| begins(kind, [first, 0, 0, 0]);
+            assert_eq!(wanted(&packet(source, destination), 100, false, begin), None);
         }
     }
 }

@@ -22,7 +22,7 @@ pub use bytes::{Bytes, MAX_OFFSET};
 pub use headers::headers;
 pub use l2::ethertype;
 pub use l4::{measure, proto};
-pub use message::{Wanted, wanted};
+pub use message::{Wanted, begins, wanted};
 pub use plain::parse_plain;
 pub use tunnel::{Inside, MAX_TUNNELS, Tunnel, enter, innermost, inside};
 

@@ -3,61 +3,82 @@
 //! One doubly linked list a second, threaded through an array of links: a flow is in at most one list, moving it
 //! allocates nothing, and memory follows the flows, not the timers that were set.
 
+use super::blocks::Blocks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const NONE: u32 = u32::MAX;
 
+/// The highest tick: 34,000 years.
+const MAX_TICK: u64 = (1 << 40) - 1;
+
+/// 20 bytes, because every flow has two.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Link {
     owner: u32,
     before: u32,
     after: u32,
-    tick: u64,
+    tick_low: u32,
+    tick_high: u8,
     listed: bool,
 }
 
-const UNLISTED: Link = Link { owner: 0, before: NONE, after: NONE, tick: 0, listed: false };
+const _: () = assert!(size_of::<Link>() == 20);
+
+const UNLISTED: Link = Link { owner: 0, before: NONE, after: NONE, tick_low: 0, tick_high: 0, listed: false };
+
+impl Link {
+    /// The first one of the list of `tick`, at most [`MAX_TICK`].
+    fn first(owner: u32, tick: u64, after: u32) -> Self {
+        Self { owner, before: NONE, after, tick_low: tick as u32, tick_high: (tick >> 32) as u8, listed: true }
+    }
+
+    fn tick(&self) -> u64 {
+        u64::from(self.tick_low) | u64::from(self.tick_high) << 32
+    }
+}
 
 /// Slots ordered by `(owner, tick)`; an owner is a clock of its own.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Agenda {
-    links: Vec<Link>,
+    links: Blocks<Link>,
     heads: BTreeMap<(u32, u64), u32>,
 }
 
 impl Agenda {
     /// Puts `slot` under `tick` of `owner`, taking it away from where it was.
     pub(crate) fn put(&mut self, slot: u32, owner: u32, tick: u64) {
-        let at = slot as usize;
-        if at >= self.links.len() {
-            self.links.resize(at + 1, UNLISTED);
+        let tick = tick.min(MAX_TICK);
+        while slot as usize >= self.links.len() {
+            self.links.push(UNLISTED);
         }
-        let link = self.links[at];
-        if link.listed && link.owner == owner && link.tick == tick {
+        if self.links.get(slot as usize).is_some_and(|l| l.listed && l.owner == owner && l.tick() == tick) {
             return;
         }
         self.remove(slot);
         let head = self.heads.insert((owner, tick), slot).unwrap_or(NONE);
-        if head != NONE {
-            self.links[head as usize].before = slot;
+        if let Some(head) = self.links.get_mut(head as usize) {
+            head.before = slot;
         }
-        self.links[at] = Link { owner, before: NONE, after: head, tick, listed: true };
+        if let Some(link) = self.links.get_mut(slot as usize) {
+            *link = Link::first(owner, tick, head);
+        }
     }
 
     /// Takes `slot` out; nothing happens when it is in no list.
     pub(crate) fn remove(&mut self, slot: u32) {
-        let Some(link) = self.links.get(slot as usize).copied().filter(|l| l.listed) else { return };
-        self.links[slot as usize] = UNLISTED;
-        if link.after != NONE {
-            self.links[link.after as usize].before = link.before;
+        let Some(place) = self.links.get_mut(slot as usize).filter(|l| l.listed) else { return };
+        let link = std::mem::replace(place, UNLISTED);
+        // `NONE` is no place.
+        if let Some(after) = self.links.get_mut(link.after as usize) {
+            after.before = link.before;
         }
-        if link.before != NONE {
-            self.links[link.before as usize].after = link.after;
+        if let Some(before) = self.links.get_mut(link.before as usize) {
+            before.after = link.after;
         } else if link.after != NONE {
-            self.heads.insert((link.owner, link.tick), link.after);
+            self.heads.insert((link.owner, link.tick()), link.after);
         } else {
-            self.heads.remove(&(link.owner, link.tick));
+            self.heads.remove(&(link.owner, link.tick()));
         }
     }
 
@@ -71,11 +92,9 @@ impl Agenda {
         while let Some((&(o, t), &head)) = self.heads.range((owner, 0)..=(owner, tick)).next() {
             self.heads.remove(&(o, t));
             let mut slot = head;
-            while slot != NONE {
-                let after = self.links[slot as usize].after;
-                self.links[slot as usize] = UNLISTED;
+            while let Some(link) = self.links.get_mut(slot as usize) {
                 due.push(slot);
-                slot = after;
+                slot = std::mem::replace(link, UNLISTED).after;
             }
         }
     }

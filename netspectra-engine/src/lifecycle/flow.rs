@@ -33,27 +33,12 @@ struct Side {
     l3_bytes: u64,
     /// In the whole flow.
     first_seen: u64,
-    /// Since the last record.
-    flags: u16,
-    /// In the whole flow.
-    all_flags: u16,
-    /// A [`Direction`] of its packets; the last one when it is not always the same.
-    direction: u8,
     tcp: TcpSide,
 }
 
-const SILENT: Side = Side {
-    packets: 0,
-    bytes: 0,
-    l3_bytes: 0,
-    first_seen: NEVER,
-    flags: 0,
-    all_flags: 0,
-    direction: 0,
-    tcp: TcpSide::NOTHING,
-};
+const SILENT: Side = Side { packets: 0, bytes: 0, l3_bytes: 0, first_seen: NEVER, tcp: TcpSide::NOTHING };
 
-/// A flow being watched. Times are Unix nanoseconds.
+/// A flow being watched. Times are Unix nanoseconds. 256 bytes, because there are many.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Flow {
     pub(crate) key: BiKey,
@@ -71,7 +56,11 @@ pub(crate) struct Flow {
     reported: u8,
     /// The highest of its packets'.
     sampling: Sampling,
+    /// A [`Direction`] of the packets of each side, by bit; the last one when it is not always the same.
+    directions: u8,
 }
+
+const _: () = assert!(size_of::<Option<Flow>>() == 256);
 
 impl Flow {
     /// A flow whose first packets `side` sent.
@@ -93,6 +82,7 @@ impl Flow {
             settled: None,
             reported: 0,
             sampling,
+            directions: 0,
         };
         flow.add(side, direction, (stats, sampling));
         flow
@@ -102,14 +92,12 @@ impl Flow {
     pub(crate) fn add(&mut self, side: usize, direction: u8, (stats, sampling): (&FlowStats, Sampling)) -> bool {
         self.sampling = self.sampling.max(sampling);
         let before = (self.part_start, self.closed_by());
+        self.directions = self.directions & !(1 << side) | (direction & 1) << side;
         let s = &mut self.sides[side];
-        s.direction = direction;
         s.packets = s.packets.wrapping_add(stats.packets);
         s.bytes = s.bytes.wrapping_add(stats.bytes);
         s.l3_bytes = s.l3_bytes.wrapping_add(stats.l3_bytes);
         s.first_seen = s.first_seen.min(stats.first_seen);
-        s.flags |= stats.tcp_flags;
-        s.all_flags |= stats.tcp_flags;
         s.tcp.add(direction, stats);
         self.part_start = self.part_start.min(stats.first_seen);
         self.last_seen = self.last_seen.max(stats.last_seen).max(stats.first_seen);
@@ -121,7 +109,9 @@ impl Flow {
 
     /// Whether a round-trip time is known that was not reported.
     pub(crate) fn has_new_rtt(&self) -> bool {
-        if self.reported == BOTH_RTTS || (self.sides[0].all_flags | self.sides[1].all_flags) & FLAG_SYN_ACK_SEEN == 0 {
+        if self.reported == BOTH_RTTS
+            || (self.sides[0].tcp.all_flags | self.sides[1].tcp.all_flags) & FLAG_SYN_ACK_SEEN == 0
+        {
             return false;
         }
         let (server, client) = self.rtts_us();
@@ -147,7 +137,7 @@ impl Flow {
 
     /// How the protocol ended the flow, when it did.
     pub(crate) fn closed_by(&self) -> Option<EndReason> {
-        let [a, b] = [self.sides[0].all_flags, self.sides[1].all_flags];
+        let [a, b] = [self.sides[0].tcp.all_flags, self.sides[1].tcp.all_flags];
         if a & b & FIN != 0 {
             Some(EndReason::Fin)
         } else if (a | b) & RST != 0 {
@@ -197,7 +187,7 @@ impl Flow {
         }
         let [a, b] = &self.sides;
         let asks = |mine: &Side, theirs: &Side| {
-            mine.all_flags & FLAG_SYN_SEEN != 0 || theirs.all_flags & FLAG_SYN_ACK_SEEN != 0
+            mine.tcp.all_flags & FLAG_SYN_SEEN != 0 || theirs.tcp.all_flags & FLAG_SYN_ACK_SEEN != 0
         };
         match (asks(a, b), asks(b, a)) {
             (true, false) => (0, InitiatorBy::Syn),
@@ -239,7 +229,7 @@ impl Flow {
         let (from, _) = self.initiator();
         let mine = &self.sides[from];
         // Who was not heard is on the other side of the observation point.
-        let direction = if mine.first_seen == NEVER { self.sides[1 - from].direction ^ 1 } else { mine.direction };
+        let direction = if mine.first_seen == NEVER { self.direction(1 - from) ^ 1 } else { self.direction(from) };
         let key = &self.key;
         RowKey::new(
             [key.addresses[from], key.addresses[1 - from]],
@@ -250,6 +240,10 @@ impl Flow {
             (key.point, points.direction(key.point, direction)),
         )
         .sampled(self.sampling)
+    }
+
+    fn direction(&self, side: usize) -> u8 {
+        self.directions >> side & 1
     }
 
     /// First and last packet since the last record; both the last packet's time when there was none.
@@ -305,14 +299,14 @@ impl Flow {
             reverse_packets: back.packets,
             reverse_bytes: back.bytes,
             reverse_l3_bytes: back.l3_bytes,
-            tcp_flags: there.flags & TCP_FLAGS_MASK,
-            reverse_tcp_flags: back.flags & TCP_FLAGS_MASK,
-            retransmitted: there.tcp.retransmitted,
-            reverse_retransmitted: back.tcp.retransmitted,
-            out_of_order: there.tcp.out_of_order,
-            reverse_out_of_order: back.tcp.out_of_order,
-            zero_windows: there.tcp.zero_windows,
-            reverse_zero_windows: back.tcp.zero_windows,
+            tcp_flags: there.tcp.flags & TCP_FLAGS_MASK,
+            reverse_tcp_flags: back.tcp.flags & TCP_FLAGS_MASK,
+            retransmitted: there.tcp.retransmitted.into(),
+            reverse_retransmitted: back.tcp.retransmitted.into(),
+            out_of_order: there.tcp.out_of_order.into(),
+            reverse_out_of_order: back.tcp.out_of_order.into(),
+            zero_windows: there.tcp.zero_windows.into(),
+            reverse_zero_windows: back.tcp.zero_windows.into(),
             server_rtt_us,
             client_rtt_us,
             first_seen,
@@ -341,7 +335,7 @@ impl Flow {
         let (end, by) = self.initiator();
         self.settled = Some((u8::from(end == 1), by));
         for side in &mut self.sides {
-            *side = Side { packets: 0, bytes: 0, l3_bytes: 0, flags: 0, ..*side };
+            *side = Side { packets: 0, bytes: 0, l3_bytes: 0, ..*side };
             side.tcp.cut();
         }
         self.part_start = NEVER;

@@ -8,6 +8,7 @@
 //! - a full table writes the flow that was silent longest (to the second).
 
 mod agenda;
+mod blocks;
 mod flow;
 mod key;
 mod tcp;
@@ -20,6 +21,7 @@ pub(crate) use key::{BiKey, ICMP, ICMPV6, normalise};
 use crate::engine::{EngineConfig, Points};
 use crate::window::RowKey;
 use agenda::Agenda;
+use blocks::Blocks;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos, Sampling};
 use serde::{Deserialize, Serialize};
@@ -55,10 +57,10 @@ impl Events {
     }
 }
 
-/// Flows being watched, at most [`EngineConfig::max_flows`]. About 450 bytes a flow, none of it allocated per flow.
+/// Flows being watched, at most [`EngineConfig::max_flows`]. About 310 bytes a flow, none of it allocated per flow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FlowTable {
-    flows: Vec<Option<Flow>>,
+    flows: Blocks<Option<Flow>>,
     free: Vec<u32>,
     #[serde(skip)]
     index: HashTable<u32>,
@@ -81,7 +83,7 @@ pub(crate) struct FlowTable {
 impl FlowTable {
     pub(crate) fn new() -> Self {
         Self {
-            flows: Vec::new(),
+            flows: Blocks::default(),
             free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -150,10 +152,13 @@ impl FlowTable {
         if slot as usize == self.flows.len() {
             self.flows.push(None);
         }
-        self.flows[slot as usize] = Some(flow);
+        if let Some(place) = self.flows.get_mut(slot as usize) {
+            *place = Some(flow);
+        }
         let (flows, hasher) = (&self.flows, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| {
-            flows[*slot as usize].as_ref().map_or(0, |f| hasher.hash_one(f.key.as_bytes()))
+        self.index.insert_unique(hash, slot, |slot| match flows.get(*slot as usize) {
+            Some(Some(f)) => hasher.hash_one(f.key.as_bytes()),
+            Some(None) | None => 0,
         });
         self.deadlines.put(slot, node, deadline);
         self.silence.put(slot, EVERYONE, seen);
@@ -289,7 +294,7 @@ fn measure(flow: &mut Flow, events: &mut Events) {
     events.client_rtts.extend(client);
 }
 
-fn is(flows: &[Option<Flow>], slot: u32, key: &BiKey) -> bool {
+fn is(flows: &Blocks<Option<Flow>>, slot: u32, key: &BiKey) -> bool {
     flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.key == *key)
 }
 
