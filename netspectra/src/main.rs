@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `mi_option_purge_delay` of mimalloc, which its bindings have no name for: milliseconds, -1 for never.
+/// `mi_option_purge_delay` of mimalloc, which its bindings have no name for: milliseconds, 10 unless set.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// The input was damaged, or a check failed; what could be done was done.
@@ -60,11 +60,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Keeps what is freed for what is allocated next, in a process that ends soon: each generation of a file takes the memory that the
-/// one before it gave back, and having the kernel clear it in between takes a sixth of an analysis.
+/// Keeps what is freed for a second, in a process that ends soon: each generation of a file takes the memory that the one before it gave
+/// back, and having the kernel clear it in between takes a sixth of an analysis. Not for ever: what is too small for what comes next would
+/// add up, beyond `--memory`.
 fn keep_freed_memory() {
     // SAFETY: the call sets a number that the allocator reads, and may be made at any time.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 1000) };
 }
 
 /// An error and the exit status that goes with it.

@@ -11,7 +11,7 @@ use netspectra_engine::EngineConfig;
 /// The program, sketches of open windows, sessions of dissectors, the report's lists, a Parquet row group.
 const BASE: u64 = 192 << 20;
 /// What the engine keeps of a flow, with its places in the table's lists.
-const FLOW: u64 = 420;
+const FLOW: u64 = 320;
 /// What it keeps of a roll-up row.
 const ROW: u64 = 110;
 /// Generations on their way at the same time: 16 wait between two threads, the others are being read, counted and dropped.
