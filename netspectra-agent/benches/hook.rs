@@ -180,6 +180,7 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
     });
     let frame = frame4(17, 0);
     let mut samples: [Vec<f64>; 6] = Default::default();
+    let mut called = Vec::new();
     for round in 0..=SPREAD_ROUNDS {
         let repeat = if round == 0 { flows } else { SPREAD_PACKETS };
         for (n, bpf) in loaders.iter_mut().enumerate() {
@@ -191,7 +192,8 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
                 }
                 let spread: &mut Xdp = bpf.program_mut("bench_spread").unwrap().try_into().unwrap();
                 spread.load().unwrap();
-                std::mem::forget(next);
+                // Who gives it up takes the program out of it.
+                called.push(next);
             }
             let spread: &Xdp = bpf.program("bench_spread").unwrap().try_into().unwrap();
             let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() };

@@ -57,6 +57,7 @@ pub(super) struct Stream {
     fin: Option<u32>,
     ended: bool,
     /// What waits, in order; on most streams nothing ever does.
+    #[allow(clippy::box_collection, reason = "a quarter of the size, in each of many connections twice")]
     held: Option<Box<VecDeque<Held>>>,
     held_bytes: usize,
 }
