@@ -19,6 +19,9 @@ pub mod redis_board;
 pub mod remote_write;
 pub mod store;
 pub mod task;
+#[cfg(all(test, feature = "kubernetes"))]
+#[path = "../tests/support/tls.rs"]
+mod test_tls;
 #[cfg(test)]
 mod testing;
 #[cfg(any(feature = "clickhouse", feature = "kubernetes", feature = "remote-write"))]

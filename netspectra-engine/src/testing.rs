@@ -4,8 +4,9 @@
 use crate::{Engine, EngineConfig};
 use netspectra_common::abi::{FLAG_SYN_ACK_SEEN, FLAG_SYN_SEEN, Obs};
 use netspectra_common::model::{
-    BusMessage, Chunk, ChunkId, Counter, Direction, Family, FlowDelta, FlowKey, FlowRecord, FlowStats, GenerationId,
-    Interface, Ledger, Manifest, ManifestHash, Nanos, Rollup, Sampling, SizeHistogram, TimeRange, WindowState,
+    BusMessage, Chunk, ChunkId, Counter, Direction, DnsKind, DnsMessage, Family, FlowDelta, FlowKey, FlowRecord,
+    FlowStats, GenerationId, Interface, Ledger, Manifest, ManifestHash, Nanos, Rollup, Sampling, SizeHistogram,
+    TimeRange, WindowState,
 };
 use netspectra_common::ports::StoreBatch;
 use std::sync::Arc;
@@ -39,6 +40,26 @@ pub(crate) fn delta(proto: u8, (src, src_port): (u8, u16), (dst, dst_port): (u8,
         ..FlowStats::default()
     };
     FlowDelta { key, stats, sampling: Sampling::ALL }
+}
+
+/// A DNS message without names.
+pub(crate) fn dns(kind: DnsKind, response: bool) -> DnsMessage {
+    DnsMessage {
+        kind,
+        id: 1,
+        response,
+        opcode: 0,
+        rcode: 0,
+        truncated: false,
+        question: None,
+        questions: 0,
+        answers: 0,
+        records: Vec::new(),
+        udp_size: None,
+        complete: true,
+        repeated: false,
+        latency: None,
+    }
 }
 
 /// A TCP delta with `flags`. Host 1 is on the far side of the wire: what comes from it is received.

@@ -3,6 +3,8 @@
 //! of the test's stands before it. Clusters and sentinels: `redis_kinds`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; what is not tried is said")]
 
+mod support;
+
 use netspectra_common::model::{Counter, Nanos, Resolution, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
 use netspectra_engine::EngineStats;
@@ -155,47 +157,15 @@ async fn what_redis_does_not_take_is_replaced_and_counted_and_nobody_waits() {
     assert_eq!(live.stats(), BoardStats { published: 0, failed: 1, replaced: 99 });
 }
 
-/// A certificate for 127.0.0.1 by an authority of this moment; the authority's certificate in a file of `dir`.
-fn certified(dir: &std::path::Path) -> (std::path::PathBuf, rustls::ServerConfig) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "an authority of a test");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let file = dir.join("ca.pem");
-    std::fs::write(&file, authority.pem()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let chain = vec![certificate.der().clone()];
-    (file, config.with_no_client_auth().with_single_cert(chain, key).unwrap())
-}
-
 #[tokio::test]
 async fn a_board_behind_tls_is_reached_by_who_trusts_its_authority() {
     let _alone = ALONE.lock().await;
     let Some(url) = url() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let (ca_file, config) = certified(dir.path());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let front = listener.local_addr().unwrap();
     let behind = url.trim_start_matches("redis://").trim_end_matches('/').to_owned();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let (acceptor, behind) = (acceptor.clone(), behind.clone());
-            tokio::spawn(async move {
-                // Who does not trust the certificate ends the handshake.
-                let Ok(mut inside) = acceptor.accept(socket).await else { return };
-                let mut server = tokio::net::TcpStream::connect(behind).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut inside, &mut server).await;
-            });
-        }
-    });
+    let (port, ca_file) = support::with_tls(dir.path(), behind).await;
     let config = |ca_file| BoardConfig {
-        url: format!("rediss://{front}"),
+        url: format!("rediss://127.0.0.1:{port}"),
         ca_file,
         prefix: format!("test-tls-{}", std::process::id()),
         ..BoardConfig::default()
@@ -208,7 +178,7 @@ async fn a_board_behind_tls_is_reached_by_who_trusts_its_authority() {
     assert_eq!((answer.partitions, answer.active_flows), (1, 7));
     // The public authorities did not sign it, nor did another one.
     let other = tempfile::tempdir().unwrap();
-    for ca_file in [None, Some(certified(other.path()).0)] {
+    for ca_file in [None, Some(support::tls::certified(other.path()).0)] {
         let error = LiveBoard::new(config(ca_file)).unwrap().read().await.unwrap_err();
         let said = netspectra_common::report::chain(&error);
         assert!(error.transient && said.contains("invalid peer certificate"), "{said}");

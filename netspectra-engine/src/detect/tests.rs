@@ -3,6 +3,7 @@
 
 use super::window::Windowed;
 use super::*;
+use crate::testing::dns;
 use netspectra_common::abi::FlowKey;
 use netspectra_common::model::{
     AlertPhase, Counter, DnsKind, DnsMessage, DnsQuestion, EndReason, Family, FlowRecord, FlowState, InitiatorBy,
@@ -258,22 +259,8 @@ fn query(second: f64, name: &str, qtype: u16) -> Observed {
     let mut key = FlowKey { proto: 17, src_port: 40_000, dst_port: 53, family: Family::V4 as u8, ..FlowKey::default() };
     key.src[..4].copy_from_slice(&[10, 0, 0, 9]);
     key.dst[..4].copy_from_slice(&[10, 0, 0, 1]);
-    let message = DnsMessage {
-        kind: DnsKind::Dns,
-        id: 1,
-        response: false,
-        opcode: 0,
-        rcode: 0,
-        truncated: false,
-        question: Some(DnsQuestion { name: name.into(), qtype, qclass: 1 }),
-        questions: 1,
-        answers: 0,
-        records: Vec::new(),
-        udp_size: None,
-        complete: true,
-        repeated: false,
-        latency: None,
-    };
+    let question = Some(DnsQuestion { name: name.into(), qtype, qclass: 1 });
+    let message = DnsMessage { question, questions: 1, ..dns(DnsKind::Dns, false) };
     Observed { at: time(second), key, what: Observation::Dns(Box::new(message)) }
 }
 

@@ -309,22 +309,7 @@ fn the_times_of_dns_answers_are_in_the_window_of_their_generation() {
     let answer = |kind, millis: Option<u64>| Observed {
         at: Nanos(at(0.5)),
         key: FlowKey::default(),
-        what: Observation::Dns(Box::new(DnsMessage {
-            kind,
-            id: 1,
-            response: true,
-            opcode: 0,
-            rcode: 0,
-            truncated: false,
-            question: None,
-            questions: 0,
-            answers: 0,
-            records: Vec::new(),
-            udp_size: None,
-            complete: true,
-            repeated: false,
-            latency: millis.map(Duration::from_millis),
-        })),
+        what: Observation::Dns(Box::new(DnsMessage { latency: millis.map(Duration::from_millis), ..dns(kind, true) })),
     };
     let said = vec![
         answer(DnsKind::Dns, Some(20)),

@@ -151,6 +151,7 @@ mod tests {
     use super::super::pods::testing::LIST;
     use super::super::{EnrichConfig, Enrichment};
     use super::*;
+    use crate::test_tls::certified;
     use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -160,23 +161,7 @@ mod tests {
         dir: &Path,
         answer: impl Fn(&str, Option<&str>) -> (u16, String) + Send + Sync + 'static,
     ) -> (u16, PathBuf) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_file = dir.join("ca.crt");
-        std::fs::write(&ca_file, authority.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = rcgen::Issuer::new(authority, key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let own = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.der().clone()], key)
-            .unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+        let (ca_file, acceptor) = certified(dir);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let answer = Arc::new(answer);

@@ -70,6 +70,7 @@ fn cleaned(name: &str) -> Option<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::dns;
     use netspectra_common::model::{DnsQuestion, FlowKey};
 
     const HOLD: Duration = Duration::from_secs(60);
@@ -80,20 +81,11 @@ mod tests {
 
     fn answer(kind: DnsKind, asked: Option<&str>, records: Vec<DnsRecord>) -> DnsMessage {
         DnsMessage {
-            kind,
-            id: 1,
-            response: true,
-            opcode: 0,
-            rcode: 0,
-            truncated: false,
             question: asked.map(|name| DnsQuestion { name: name.into(), qtype: A, qclass: 1 }),
             questions: u16::from(asked.is_some()),
             answers: records.len() as u16,
             records,
-            udp_size: None,
-            complete: true,
-            repeated: false,
-            latency: None,
+            ..dns(kind, true)
         }
     }
 

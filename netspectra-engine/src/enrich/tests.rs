@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::testing::{Data, country, mmdb, system};
 use super::*;
-use crate::testing::{ACK, Agent, Bench, at, tcp};
+use crate::testing::{ACK, Agent, Bench, at, dns, tcp};
 use crate::{Engine, EngineConfig};
 use netspectra_common::model::{
     BusMessage, DnsKind, DnsMessage, DnsQuestion, DnsRecord, Nanos, Observation, Observed, Owner, SocketSeen,
@@ -170,20 +170,11 @@ fn rows_have_what_was_known_when_they_were_made_also_those_that_are_not_stored()
 fn said(manifest: &BusMessage, at_seconds: f64, process: &str) -> Vec<BusMessage> {
     let BusMessage::Manifest(manifest) = manifest else { panic!("a manifest, not {manifest:?}") };
     let answer = DnsMessage {
-        kind: DnsKind::Dns,
-        id: 7,
-        response: true,
-        opcode: 0,
-        rcode: 0,
-        truncated: false,
         question: Some(DnsQuestion { name: "Db.example".into(), qtype: 1, qclass: 1 }),
         questions: 1,
         answers: 1,
         records: vec![DnsRecord { name: "db.example".into(), rtype: 1, ttl: 60, data: "10.0.0.2".into() }],
-        udp_size: None,
-        complete: true,
-        repeated: false,
-        latency: None,
+        ..dns(DnsKind::Dns, true)
     };
     let answer =
         Observed { at: Nanos(at(at_seconds)), key: Default::default(), what: Observation::Dns(Box::new(answer)) };
