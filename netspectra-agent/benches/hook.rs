@@ -17,6 +17,15 @@ const SPREAD_ROUNDS: usize = 15;
 /// Packets of such a round.
 const SPREAD_PACKETS: u32 = 1 << 20;
 
+/// What the hook is beside there: what it is called, and the program.
+const SPREAD_BESIDE: [(&str, &str); 5] = [
+    ("empty program", "bench_empty"),
+    ("per-CPU hash, allocating", "bench_hash"),
+    ("per-CPU hash", "bench_ready"),
+    ("per-CPU LRU hash", "bench_lru"),
+    ("hash with entries of 48 bytes, allocating", "bench_plain"),
+];
+
 fn read(variable: &str) -> Vec<u8> {
     let path = std::env::var(variable).unwrap_or_else(|_| panic!("`{variable}` is not set: run `cargo xtask bench`"));
     std::fs::read(&path).unwrap_or_else(|e| panic!("`{path}`: {e}"))
@@ -169,7 +178,6 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
     let config = XdpConfig { max_flows: flows * cpus, ..XdpConfig::default() };
     let mut source = XdpSource::load(object, &config).unwrap_or_else(|e| panic!("{e}"));
     let hook = source.test_runner().unwrap();
-    let names = ["bench_empty", "bench_hash", "bench_ready", "bench_lru", "bench_plain"];
     let mut loaders = [(); 6].map(|()| {
         let mut loader = EbpfLoader::new();
         for map in ["FLOWS", "READY", "PLAIN", "RECENT"] {
@@ -186,8 +194,8 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
         for (n, bpf) in loaders.iter_mut().enumerate() {
             if round == 0 {
                 let mut next = ProgramArray::try_from(bpf.take_map("SPREAD_TO").unwrap()).unwrap();
-                match names.get(n) {
-                    Some(name) => next.set(0, loaded(bpf, name).fd().unwrap(), 0).unwrap(),
+                match SPREAD_BESIDE.get(n) {
+                    Some((_, name)) => next.set(0, loaded(bpf, name).fd().unwrap(), 0).unwrap(),
                     None => next.set(0, hook.fd(), 0).unwrap(),
                 }
                 let spread: &mut Xdp = bpf.program_mut("bench_spread").unwrap().try_into().unwrap();
@@ -203,15 +211,8 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
     println!("\nns a packet, {flows} flows at random, {SPREAD_ROUNDS} rounds\n");
     println!("| {:<44} |  first |    min | median |    max |", "");
     println!("|----------------------------------------------|-------:|-------:|-------:|-------:|");
-    let names = [
-        "empty program",
-        "per-CPU hash, allocating",
-        "per-CPU hash",
-        "per-CPU LRU hash",
-        "hash with entries of 48 bytes, allocating",
-        "netspectra ingress",
-    ];
-    for (name, samples) in names.into_iter().zip(samples) {
+    let names = SPREAD_BESIDE.map(|(name, _)| name).into_iter().chain(["netspectra ingress"]);
+    for (name, samples) in names.zip(samples) {
         let (first, mut next) = (samples[0], samples[1..].to_vec());
         next.sort_by(f64::total_cmp);
         let (min, median, max) = (next[0], next[next.len() / 2], next[next.len() - 1]);

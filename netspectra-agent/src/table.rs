@@ -17,8 +17,6 @@ use std::hash::BuildHasher as _;
 /// Flows that memory is reserved for at once; more make it grow.
 const MOST_RESERVED: usize = 65_536;
 
-const SYN: u16 = 0x02;
-
 /// A flow, as [`FlowTable::collected_bytes`] counts it.
 pub const FLOW_BYTES: usize = 120;
 /// A message, alike: with its texts.
@@ -160,10 +158,7 @@ impl FlowTable {
                 let booked = self.fold(&packet, Sampling::ALL, weight, at);
                 if self.payloads.is_some() {
                     let known = booked.ok().and_then(|booked| self.known.get(booked.place));
-                    let is_over = packet.key.proto == wire::proto::TCP
-                        && packet.tcp_flags & SYN == 0
-                        && known == Some(&Known::Over);
-                    if !is_over {
+                    if !known.is_some_and(|known| known.passes_over(&packet)) {
                         // A copy, so that the packet itself needs no place in memory.
                         let packet = packet;
                         self.read_next(&packet, booked, data, wire_len, at);

@@ -18,6 +18,7 @@ use netspectra_common::model::{FlowKey, Nanos, Observation, Observed};
 use netspectra_common::wire::{self, Fragment, Packet, proto};
 use std::sync::Arc;
 
+const SYN: u16 = 0x02;
 /// Fragmented tunnels in fragmented tunnels that are put together.
 const MAX_DEPTH: u32 = 3;
 
@@ -80,6 +81,12 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    /// Whether `packet`, the next one, changes nothing.
+    #[inline(always)]
+    pub(crate) fn passes_over(self, packet: &Packet) -> bool {
+        self == Self::Over && packet.key.proto == proto::TCP && packet.tcp_flags & SYN == 0
+    }
+
     fn of(connection: &Connection, place: Place, own: bool) -> Self {
         if connection.is_over() { Self::Over } else { Self::At(place, own) }
     }
@@ -169,7 +176,7 @@ impl Payloads {
     ///
     /// Cost: one hash look-up for a packet with payload, none for a bare acknowledgement.
     pub fn packet(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64) {
-        self.packet_at_depth(packet, data, wire_len, at, 0);
+        self.packet_at_depth(packet, data, wire_len, at, 0, &mut Known::Nothing);
     }
 
     /// As [`Payloads::packet`] for a whole TCP or UDP packet, with what was `known` after the one before it with the same key.
@@ -178,13 +185,7 @@ impl Payloads {
         if packet.key.proto == proto::TCP {
             return self.tcp(packet, data, Nanos(at), known);
         }
-        let mut inner = *packet;
-        wire::innermost(&data, wire_len, &mut inner);
-        if inner.key == packet.key && inner.fragment == Fragment::No && inner.key.proto == proto::UDP {
-            self.udp(packet, data, Nanos(at), known);
-        } else {
-            self.packet(packet, data, wire_len, at);
-        }
+        self.packet_at_depth(packet, data, wire_len, at, 0, known);
     }
 
     /// Takes the first bytes of a payload of which nothing else is known: what lies between two of them on a stream is a gap.
@@ -195,11 +196,13 @@ impl Payloads {
         }
     }
 
-    fn packet_at_depth(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, depth: u32) {
+    fn packet_at_depth(&mut self, packet: &Packet, data: &[u8], wire_len: u32, at: u64, depth: u32, known: &mut Known) {
         let mut inner = *packet;
         if packet.fragment == Fragment::No {
             wire::innermost(&data, wire_len, &mut inner);
         }
+        // It is of the flow that the packet is in, not of one inside.
+        let known = if inner.key == packet.key { known } else { &mut Known::Nothing };
         let packet = &inner;
         if packet.fragment != Fragment::No {
             if depth < MAX_DEPTH
@@ -210,8 +213,8 @@ impl Payloads {
             return;
         }
         match packet.key.proto {
-            proto::TCP => self.tcp(packet, data, Nanos(at), &mut Known::Nothing),
-            proto::UDP => self.udp(packet, data, Nanos(at), &mut Known::Nothing),
+            proto::TCP => self.tcp(packet, data, Nanos(at), known),
+            proto::UDP => self.udp(packet, data, Nanos(at), known),
             _ => {}
         }
     }
@@ -224,7 +227,7 @@ impl Payloads {
             let (vlan, inner_vlan, obs) = (outer.vlan, outer.inner_vlan, outer.obs);
             packet.key =
                 FlowKey { vlan, inner_vlan, obs, tunnel: outer.tunnel, tunnel_id: outer.tunnel_id, ..packet.key };
-            self.packet_at_depth(&packet, ip, len, at, depth);
+            self.packet_at_depth(&packet, ip, len, at, depth, &mut Known::Nothing);
         }
     }
 

@@ -156,10 +156,7 @@ impl FlowTable {
             *place = Some(flow);
         }
         let (flows, hasher) = (&self.flows, &self.hasher);
-        self.index.insert_unique(hash, slot, |slot| match flows.get(*slot as usize) {
-            Some(Some(f)) => hasher.hash_one(f.key.as_bytes()),
-            Some(None) | None => 0,
-        });
+        self.index.insert_unique(hash, slot, |slot| hash_of(flows, hasher, *slot));
         self.deadlines.put(slot, node, deadline);
         self.silence.put(slot, EVERYONE, seen);
         self.fresh.push(slot);
@@ -171,11 +168,8 @@ impl FlowTable {
         self.index.clear();
         for (slot, flow) in flows.iter().enumerate() {
             let Some(flow) = flow else { continue };
-            let rehash = |slot: &u32| match flows.get(*slot as usize) {
-                Some(Some(f)) => hasher.hash_one(f.key.as_bytes()),
-                Some(None) | None => 0,
-            };
-            self.index.insert_unique(hasher.hash_one(flow.key.as_bytes()), slot as u32, rehash);
+            let hash = hasher.hash_one(flow.key.as_bytes());
+            self.index.insert_unique(hash, slot as u32, |slot| hash_of(flows, hasher, *slot));
         }
     }
 
@@ -292,6 +286,11 @@ fn measure(flow: &mut Flow, events: &mut Events) {
     let (server, client) = flow.take_rtts();
     events.server_rtts.extend(server);
     events.client_rtts.extend(client);
+}
+
+/// The hash of the flow in `slot`, which is in the index.
+fn hash_of(flows: &Blocks<Option<Flow>>, hasher: &DefaultHashBuilder, slot: u32) -> u64 {
+    flows.get(slot as usize).and_then(Option::as_ref).map_or(0, |flow| hasher.hash_one(flow.key.as_bytes()))
 }
 
 fn is(flows: &Blocks<Option<Flow>>, slot: u32, key: &BiKey) -> bool {

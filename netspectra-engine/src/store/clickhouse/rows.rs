@@ -80,10 +80,16 @@ fn place(column: &'static str, country: &str, asn: Option<u32>, texts: [&str; 7]
     Ok(Place { country, asn, network, name, pod, owner })
 }
 
-/// One end's place, from its columns.
+/// The place of one end of a row, from its columns.
 macro_rules! ends {
-    ($row:expr, $country:ident, $asn:ident, $($text:ident),*) => {
+    (@columns $row:expr, $country:ident, $asn:ident, $($text:ident),*) => {
         place(stringify!($country), &$row.$country, $row.$asn, [$(&$row.$text),*])?
+    };
+    (src of $row:expr) => {
+        ends!(@columns $row, src_country, src_as, src_network, src_name, src_namespace, src_pod, src_workload, src_process, src_cgroup)
+    };
+    (dst of $row:expr) => {
+        ends!(@columns $row, dst_country, dst_as, dst_network, dst_name, dst_namespace, dst_pod, dst_workload, dst_process, dst_cgroup)
     };
 }
 
@@ -254,30 +260,8 @@ impl FlowRow {
             inner_vlan: self.inner_vlan,
             tunnel: (!self.tunnel.is_empty()).then(|| self.tunnel.into()),
             tunnel_id: self.tunnel_id,
-            src_place: ends!(
-                self,
-                src_country,
-                src_as,
-                src_network,
-                src_name,
-                src_namespace,
-                src_pod,
-                src_workload,
-                src_process,
-                src_cgroup
-            ),
-            dst_place: ends!(
-                self,
-                dst_country,
-                dst_as,
-                dst_network,
-                dst_name,
-                dst_namespace,
-                dst_pod,
-                dst_workload,
-                dst_process,
-                dst_cgroup
-            ),
+            src_place: ends!(src of self),
+            dst_place: ends!(dst of self),
             service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,
@@ -469,30 +453,8 @@ impl GroupRow {
             vlan: self.vlan,
             tunnel,
             tunnel_id: self.tunnel_id,
-            src_place: ends!(
-                self,
-                src_country,
-                src_as,
-                src_network,
-                src_name,
-                src_namespace,
-                src_pod,
-                src_workload,
-                src_process,
-                src_cgroup
-            ),
-            dst_place: ends!(
-                self,
-                dst_country,
-                dst_as,
-                dst_network,
-                dst_name,
-                dst_namespace,
-                dst_pod,
-                dst_workload,
-                dst_process,
-                dst_cgroup
-            ),
+            src_place: ends!(src of self),
+            dst_place: ends!(dst of self),
             service: some(&self.service),
             sampling: self.sampling,
             packets: self.packets,
