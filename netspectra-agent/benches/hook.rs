@@ -11,7 +11,7 @@ use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
 
 const ROUNDS: usize = 25;
 const REPEAT: u32 = 200_000;
-/// Flows of the spread-out cases. Powers of two.
+/// Flows of the spread-out cases, unless others are asked for. Powers of two.
 const FLOWS: [u32; 2] = [1 << 15, 1 << 20];
 const SPREAD_ROUNDS: usize = 15;
 /// Packets of such a round.
@@ -87,9 +87,9 @@ fn stay_on_this_cpu() {
     assert_eq!(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }, 0);
 }
 
-/// Kernel memory, in bytes, of this process's maps of kind `map_type` with 16-byte keys and values of `size` bytes, as the
+/// Kernel memory, in bytes, of this process's maps of kind `map_type` with keys of `key` and values of `size` bytes, as the
 /// kernel states it.
-fn map_memory(map_type: u32, size: u64) -> u64 {
+fn map_memory(map_type: u32, key: u64, size: u64) -> u64 {
     let mut sum = 0;
     for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap() {
         let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
@@ -97,7 +97,8 @@ fn map_memory(map_type: u32, size: u64) -> u64 {
             let value = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
             value.and_then(|v| v.trim().parse::<u64>().ok())
         };
-        if of("map_type") == Some(u64::from(map_type)) && of("key_size") == Some(16) && of("value_size") == Some(size) {
+        if of("map_type") == Some(u64::from(map_type)) && of("key_size") == Some(key) && of("value_size") == Some(size)
+        {
             sum += of("memlock").unwrap_or(0);
         }
     }
@@ -119,8 +120,12 @@ fn main() {
     stay_on_this_cpu();
     let object = read("NETSPECTRA_BPF_OBJECT");
     let bench = read("NETSPECTRA_BPF_BENCH_OBJECT");
-    one_flow(&object, &bench);
-    for flows in FLOWS {
+    // `-- 4096 8192`: these numbers of flows alone.
+    let asked: Vec<u32> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    if asked.is_empty() {
+        one_flow(&object, &bench);
+    }
+    for flows in if asked.is_empty() { FLOWS.to_vec() } else { asked } {
         many_flows(&object, &bench, flows);
     }
 }
@@ -218,7 +223,11 @@ fn many_flows(object: &[u8], bench: &[u8], flows: u32) {
         let (min, median, max) = (next[0], next[next.len() / 2], next[next.len() - 1]);
         println!("| {name:<44} | {first:>6.1} | {min:>6.1} | {median:>6.1} | {max:>6.1} |");
     }
-    // `BPF_MAP_TYPE_HASH` and `_LRU_PERCPU_HASH`, which is there, whole, once for each of six loaders.
-    let memory = [map_memory(1, 56), map_memory(10, 24) / 6].map(|bytes| bytes as f64 / f64::from(flows));
-    println!("\nkernel memory of the IPv4 maps, bytes a flow: netspectra {:.0}, LRU {:.0}", memory[0], memory[1]);
+    // `BPF_MAP_TYPE_HASH`, `_ARRAY` (of places in front) and `_LRU_PERCPU_HASH`, which is there, whole, once for each of six loaders.
+    let [behind, front, lru] = [map_memory(1, 16, 56), map_memory(2, 4, 72), map_memory(10, 16, 24) / 6]
+        .map(|bytes| bytes as f64 / f64::from(flows));
+    println!(
+        "\nkernel memory of the IPv4 maps, bytes a flow: netspectra {:.0} ({front:.0} of it in front of tables), LRU {lru:.0}",
+        behind + front
+    );
 }

@@ -42,6 +42,7 @@ pub fn empty_totals() -> Box<GenTotals> {
         orphan_fragments: 0,
         entries: 0,
         inserted: 0,
+        front: 0,
         tag: 0,
         sizes: [0; SIZE_BINS],
     })
@@ -57,6 +58,7 @@ pub fn merge_totals(into: &mut GenTotals, other: &GenTotals) {
     into.orphan_fragments = into.orphan_fragments.wrapping_add(other.orphan_fragments);
     into.entries = into.entries.wrapping_add(other.entries);
     into.inserted = into.inserted.wrapping_add(other.inserted);
+    into.front = into.front.wrapping_add(other.front);
     for (mine, theirs) in into.sizes.iter_mut().zip(&other.sizes) {
         *mine = mine.wrapping_add(*theirs);
     }

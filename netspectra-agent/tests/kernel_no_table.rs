@@ -3,10 +3,10 @@
 //! Needs root and the eBPF object. Alone in its process: it takes tables away by the names of the process's maps.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use aya::maps::loaded_maps;
+use aya::maps::{MapFd, loaded_maps};
 use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{XdpConfig, XdpSource};
-use netspectra_common::abi::{Counter, LossReason, maps};
+use netspectra_common::abi::{Counter, LossReason, SLOTS, maps};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -18,19 +18,36 @@ fn own_maps() -> BTreeSet<u32> {
     texts.filter_map(id).collect()
 }
 
-/// Deletes element `at` of this process's map `name`, as `bpf(BPF_MAP_DELETE_ELEM)` does.
-fn delete(name: &str, at: u32) {
+/// This process's map `name`, and how many elements it has at most.
+fn own_map(name: &str) -> (MapFd, u32) {
     let own = own_maps();
     let map = loaded_maps()
         .map(Result::unwrap)
         .find(|m| own.contains(&m.id()) && m.name_as_str() == Some(name))
         .unwrap_or_else(|| panic!("this process has no map `{name}`"));
-    let fd = map.fd().unwrap();
+    (map.fd().unwrap(), map.max_entries())
+}
+
+/// Deletes element `at` of this process's map `name`, as `bpf(BPF_MAP_DELETE_ELEM)` does.
+fn delete(name: &str, at: u32) {
+    let (fd, _) = own_map(name);
     let attr = [fd.as_fd().as_raw_fd() as u64, &raw const at as u64, 0, 0];
     // SAFETY: the words are a whole `bpf_attr` of this command: descriptor and padding, key, value, flags; the key
     // outlives the call.
     let rc = unsafe { libc::syscall(libc::SYS_bpf, 3, attr.as_ptr(), size_of_val(&attr)) };
     assert_eq!(rc, 0, "`{name}`: {}", std::io::Error::last_os_error());
+}
+
+/// Marks every place in front of the tables of slot 0 as another flow's, as `bpf(BPF_MAP_UPDATE_ELEM)` does.
+fn fill_rows() {
+    let (fd, rows) = own_map(maps::MARKS);
+    let full = u64::MAX;
+    for at in 0..rows / SLOTS {
+        let attr = [fd.as_fd().as_raw_fd() as u64, &raw const at as u64, &raw const full as u64, 0];
+        // SAFETY: as above; the value outlives the call, too.
+        let rc = unsafe { libc::syscall(libc::SYS_bpf, 2, attr.as_ptr(), size_of_val(&attr)) };
+        assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+    }
 }
 
 #[test]
@@ -49,7 +66,8 @@ fn a_frame_on_a_cpu_without_tables_is_counted_as_that() {
     let bytes = (ip.len() + arp.len()) as u64;
     let run = |n: u32| [&ip, &arp].map(|frame| runner.run(frame, n).unwrap());
 
-    // Slot 0 is filled first. Without flow tables the totals still know the frames.
+    // Slot 0 is filled first. What has a place in front of the tables needs none, so there are no such places. Without flow tables the totals still know the frames.
+    fill_rows();
     run(1);
     for name in [maps::FLOWS4, maps::FLOWS] {
         (0..cpus).for_each(|cpu| delete(name, cpu));

@@ -8,11 +8,12 @@ use netspectra_agent::generation::Generation;
 use netspectra_agent::source::Source;
 use netspectra_agent::source::xdp::{LEAST_FLOWS, TestRunner, XdpConfig, XdpSource};
 use netspectra_agent::table::{FlowTable, Identity};
-use netspectra_common::abi::{Counter, LossReason};
+use netspectra_common::abi::{Counter, FlowKey4, Front, LossReason, Marks};
+use netspectra_common::flow::mix64;
 use netspectra_common::model::{BusMessage, Ledger};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-/// With the smallest tables: [`LEAST_FLOWS`] for each CPU.
+/// With the smallest tables: for each CPU [`LEAST_FLOWS`], and as many places in front of them.
 fn source() -> XdpSource {
     let path = std::env::var("NETSPECTRA_BPF_OBJECT")
         .expect("NETSPECTRA_BPF_OBJECT names the eBPF object: `cargo xtask test` builds it and sets this");
@@ -64,7 +65,7 @@ fn run(runner: &TestRunner, frame: &[u8]) {
 
 #[test]
 fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect() {
-    const FLOOD: u32 = 40_000;
+    const FLOOD: u32 = 80_000;
     pin_to_one_cpu();
     let mut source = source();
     let runner = source.test_runner().unwrap();
@@ -116,7 +117,7 @@ fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect(
         assert_eq!(generation.overflow, None);
         source.recycle().unwrap();
     }
-    for n in 0..20_000 {
+    for n in 0..60_000 {
         run(&runner, &udp6((n % 7) as u16, n));
     }
     let ledger = ledger_of(source.generation().unwrap().unwrap());
@@ -136,20 +137,96 @@ fn the_kernel_and_user_space_count_overflow_the_same() {
     let runner = source.test_runner().unwrap();
     // One CPU, hence one table, as in user space.
     pin_to_one_cpu();
-    for n in 0..20_000u32 {
-        run(&runner, &udp(spoofed(n), 5000, (n % 90) as usize));
+    const FLOWS: u32 = 60_000;
+    let frame = |n: u32| udp(spoofed(n), 5000, (n % 90) as usize);
+    for n in 0..FLOWS {
+        run(&runner, &frame(n));
     }
     let kernel = source.generation().unwrap().unwrap();
-    let mut table = FlowTable::new(LEAST_FLOWS as usize, Identity::Outer);
-    for n in 0..20_000u32 {
-        let frame = udp(spoofed(n), 5000, (n % 90) as usize);
-        table.count(1, &frame, frame.len() as u32, 0, 1);
+    let has_room: HashSet<[u8; 16]> = kernel.flows.iter().map(|f| f.key.src).collect();
+    assert_eq!(has_room.len(), kernel.flows.len());
+    // The table is full then; which flows have a place in front of it is the kernel's matter.
+    assert!((LEAST_FLOWS..=2 * LEAST_FLOWS).contains(&(kernel.flows.len() as u32)), "{}", kernel.flows.len());
+    // In user space the others find no room at all.
+    let mut table = FlowTable::new(0, Identity::Outer);
+    let mut others = 0;
+    for n in 0..FLOWS {
+        let (mut src, frame) = ([0; 16], frame(n));
+        src[..4].copy_from_slice(&spoofed(n));
+        if !has_room.contains(&src) {
+            table.count(1, &frame, frame.len() as u32, 0, 1);
+            others += 1;
+        }
     }
+    assert_eq!(others, FLOWS - kernel.flows.len() as u32, "a flow that has no room once has none later");
     let (flows, totals) = table.drain();
-    assert_eq!(flows.len(), kernel.flows.len());
+    assert!(flows.is_empty());
     assert_eq!(totals.reasons, kernel.totals.reasons);
     assert_eq!(table.drain_overflow(), kernel.overflow);
     assert!(kernel.overflow.is_some());
+}
+
+/// Many flows, twice as many packets: those that share a row, or a mark in it, are told apart, and each is counted whole.
+#[test]
+fn flows_that_share_places_are_told_apart_and_stay_where_they_are() {
+    const FLOWS: u32 = 30_000;
+    pin_to_one_cpu();
+    let mut source = source();
+    let runner = source.test_runner().unwrap();
+    // Short and long keys in turn share the rows.
+    let frame = |n: u32| match n % 3 {
+        0 => udp6((n % 7) as u16, n),
+        _ => udp(spoofed(n), (n % 5) as u16, 0),
+    };
+    for generation in 0..4 {
+        // Later ones come the other way round, so that other flows are first.
+        let ordered = |n: u32| if generation % 2 == 0 { n } else { FLOWS - 1 - n };
+        for n in (0..2 * FLOWS).map(|n| ordered(n % FLOWS)) {
+            run(&runner, &frame(n));
+        }
+        let g = source.generation().unwrap().unwrap();
+        assert_eq!(g.totals.reasons[LossReason::TableFull as usize], Counter::default());
+        assert_eq!((g.flows.len() as u32, g.totals.entries), (FLOWS, u64::from(FLOWS)));
+        assert!(g.flows.iter().all(|f| f.stats.packets == 2), "generation {generation}");
+        let front = g.totals.front as f64 / f64::from(LEAST_FLOWS);
+        assert!(front > 0.85 && front <= 1.0, "{front} of the places are taken");
+        let keys: HashSet<_> = g.flows.iter().map(|f| f.key).collect();
+        assert_eq!(keys.len() as u32, FLOWS);
+        source.recycle().unwrap();
+    }
+}
+
+#[test]
+fn flows_with_the_same_row_and_mark_are_told_apart() {
+    pin_to_one_cpu();
+    let mut source = source();
+    let runner = source.test_runner().unwrap();
+    let address = |n: u32| (mix64(n.into()) as u32).to_be_bytes();
+    let mut next = |runs: &[u32]| {
+        runs.iter().for_each(|n| run(&runner, &udp(address(*n), 5000, 0)));
+        let g = source.generation().unwrap().unwrap();
+        source.recycle().unwrap();
+        g
+    };
+    let obs = next(&[0]).flows[0].key.obs;
+    // Hashes with the same 20 highest bits have the same row of at most as many.
+    let mut seen = HashMap::new();
+    let pairs: Vec<(u32, u32)> = (0..1_000_000)
+        .filter_map(|n| {
+            let (src, dst) = (address(n), [10, 0, 0, 2]);
+            let key = FlowKey4 { src, dst, src_port: 5000, dst_port: 80, vlan: 0, proto: 17, obs };
+            let hash = Front::hash_short(&key);
+            seen.insert((hash >> 44, Marks::of(hash)), n).map(|first| (first, n))
+        })
+        .filter(|(a, b)| address(*a) != address(*b))
+        .collect();
+    assert!(pairs.len() >= 5, "{} pairs", pairs.len());
+    for (a, b) in &pairs {
+        let g = next(&[*a, *a, *b, *a, *b, *a]);
+        assert_eq!((g.flows.len(), g.totals.entries, g.totals.front), (2, 2, 1));
+        let packets = |n: u32| g.flows.iter().find(|f| f.key.src[..4] == address(n)).map(|f| f.stats.packets);
+        assert_eq!((packets(*a), packets(*b)), (Some(4), Some(2)));
+    }
 }
 
 /// Keeps the calling thread on one of the CPUs that it may use.

@@ -2,9 +2,9 @@
 
 use crate::asked;
 use crate::hints::{self, Payload};
-use crate::maps::{CONTROL, FILLING, FLOWS, FLOWS4, FragmentMap, IFACES, IFACES_HIGH, NO_TABLE, TOTALS};
+use crate::maps::{CONTROL, FILLING, FLOWS, FLOWS4, FRONT, FragmentMap, IFACES, IFACES_HIGH, MARKS, NO_TABLE, TOTALS};
 use crate::overflow;
-use crate::packet::{Linear, fresh};
+use crate::packet::{Linear, fresh, settle};
 use crate::rules;
 use crate::segments;
 use crate::tunnel::{self, Tunnels};
@@ -15,7 +15,8 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_k
 use aya_log_ebpf::warn;
 use core::mem::MaybeUninit;
 use netspectra_common::abi::{
-    Control, Counter, Direction, FlowStats, GenTotals, LossReason, Obs, SIZE_BINS, VLAN_PRESENT, size_bin,
+    Control, Counter, Direction, FlowStats, Front, GenTotals, Lane, LossReason, Marks, Obs, SIZE_BINS, VLAN_PRESENT,
+    size_bin,
 };
 use netspectra_common::flow::{self, Clock, Weight};
 use netspectra_common::wire::{Packet, measure, parse_ethernet, parse_plain};
@@ -151,14 +152,24 @@ fn count_flow<C: Tunnels + Payload>(
     };
     // From here on only its distance to `l3_len` matters, the link header's length, of which the tag is a part.
     packet.l3_end = packet.l3_end.wrapping_add(tag_len(seen.vlan));
-    let booked = match flow::short_key(&packet.key) {
-        Some(key) => match FLOWS4.get(table) {
-            Some(flows) => book(flows, &key, packet, (seen.weight, sampling), (table, totals.tag)),
-            None => Err(LossReason::NoTable),
+    let short = flow::short_key(&packet.key);
+    if short.is_none() {
+        settle(&mut packet.key);
+    }
+    let booked = match short {
+        Some(key) => match book_in_front(&key, packet, (seen.weight, sampling), table, control, totals) {
+            Some(booked) => Ok(booked),
+            None => match FLOWS4.get(table) {
+                Some(flows) => book(flows, &key, packet, (seen.weight, sampling), (table, totals.tag)),
+                None => Err(LossReason::NoTable),
+            },
         },
-        None => match FLOWS.get(table) {
-            Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), (table, totals.tag)),
-            None => Err(LossReason::NoTable),
+        None => match book_in_front(&packet.key, packet, (seen.weight, sampling), table, control, totals) {
+            Some(booked) => Ok(booked),
+            None => match FLOWS.get(table) {
+                Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), (table, totals.tag)),
+                None => Err(LossReason::NoTable),
+            },
         },
     };
     match booked {
@@ -181,6 +192,7 @@ enum Booked {
     New,
     /// There is an entry of it from a generation before.
     Again,
+    /// It is one of this generation's, or began in front of the table.
     Known,
     /// Its connection began a few packets ago.
     Opening,
@@ -220,6 +232,48 @@ fn count_insertion(control: &Control, totals: &mut GenTotals) {
         // SAFETY: the helper has no preconditions.
         entry.write(unsafe { bpf_get_smp_processor_id() });
         entry.submit(BPF_RB_FORCE_WAKEUP.into());
+    }
+}
+
+/// Counts the packet in its flow's place in front of the tables. `None` when it has none there, and will have none in this generation.
+#[inline(always)]
+fn book_in_front<K: asked::Key>(
+    key: &K,
+    packet: &Packet,
+    (weight, sampling): (Weight, u32),
+    table: u32,
+    control: &Control,
+    totals: &mut GenTotals,
+) -> Option<Booked> {
+    let (hash, short) = key.in_front();
+    let (row, mark) = (table.wrapping_mul(control.rows).wrapping_add(Front::row(hash, control.rows)), Marks::of(hash));
+    // SAFETY: as for the totals: this CPU's rows and places, one program at a time; user space only reads those of frozen generations.
+    let marks = unsafe { &mut *MARKS.get_ptr_mut(row)? };
+    let first = row.wrapping_mul(Front::LANES);
+    match marks.find(mark) {
+        Lane::At(lane) => {
+            // SAFETY: as above.
+            let place = unsafe { &mut *FRONT.get_ptr_mut(first.wrapping_add(lane))? };
+            if asked::differing(place.short.words(), short.words()) != 0 || !key.has(first.wrapping_add(lane)) {
+                return None;
+            }
+            let opening = place.stats.is_opening();
+            flow::fold(&mut place.stats, packet, weight, &Monotonic);
+            Some(if opening { Booked::Opening } else { Booked::Known })
+        }
+        Lane::Free(lane) => {
+            // SAFETY: as above.
+            let place = unsafe { &mut *FRONT.get_ptr_mut(first.wrapping_add(lane))? };
+            place.short = short;
+            key.take(first.wrapping_add(lane));
+            place.stats = flow::first(packet, weight, Monotonic.exact());
+            place.stats.put_sampling(sampling as u8);
+            *marks = marks.take(lane, mark);
+            totals.entries += 1;
+            totals.front += 1;
+            Some(Booked::Known)
+        }
+        Lane::Full => None,
     }
 }
 

@@ -2,8 +2,8 @@
 //! way that leads to them. They take numbers only, so the key goes through a per-CPU value: in the form in which it is
 //! looked up, because a byte that is read makes ways differ to the verifier that are the same without it.
 
-use crate::maps::ASKED;
-use netspectra_common::abi::{Family, FlowKey, FlowKey4};
+use crate::maps::{ASKED, FRONT_LONG};
+use netspectra_common::abi::{Family, FlowKey, FlowKey4, Front};
 
 /// The key that was handed over last.
 #[repr(C)]
@@ -13,9 +13,28 @@ pub struct Asked {
     is_short: u64,
 }
 
-/// A key that can be handed over. Every CPU has its value, so this never fails.
-pub trait Key {
+/// A kind of key.
+pub trait Key: Copy {
+    /// Hands the key over. Every CPU has its value, so this never fails.
     fn hand_over(&self) -> bool;
+    /// The hash that chooses a row in front of the tables, and what the key is there.
+    fn in_front(&self) -> (u64, FlowKey4);
+    /// Whether the place `at`, in which `short` is what this key is there, is this flow's.
+    fn has(&self, at: u32) -> bool;
+    /// Takes the place `at`.
+    fn take(&self, at: u32);
+}
+
+/// Bits that differ, those of all words together. Of an equation the compiler makes a call, which compares bytes.
+#[inline(always)]
+pub fn differing<const N: usize>(a: [u64; N], b: [u64; N]) -> u64 {
+    let mut bits = 0;
+    let mut at = 0;
+    while at < N {
+        bits |= a[at] ^ b[at];
+        at += 1;
+    }
+    bits
 }
 
 impl Key for FlowKey {
@@ -27,6 +46,28 @@ impl Key for FlowKey {
         asked.long = *self;
         asked.is_short = 0;
         true
+    }
+
+    #[inline(always)]
+    fn in_front(&self) -> (u64, FlowKey4) {
+        let hash = Front::hash_long(self);
+        (hash, Front::digest(hash))
+    }
+
+    #[inline(always)]
+    fn has(&self, at: u32) -> bool {
+        match FRONT_LONG.get(at) {
+            Some(key) => differing(self.long_words(), key.long_words()) == 0,
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn take(&self, at: u32) {
+        if let Some(key) = FRONT_LONG.get_ptr_mut(at) {
+            // SAFETY: this CPU's, one program at a time; user space only reads those of frozen generations.
+            unsafe { *key = *self };
+        }
     }
 }
 
@@ -40,6 +81,19 @@ impl Key for FlowKey4 {
         asked.is_short = 1;
         true
     }
+
+    #[inline(always)]
+    fn in_front(&self) -> (u64, FlowKey4) {
+        (Front::hash_short(self), *self)
+    }
+
+    #[inline(always)]
+    fn has(&self, _: u32) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn take(&self, _: u32) {}
 }
 
 /// The key handed over last, in the long form.

@@ -25,6 +25,7 @@ use netspectra_common::abi::Direction;
 
 /// Ingress as XDP. Runs in native and in generic mode.
 #[xdp]
+#[inline(always)]
 pub fn netspectra_ingress(ctx: XdpContext) -> u32 {
     // SAFETY: `ctx` is the context the kernel gave this program.
     let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
@@ -36,12 +37,14 @@ pub fn netspectra_ingress(ctx: XdpContext) -> u32 {
 
 /// Ingress at TCX or clsact, where XDP is not to be had: behind GRO and before bridges, bonds and VLAN devices.
 #[classifier]
+#[inline(always)]
 pub fn netspectra_tc_ingress(ctx: TcContext) -> i32 {
     classify(&ctx, Direction::Ingress)
 }
 
 /// Egress, at TCX or clsact.
 #[classifier]
+#[inline(always)]
 pub fn netspectra_egress(ctx: TcContext) -> i32 {
     classify(&ctx, Direction::Egress)
 }

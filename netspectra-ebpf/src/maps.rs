@@ -4,12 +4,12 @@ use crate::asked::Asked;
 use crate::hints::Event;
 use crate::segments::Segments;
 use crate::tunnel::Tunnelled;
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netspectra_common::abi::{
-    Control, Counter, FlowKey, FlowKey4, FlowStats, GenTotals, MAX_RULE_NETS, NetKey, NetMasks, Overflow, RULE_SETS,
-    RuleSet,
+    Control, Counter, FlowKey, FlowKey4, FlowStats, Front, GenTotals, MAX_RULE_NETS, Marks, NetKey, NetMasks, Overflow,
+    RULE_SETS, RuleSet,
 };
 use netspectra_common::flow::{FragmentKey, FragmentValue, Fragments};
 
@@ -30,11 +30,23 @@ pub type Flows = HashMap<FlowKey, FlowStats, TEMPLATE, NO_PREALLOC>;
 
 /// The agent looks for the map of its own version.
 #[btf_map]
-static ABI_5: Array<u32, 1> = Array::new();
-const _: () = assert!(netspectra_common::abi::ABI_VERSION == 5, "rename the map `ABI_5` with the version");
+static ABI_6: Array<u32, 1> = Array::new();
+const _: () = assert!(netspectra_common::abi::ABI_VERSION == 6, "rename the map `ABI_6` with the version");
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1> = Array::new();
+
+/// Mapped by the agent, which so reads it without calls, and sets its size before it loads.
+#[btf_map]
+pub static MARKS: Array<Marks, OUTER, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// As [`MARKS`].
+#[btf_map]
+pub static FRONT: Array<Front, OUTER, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// As [`MARKS`].
+#[btf_map]
+pub static FRONT_LONG: Array<FlowKey, OUTER, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub static FLOWS4: ArrayOfMaps<Flows4, OUTER> = ArrayOfMaps::new();

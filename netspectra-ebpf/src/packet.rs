@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::TcContext;
 use core::mem::MaybeUninit;
 use netspectra_common::abi::FlowKey;
-use netspectra_common::wire::{Bytes, Fragment, MAX_OFFSET, Packet, Segment};
+use netspectra_common::wire::{Bytes, Fragment, Head, MAX_OFFSET, Packet};
 
 /// Header bytes that an skb's linear part should hold: room for IPv6 and TCP in VXLAN in IPv6.
 const HEADERS: u32 = 192;
@@ -82,14 +82,21 @@ impl Bytes for Linear {
     }
 
     #[inline(always)]
-    fn pairs<const N: usize>(&self, at: u32) -> Option<[u16; N]> {
-        let from = self.data + at as usize;
-        if at > MAX_OFFSET || at & 1 != 0 || from + 2 * N > self.end {
+    fn head(&self) -> Option<Head> {
+        if self.data + Head::END > self.end {
             return None;
         }
-        // SAFETY: `from..from + 2 * N` lies inside `data..end` by the comparison above. A frame begins at an even address:
-        // drivers align the IP header behind the 14 bytes of Ethernet (NET_IP_ALIGN), or the frame itself.
-        Some(unsafe { core::ptr::read(from as *const [u16; N]) })
+        // SAFETY: all that is read lies inside `data..end` by the comparison above.
+        let link = unsafe { wide::array(self.data + 12) };
+        // SAFETY: as above.
+        let middle = unsafe { wide::array(self.data + 20) };
+        // SAFETY: as above.
+        let src = unsafe { wide::array(self.data + 26) };
+        // SAFETY: as above.
+        let dst = unsafe { wide::array(self.data + 30) };
+        // SAFETY: as above.
+        let ports = unsafe { wide::array(self.data + 34) };
+        Some(Head { link, middle, src, dst, ports })
     }
 }
 
@@ -98,12 +105,12 @@ impl Bytes for Linear {
 /// The key's zeros are written word by word. The compiler makes calls of `memset` of them, which sets one byte at a time.
 #[inline(always)]
 pub fn fresh(place: &mut MaybeUninit<Packet>) -> &mut Packet {
-    const WORDS: usize = size_of::<FlowKey>() / size_of::<u32>();
+    const WORDS: usize = size_of::<FlowKey>() / size_of::<u64>();
     let packet = place.as_mut_ptr();
-    // SAFETY: `packet` is aligned memory for a packet, so its key is inside it.
-    let key = unsafe { &raw mut (*packet).key }.cast::<u32>();
+    // SAFETY: `packet` is aligned memory for a packet, so its key is inside it, at its begin.
+    let key = unsafe { &raw mut (*packet).key }.cast::<u64>();
     for word in 0..WORDS {
-        // SAFETY: the key has this many words and their alignment.
+        // SAFETY: the key has this many words, and a packet their alignment.
         let word = unsafe { key.add(word) };
         // SAFETY: as above.
         unsafe { word.write_volatile(0) };
@@ -118,13 +125,35 @@ pub fn fresh(place: &mut MaybeUninit<Packet>) -> &mut Packet {
     unsafe { (&raw mut (*packet).tcp_flags).write_volatile(0) };
     // SAFETY: inside the packet, as the key is.
     unsafe { (&raw mut (*packet).is_segment).write_volatile(false) };
+    // Field by field: of a whole one the compiler makes copies.
     // SAFETY: inside the packet, as the key is.
-    unsafe { (&raw mut (*packet).segment).write_volatile(Segment::default()) };
+    unsafe { (&raw mut (*packet).segment.seq).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).segment.payload).write_volatile(0) };
+    // SAFETY: inside the packet, as the key is.
+    unsafe { (&raw mut (*packet).segment.window).write_volatile(0) };
     // SAFETY: inside the packet, as the key is.
     unsafe { (&raw mut (*packet).fragment).write(Fragment::No) };
     // SAFETY: every field is initialised, the key by zeros, which its type allows.
     unsafe { place.assume_init_mut() }
 }
+
+/// Writes what a key's last bytes are as one word: they were set one by one, and what reads the key next, the hash of a
+/// map, reads words. See [`FlowKey4::from_words`](netspectra_common::abi::FlowKey4::from_words).
+#[inline(always)]
+pub fn settle(key: &mut FlowKey) {
+    let byte = |of: &u8| {
+        // SAFETY: a live reference; volatile, so that the compiler does not make one load of all four.
+        u32::from(unsafe { core::ptr::read_volatile(of) })
+    };
+    let word = byte(&key.proto) | byte(&key.family) << 8 | byte(&key.obs) << 16 | byte(&key.tunnel) << 24;
+    let to = (&raw mut key.proto).cast::<u32>();
+    // SAFETY: the four bytes lie side by side at a multiple of four in the key, as is checked below.
+    unsafe { to.write_volatile(word) };
+}
+
+const _: () = assert!(core::mem::offset_of!(FlowKey, proto) % 4 == 0);
+const _: () = assert!(core::mem::offset_of!(FlowKey, tunnel) == core::mem::offset_of!(FlowKey, proto) + 3);
 
 /// Pulls the headers of an skb into its linear part when they are not there.
 #[inline(always)]

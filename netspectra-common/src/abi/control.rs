@@ -17,9 +17,11 @@ pub struct Control {
     pub events: u32,
     /// When a CPU has made this many new flow entries in a generation it asks for the generation's end; 0: never.
     pub early: u32,
+    /// Rows of places in front of each CPU's tables ([`super::Front`]).
+    pub rows: u32,
 }
 
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 20);
 
 impl Control {
     /// Bits of the slot in [`Control::slot`].

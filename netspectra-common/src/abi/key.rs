@@ -58,7 +58,7 @@ pub const ICMP_UNKNOWN: u16 = 0xffff;
 ///
 /// Ports are in host order. For ICMP and ICMPv6 `src_port` is 0 and `dst_port` is `type << 8 | code`, or `src_port` is
 /// [`ICMP_UNKNOWN`] and `dst_port` 0. For protocols without ports both are 0.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowKey {
     /// Source address; IPv4 in the first four bytes.
@@ -87,17 +87,45 @@ pub struct FlowKey {
 
 const _: () = assert!(size_of::<FlowKey>() == 48);
 
+impl FlowKey {
+    /// Places in [`Self::words`]: the first word of an address, and both ports.
+    pub const SRC: usize = 0;
+    /// As [`Self::SRC`].
+    pub const DST: usize = 4;
+    /// As [`Self::SRC`].
+    pub const PORTS: usize = 8;
+
+    /// The key as the words of four bytes that its memory is.
+    #[inline(always)]
+    pub const fn words(&self) -> &[u32; 12] {
+        zerocopy::transmute_ref!(self)
+    }
+
+    /// The key as six words.
+    #[inline(always)]
+    pub const fn long_words(&self) -> [u64; 6] {
+        zerocopy::transmute!(*self)
+    }
+
+    /// Sets both ports, given as a header has them, by one store; see [`FlowKey4::from_words`].
+    #[inline(always)]
+    pub fn set_ports(&mut self, ports: [u8; 4]) {
+        let ports = u32::from_be_bytes(ports);
+        let words: &mut [u32; 12] = zerocopy::transmute_mut!(self);
+        words[Self::PORTS] = if cfg!(target_endian = "little") { ports.rotate_left(16) } else { ports };
+    }
+}
+
 impl core::hash::Hash for FlowKey {
     /// Six words: field by field a hasher would be called ten times, and of 48 bytes it has to find out how many they are.
     #[inline]
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        let words: [u64; 6] = zerocopy::transmute!(*self);
-        words.into_iter().for_each(|word| state.write_u64(word));
+        self.long_words().into_iter().for_each(|word| state.write_u64(word));
     }
 }
 
 /// The short key for an IPv4 packet with at most one VLAN tag and no tunnel: two words to hash instead of six.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FlowKey4 {
     /// Source address, network order.
@@ -117,6 +145,23 @@ pub struct FlowKey4 {
 }
 
 const _: () = assert!(size_of::<FlowKey4>() == 16);
+
+impl FlowKey4 {
+    /// The key whose memory these words are on a little-endian machine.
+    ///
+    /// In the kernel a key is looked up as soon as it is made: the processor hands a store on to a load of a part of it, but
+    /// where several stores make up what is loaded it waits until they are in the cache.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        zerocopy::transmute!(words)
+    }
+
+    /// The words that the key is.
+    #[inline(always)]
+    pub const fn words(&self) -> [u64; 2] {
+        zerocopy::transmute!(*self)
+    }
+}
 
 impl From<FlowKey4> for FlowKey {
     fn from(k: FlowKey4) -> Self {

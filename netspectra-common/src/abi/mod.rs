@@ -5,6 +5,7 @@
 
 mod control;
 mod event;
+mod front;
 mod key;
 mod overflow;
 mod reason;
@@ -15,6 +16,7 @@ mod totals;
 
 pub use control::{Control, SLOTS};
 pub use event::{EventHead, EventKind, PREFIX_LEN};
+pub use front::{Front, Lane, Marks};
 pub use key::{Direction, Family, FlowKey, FlowKey4, ICMP_UNKNOWN, Obs, VLAN_PRESENT};
 pub use overflow::{
     HEAVY_PREFIXES, HeavyPrefix, NON_IP_CELL, Overflow, PREFIX_CELLS, PREFIX_ROWS, PROTOCOL_CELLS, SOURCE_REGISTERS,
@@ -30,12 +32,18 @@ pub use stats::{
 pub use totals::{Counter, GenTotals, SIZE_BINS, size_bin, size_bin_range};
 
 /// Version of every layout in this module. The agent refuses an object built with another one.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Names of the maps in the eBPF object.
 pub mod maps {
     /// `ARRAY[1]` of [`super::Control`]: which generation slot is being filled.
     pub const CONTROL: &str = "CONTROL";
+    /// `ARRAY[SLOTS * cpus * rows]` of [`super::Marks`]: the rows in front of entry 0 of the tables, of entry 1, and so on.
+    pub const MARKS: &str = "MARKS";
+    /// `ARRAY[SLOTS * cpus * rows * Front::LANES]` of [`super::Front`]: the places of each of these rows.
+    pub const FRONT: &str = "FRONT";
+    /// `ARRAY[SLOTS * cpus * rows * Front::LANES]` of [`super::FlowKey`]: the long keys of flows in [`FRONT`].
+    pub const FRONT_LONG: &str = "FRONT_LONG";
     /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `HASH<FlowKey4, FlowStats>`.
     pub const FLOWS4: &str = "FLOWS4";
     /// `ARRAY_OF_MAPS[SLOTS * cpus]` of `HASH<FlowKey, FlowStats>`.

@@ -31,9 +31,7 @@ pub struct FlowStats {
     /// L3 bytes: as the outermost IP header states them. In the kernel's tables the flow's [`Sampling`] is in the highest eight
     /// bits, see [`FlowStats::take_sampling`]: there is no other room in the allocation's class.
     pub l3_bytes: u64,
-    /// First packet, exact; nanoseconds. `CLOCK_MONOTONIC` in the kernel, Unix time once the agent has converted it.
-    pub first_seen: u64,
-    /// Last packet; same clock. In the kernel up to one tick (1 to 10 ms) early, never before `first_seen`.
+    /// Last packet; the clock of [`FlowStats::first_seen`]. In the kernel up to one tick (1 to 10 ms) early, never before `first_seen`.
     pub last_seen: u64,
     /// OR of TCP flags and of this module's `FLAG_` bits.
     pub tcp_flags: u16,
@@ -50,6 +48,9 @@ pub struct FlowStats {
     /// If [`FLAG_OPENS`]: microseconds, rounded up, from the SYN to the first ACK without SYN; 0 while there was none. If
     /// [`FLAG_FIRST_SEQ`]: the sequence number of the first segment that takes any. Else 0.
     pub mark: u32,
+    /// First packet, exact; nanoseconds. `CLOCK_MONOTONIC` in the kernel, Unix time once the agent has converted it. At the end, because
+    /// most packets do not touch it.
+    pub first_seen: u64,
 }
 
 const _: () = assert!(size_of::<FlowStats>() == 56);

@@ -79,13 +79,15 @@ pub struct GenTotals {
     pub entries: u64,
     /// Entries made for them; the others were there, from a generation before.
     pub inserted: u64,
+    /// Those of `entries` that have a place in front of the tables ([`super::Front`]).
+    pub front: u64,
     /// Marks the entries of this generation, see [`super::FlowStats::is_of`]. Set when the table is made ready.
     pub tag: u64,
     /// Frame sizes, see [`size_bin`].
     pub sizes: [u64; SIZE_BINS],
 }
 
-const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 40 + 8 * SIZE_BINS);
+const _: () = assert!(size_of::<GenTotals>() == 16 * (1 + LossReason::COUNT) + 48 + 8 * SIZE_BINS);
 
 #[cfg(test)]
 mod tests {

@@ -108,19 +108,17 @@ pub fn resolve_fragment<F: Fragments, C: Clock>(packet: &mut Packet, fragments: 
     }
 }
 
+#[inline(always)]
+fn two(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
 /// The short form of `key`, when it has one: IPv4, at most one tag, no tunnel.
 #[inline(always)]
 pub fn short_key(key: &FlowKey) -> Option<FlowKey4> {
     if key.family != Family::V4 as u8 || key.inner_vlan != 0 || key.tunnel != 0 {
         return None;
     }
-    Some(FlowKey4 {
-        src: [key.src[0], key.src[1], key.src[2], key.src[3]],
-        dst: [key.dst[0], key.dst[1], key.dst[2], key.dst[3]],
-        src_port: key.src_port,
-        dst_port: key.dst_port,
-        vlan: key.vlan,
-        proto: key.proto,
-        obs: key.obs,
-    })
+    let (words, last) = (key.words(), u32::from(key.vlan) | u32::from(key.proto) << 16 | u32::from(key.obs) << 24);
+    Some(FlowKey4::from_words([two(words[FlowKey::SRC], words[FlowKey::DST]), two(words[FlowKey::PORTS], last)]))
 }

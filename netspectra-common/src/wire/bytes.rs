@@ -1,6 +1,29 @@
 /// Highest offset at which a header is read, the same in the kernel (whose verifier wants a bound) and in user space.
 pub const MAX_OFFSET: u32 = 0xfff;
 
+/// What the usual frame, Ethernet with IPv4 and ports, is known by: its bytes 12 to 38 without the checksum, in the pieces in
+/// which they are compared and kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// EtherType, version and header length, type of service, total length, identification.
+    pub link: [u8; 8],
+    /// Flags and fragment offset, time to live, protocol.
+    pub middle: [u8; 4],
+    /// Source address.
+    pub src: [u8; 4],
+    /// Destination address.
+    pub dst: [u8; 4],
+    /// Both ports.
+    pub ports: [u8; 4],
+}
+
+impl Head {
+    /// Offset of its first byte.
+    pub const BEGIN: usize = 12;
+    /// Offset after its last byte.
+    pub const END: usize = 38;
+}
+
 /// Bounds-checked access to a frame's captured bytes.
 pub trait Bytes {
     /// `at`, for an accessor that must forget where it came from.
@@ -18,9 +41,18 @@ pub trait Bytes {
     /// The `N` bytes at offset `at`, when all of them were captured.
     fn array<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
 
-    /// `N` pairs of bytes at the even offset `at`, each as a number in memory order: half as many loads where memory is
-    /// read in place.
-    fn pairs<const N: usize>(&self, at: u32) -> Option<[u16; N]>;
+    /// The [`Head`] of a frame, when all of it was captured.
+    #[inline(always)]
+    fn head(&self) -> Option<Head> {
+        let h = self.array::<{ Head::END - Head::BEGIN }>(Head::BEGIN as u32)?;
+        Some(Head {
+            link: [h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]],
+            middle: [h[8], h[9], h[10], h[11]],
+            src: [h[14], h[15], h[16], h[17]],
+            dst: [h[18], h[19], h[20], h[21]],
+            ports: [h[22], h[23], h[24], h[25]],
+        })
+    }
 
     /// One byte.
     #[inline(always)]
@@ -50,15 +82,6 @@ impl Bytes for [u8] {
         let rest = self.get(at as usize..)?;
         rest.first_chunk::<N>().copied()
     }
-
-    #[inline(always)]
-    fn pairs<const N: usize>(&self, at: u32) -> Option<[u16; N]> {
-        if at > MAX_OFFSET {
-            return None;
-        }
-        let (pairs, _) = self.get(at as usize..)?.as_chunks::<2>();
-        Some(pairs.first_chunk::<N>()?.map(u16::from_ne_bytes))
-    }
 }
 
 impl<B: Bytes + ?Sized> Bytes for &B {
@@ -73,7 +96,7 @@ impl<B: Bytes + ?Sized> Bytes for &B {
     }
 
     #[inline(always)]
-    fn pairs<const N: usize>(&self, at: u32) -> Option<[u16; N]> {
-        (**self).pairs(at)
+    fn head(&self) -> Option<Head> {
+        (**self).head()
     }
 }

@@ -50,10 +50,9 @@ pub(super) fn parse<B: Bytes>(frame: &B, at: u32, end: u32, packet: &mut Packet)
     match packet.key.proto {
         proto::TCP | proto::UDP | proto::SCTP | proto::UDP_LITE => {
             if at + 4 <= end
-                && let Some([a, b, c, d]) = frame.array::<4>(at)
+                && let Some(ports) = frame.array(at)
             {
-                packet.key.src_port = u16::from_be_bytes([a, b]);
-                packet.key.dst_port = u16::from_be_bytes([c, d]);
+                packet.key.set_ports(ports);
             }
             if packet.key.proto == proto::TCP {
                 flags(frame, at, end, packet);

@@ -18,7 +18,7 @@ mod tunnel;
 #[cfg(test)]
 mod tests;
 
-pub use bytes::{Bytes, MAX_OFFSET};
+pub use bytes::{Bytes, Head, MAX_OFFSET};
 pub use headers::headers;
 pub use l2::ethertype;
 pub use l4::{measure, proto};
@@ -55,6 +55,7 @@ pub struct Segment {
 }
 
 /// What the headers of a frame say.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// The flow it belongs to; `obs` is 0. A later fragment has ports 0 until its first fragment is asked for.

@@ -1,4 +1,4 @@
-use super::{Bytes, Packet, ethertype, l4, proto};
+use super::{Bytes, Head, Packet, ethertype, l4, proto};
 use crate::abi::Family;
 
 /// Where the IP header of a plain frame begins, and its transport header.
@@ -14,28 +14,24 @@ const WITH_PORTS: u32 = 24;
 /// gives the same packet.
 #[inline(always)]
 pub fn parse_plain<B: Bytes>(frame: &B, packet: &mut Packet) -> bool {
-    let Some(h) = frame.pairs::<13>(12) else { return false };
-    let l3_len = u32::from(u16::from_be(h[2]));
-    let proto = u16::from_be(h[5]) as u8;
-    if u16::from_be(h[0]) != ethertype::IPV4
-        || u16::from_be(h[1]) >> 8 != 0x45
+    let Some(Head { link, middle, src, dst, ports }) = frame.head() else { return false };
+    let [e0, e1, version, _, l0, l1, _, _] = link;
+    let [f0, f1, _, proto] = middle;
+    let l3_len = u32::from(u16::from_be_bytes([l0, l1]));
+    if u16::from_be_bytes([e0, e1]) != ethertype::IPV4
+        || version != 0x45
         || l3_len < WITH_PORTS
         // More fragments, or an offset.
-        || u16::from_be(h[4]) & 0x3fff != 0
+        || u16::from_be_bytes([f0, f1]) & 0x3fff != 0
         || (proto != proto::TCP && proto != proto::UDP)
     {
         return false;
     }
-    let address = |[a, b]: [u16; 2]| {
-        let ([a, b], [c, d]) = (a.to_ne_bytes(), b.to_ne_bytes());
-        [a, b, c, d]
-    };
     packet.key.family = Family::V4 as u8;
     packet.key.proto = proto;
-    packet.key.src[..4].copy_from_slice(&address([h[7], h[8]]));
-    packet.key.dst[..4].copy_from_slice(&address([h[9], h[10]]));
-    packet.key.src_port = u16::from_be(h[11]);
-    packet.key.dst_port = u16::from_be(h[12]);
+    packet.key.src[..4].copy_from_slice(&src);
+    packet.key.dst[..4].copy_from_slice(&dst);
+    packet.key.set_ports(ports);
     packet.l4_offset = L4;
     packet.l3_len = l3_len;
     packet.l3_end = L3 + l3_len;

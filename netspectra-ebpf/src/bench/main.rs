@@ -223,7 +223,8 @@ pub fn bench_spread(ctx: XdpContext) -> u32 {
         // SAFETY: the helper has no preconditions.
         false => unsafe { bpf_get_prandom_u32() },
     };
-    let flow = at & flows.wrapping_sub(1);
+    // An odd number leads to different addresses and ports, without order.
+    let flow = (at & flows.wrapping_sub(1)).wrapping_mul(0x85eb_ca6b);
     *next = next.saturating_add(1);
     // SAFETY: 42 bytes are there by the comparison above.
     unsafe {

@@ -2,6 +2,7 @@
 //! maps (see [`super::Hand`]).
 
 use super::attach::{Attached, Hooks};
+use super::front::rows_for;
 use super::links::Link;
 use super::pin::{self, Pins};
 use super::saved::{Keeper, Saved};
@@ -14,7 +15,7 @@ use crate::table::Identity;
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use netspectra_common::abi::{ABI_VERSION, SLOTS, maps};
+use netspectra_common::abi::{ABI_VERSION, Front, SLOTS, maps};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,11 +24,14 @@ pub(super) const LOG: &str = "AYA_LOGS";
 /// The pinned state, among [`Maps`].
 pub(super) const STATE: &str = "state";
 /// Maps of the object that user space works with.
-const USED: [&str; 12] = [
+const USED: [&str; 15] = [
     maps::CONTROL,
     maps::NO_TABLE,
     maps::EVENTS,
     maps::FILLING,
+    maps::MARKS,
+    maps::FRONT,
+    maps::FRONT_LONG,
     maps::FLOWS4,
     maps::FLOWS,
     maps::TOTALS,
@@ -98,9 +102,14 @@ impl Loader {
             None => None,
         };
         let found = pins.as_ref().map(|p| left::find(p, cpus)).transpose()?.flatten();
+        let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
+        let rows = rows_for(flows, outer);
         let mut loader = EbpfLoader::new();
         loader
             .override_global(INNER_IDENTITY, &inner, true)
+            .map_max_entries(maps::MARKS, rows * outer)
+            .map_max_entries(maps::FRONT, rows * outer * Front::LANES)
+            .map_max_entries(maps::FRONT_LONG, rows * outer * Front::LANES)
             .map_max_entries(maps::FLOWS4, outer)
             .map_max_entries(maps::FLOWS, outer)
             .map_max_entries(maps::TOTALS, outer)
@@ -124,7 +133,6 @@ impl Loader {
                 keeper
             }
             _ => {
-                let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
                 Tables::make(&mut named, cpus, flows, pins.as_ref())?;
                 Keeper::default()
             }

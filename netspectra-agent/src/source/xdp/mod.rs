@@ -10,6 +10,7 @@ mod attach;
 mod clsact;
 mod default_route;
 mod devices;
+mod front;
 mod generations;
 mod hand;
 mod handed;
@@ -98,7 +99,8 @@ pub struct XdpConfig {
     pub egress: EgressChoice,
     /// Flow table entries of all CPUs in a generation, of each address family. Each CPU has its share, and at least
     /// [`LEAST_FLOWS`]. A generation ends early when a CPU has used half of its share, so that memory stays bounded and
-    /// tables do not become full. Memory follows the flows that are there, beside 64 bytes for each possible one.
+    /// tables do not become full. Memory follows the flows that are there, beside 64 bytes for each possible one and the places in front
+    /// of the tables, which have room for flows of their own: 32 MiB at most.
     pub max_flows: u32,
     /// Whose five-tuple a tunnelled packet is booked to.
     pub identity: Identity,
@@ -514,7 +516,8 @@ impl XdpSource {
     fn set_slot(&mut self) -> Result<(), XdpError> {
         let slot = Control::word(self.saved.slot, self.rules);
         let early = self.tables.early(self.saved.slot);
-        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early };
+        let rows = self.tables.rows();
+        let control = Control { slot, cpus: self.saved.cpus, events: self.emit, early, rows };
         self.control
             .set(0, Pod(control), 0)
             .map_err(|e| XdpError::Load { what: "map `CONTROL`".into(), why: e.to_string() })

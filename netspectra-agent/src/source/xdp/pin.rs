@@ -31,8 +31,11 @@ const PACE: Duration = Duration::from_millis(5);
 const MAX_NAME: usize = 100;
 
 /// Maps that keep counts, or what programs look up, from one process to the next.
-pub(super) const KEPT: [&str; 11] = [
+pub(super) const KEPT: [&str; 14] = [
     maps::CONTROL,
+    maps::MARKS,
+    maps::FRONT,
+    maps::FRONT_LONG,
     maps::FLOWS4,
     maps::FLOWS,
     maps::TOTALS,

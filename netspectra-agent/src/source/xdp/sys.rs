@@ -1,12 +1,15 @@
 //! System calls that no library offers: maps with given types, batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
 
 use super::table_types::Types;
+use aya::maps::MapData;
 use netspectra_common::model::Nanos;
 use std::ffi::CString;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::ptr::NonNull;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
@@ -354,6 +357,75 @@ pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io
     // SAFETY: the attribute is a whole `bpf_attr` for this command; `frame` outlives the call and no output is asked for.
     let rc = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<TestAttr>()) };
     if rc == 0 { Ok(attr.duration) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The values of an array that was made to be mapped (`BPF_F_MMAPABLE`), of a size that is a multiple of eight.
+///
+/// The kernel's programs may write to them at any time, so there is never a reference to one: they are copied out and in. A value that is
+/// written meanwhile is a mixture of old and new bytes, which every type here allows; callers read those that no program uses.
+pub(super) struct Mapped<T> {
+    memory: NonNull<T>,
+    values: usize,
+    of: PhantomData<T>,
+    /// Open, so that the kernel tells of it among the process's maps.
+    _map: MapData,
+}
+
+// SAFETY: the memory is shared with the kernel, whatever thread looks at it, and belongs to this value alone in the process.
+unsafe impl<T: Send> Send for Mapped<T> {}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
+    const IS_PACKED: () =
+        assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8, "the kernel's array has other distances");
+
+    /// Maps the `values` values of `map`, which are of this type.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn new(map: MapData, values: usize) -> io::Result<Self> {
+        let () = Self::IS_PACKED;
+        let len = values.checked_mul(size_of::<T>()).filter(|len| *len > 0).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a new mapping at an address of the kernel's choice; it refuses a length beyond the map's.
+        let memory = unsafe {
+            let fd = map.fd().as_fd().as_raw_fd();
+            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { memory, values, of: PhantomData, _map: map })
+    }
+
+    /// Where value `at` is, if there is one.
+    #[inline]
+    fn place(&self, at: usize) -> Option<NonNull<T>> {
+        // SAFETY: inside the mapping, which begins at a page.
+        (at < self.values).then(|| unsafe { self.memory.add(at) })
+    }
+
+    /// A copy of value `at`, if there is one.
+    #[inline]
+    pub(super) fn read(&self, at: usize) -> Option<T> {
+        // SAFETY: inside the mapping; any bytes are a valid `T`.
+        self.place(at).map(|place| unsafe { place.read_volatile() })
+    }
+
+    /// Writes value `at`, if there is one.
+    pub(super) fn write(&mut self, at: usize, value: T) {
+        if let Some(place) = self.place(at) {
+            // SAFETY: as for a read.
+            unsafe { place.write_volatile(value) }
+        }
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: what was mapped, as a whole, and nothing refers to it.
+        let rc = unsafe { libc::munmap(self.memory.as_ptr().cast(), self.values * size_of::<T>()) };
+        debug_assert_eq!(rc, 0, "a mapping is given back");
+    }
 }
 
 fn clock(id: libc::clockid_t) -> u64 {

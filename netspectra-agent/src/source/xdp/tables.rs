@@ -1,6 +1,7 @@
 //! The generation tables: for each slot and CPU two flow tables and the totals.
 
 use super::XdpError;
+use super::front::Places;
 use super::loader::Maps;
 use super::overflow::Overflows;
 use super::pin::Pins;
@@ -51,6 +52,7 @@ pub(super) struct Tables {
     outer: ArrayOfMaps<MapData, MapData>,
     outer_totals: ArrayOfMaps<MapData, MapData>,
     overflow: Overflows,
+    front: Places,
     inner: Vec<CpuTables>,
     cpus: u32,
     max_flows: u32,
@@ -131,7 +133,9 @@ impl Tables {
         let (outer4, outer, outer_totals) =
             (maps.take(maps::FLOWS4)?, maps.take(maps::FLOWS)?, maps.take(maps::TOTALS)?);
         let overflow = Overflows::new(maps, SLOTS * cpus)?;
-        Ok(Self { outer4, outer, outer_totals, overflow, inner, cpus, max_flows, keys: Vec::new(), values: Vec::new() })
+        let front = Places::take(maps, SLOTS * cpus)?;
+        let (keys, values) = (Vec::new(), Vec::new());
+        Ok(Self { outer4, outer, outer_totals, overflow, front, inner, cpus, max_flows, keys, values })
     }
 
     /// Makes every table of `slot`, which must be frozen, ready for the next generation. It may be called again after it was
@@ -145,8 +149,9 @@ impl Tables {
             let mut totals = self.totals(slot, cpu)?;
             let at = slot * self.cpus + cpu;
             let tag = FlowStats::next_tag(totals.tag);
+            self.front.clear(at);
             // The first tag comes again: whatever is left has gone by then.
-            if tag == 0 || !self.may_stay(at, totals.entries) {
+            if tag == 0 || !self.may_stay(at, totals.entries.saturating_sub(totals.front)) {
                 self.empty(at)?;
             }
             let Some(tables) = self.inner.get(at as usize) else { continue };
@@ -216,6 +221,11 @@ impl Tables {
         }
     }
 
+    /// Rows of places in front of each CPU's tables.
+    pub(super) fn rows(&self) -> u32 {
+        self.front.rows()
+    }
+
     /// What `cpu` counted in `slot` beside the flows.
     pub(super) fn totals(&self, slot: u32, cpu: u32) -> Result<Box<GenTotals>, XdpError> {
         let Some(tables) = self.inner.get((slot * self.cpus + cpu) as usize) else {
@@ -253,15 +263,15 @@ impl Tables {
         cpu: u32,
         each: &mut dyn FnMut(FlowKey, FlowStats),
     ) -> Result<(), XdpError> {
-        let GenTotals { entries, tag, .. } = *self.totals(slot, cpu)?;
-        let at = (slot * self.cpus + cpu) as usize;
-        let Some(CpuTables { flows4, flows, held, .. }) = self.inner.get_mut(at) else { return Ok(()) };
+        let GenTotals { entries, front, tag, .. } = *self.totals(slot, cpu)?;
+        let at = slot * self.cpus + cpu;
+        let mut live = self.front.flows(at, front, each);
+        let Some(CpuTables { flows4, flows, held, .. }) = self.inner.get_mut(at as usize) else { return Ok(()) };
         let (keys, values) = (&mut self.keys, &mut self.values);
-        let mut live = 0;
-        if entries > 0 {
+        if live < entries {
             let found = live_entries::<FlowKey4>(flows4, maps::FLOWS4, tag, keys, values, each)?;
             held[0] = Some(found.all);
-            live = found.live;
+            live += found.live;
         }
         if live < entries {
             held[1] = Some(live_entries::<FlowKey>(flows, maps::FLOWS, tag, keys, values, each)?.all);
