@@ -23,6 +23,8 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use netspectra_common::abi::Direction;
 
+// Programs are inlined in what the macros make of them, so that the object check sees each as one.
+
 /// Ingress as XDP. Runs in native and in generic mode.
 #[xdp]
 #[inline(always)]

@@ -112,7 +112,8 @@ impl FlowKey {
     pub fn set_ports(&mut self, ports: [u8; 4]) {
         let ports = u32::from_be_bytes(ports);
         let words: &mut [u32; 12] = zerocopy::transmute_mut!(self);
-        words[Self::PORTS] = if cfg!(target_endian = "little") { ports.rotate_left(16) } else { ports };
+        // Each in host order, the source first.
+        words[Self::PORTS] = ports.rotate_left(16);
     }
 }
 
@@ -146,8 +147,11 @@ pub struct FlowKey4 {
 
 const _: () = assert!(size_of::<FlowKey4>() == 16);
 
+// Objects for other machines are not built.
+const _: () = assert!(cfg!(target_endian = "little"), "keys are made of words in little-endian order");
+
 impl FlowKey4 {
-    /// The key whose memory these words are on a little-endian machine.
+    /// The key whose memory these words are.
     ///
     /// In the kernel a key is looked up as soon as it is made: the processor hands a store on to a load of a part of it, but
     /// where several stores make up what is loaded it waits until they are in the cache.

@@ -8,7 +8,7 @@ use super::pin::{self, Pins};
 use super::saved::{Keeper, Saved};
 use super::tables::Tables;
 use super::{
-    EGRESS, INGRESS, INNER_IDENTITY, LEAST_FLOWS, TC_INGRESS, XdpConfig, XdpError, kept, left, load_error, program, sys,
+    EGRESS, INGRESS, INNER_IDENTITY, TC_INGRESS, XdpConfig, XdpError, kept, least_flows, left, load_error, program, sys,
 };
 use crate::source::wall_clock;
 use crate::table::Identity;
@@ -102,7 +102,7 @@ impl Loader {
             None => None,
         };
         let found = pins.as_ref().map(|p| left::find(p, cpus)).transpose()?.flatten();
-        let flows = config.max_flows.div_ceil(cpus).max(LEAST_FLOWS);
+        let flows = config.max_flows.div_ceil(cpus).max(least_flows(cpus));
         let rows = rows_for(flows, outer);
         let mut loader = EbpfLoader::new();
         loader

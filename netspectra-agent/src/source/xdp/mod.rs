@@ -75,6 +75,10 @@ use watch::Watch;
 
 /// Flow table entries of a CPU at least.
 pub const LEAST_FLOWS: u32 = 16_384;
+/// CPUs that have as many; beyond, all of them share what these have, because an empty table takes memory, too.
+const CPUS_WITH_LEAST: u32 = 32;
+/// Flow table entries that a CPU has, however many there are.
+const FEWEST_FLOWS: u32 = 2048;
 /// Events taken at a drain; the ring holds fewer.
 const MAX_EVENTS: usize = 65_536;
 
@@ -98,7 +102,7 @@ pub struct XdpConfig {
     /// Where on the egress ladder to begin.
     pub egress: EgressChoice,
     /// Flow table entries of all CPUs in a generation, of each address family. Each CPU has its share, and at least
-    /// [`LEAST_FLOWS`]. A generation ends early when a CPU has used half of its share, so that memory stays bounded and
+    /// [`LEAST_FLOWS`] (of more than 32 CPUs less). A generation ends early when a CPU has used half of its share, so that memory stays bounded and
     /// tables do not become full. Memory follows the flows that are there, beside 64 bytes for each possible one and the places in front
     /// of the tables, which have room for flows of their own: 32 MiB at most.
     pub max_flows: u32,
@@ -712,6 +716,12 @@ where
         .ok_or_else(|| XdpError::Object { what: format!("program `{name}`") })
 }
 
+/// Flow table entries that each of `cpus` CPUs has at least.
+fn least_flows(cpus: u32) -> u32 {
+    let least = LEAST_FLOWS * CPUS_WITH_LEAST / cpus.max(CPUS_WITH_LEAST);
+    least.max(FEWEST_FLOWS)
+}
+
 /// Turns an error of the loader into ours: lack of privilege has its own remedy.
 fn load_error(what: &str, e: &(dyn std::error::Error + 'static)) -> XdpError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
@@ -735,4 +745,16 @@ fn load_error(what: &str, e: &(dyn std::error::Error + 'static)) -> XdpError {
         }
     }
     XdpError::Load { what: what.into(), why: text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_cpus_share_the_least_of_flows() {
+        let of = |cpus| least_flows(cpus);
+        assert_eq!([1, 2, 32].map(of), [LEAST_FLOWS; 3]);
+        assert_eq!([33, 64, 256, 4096].map(of), [15_887, 8192, FEWEST_FLOWS, FEWEST_FLOWS]);
+    }
 }
