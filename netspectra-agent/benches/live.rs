@@ -26,8 +26,11 @@ const PEER: &str = "nsb-peer";
 const LIVE: Duration = Duration::from_secs(5);
 /// Packets a second where monitors are compared.
 const RATE: u64 = 200_000;
+/// Stands for a folder that is removed at the end.
+const FOLDER: &str = "{folder}";
 /// Other exporters of flows, with the arguments that make each watch `mon0` and send its records nowhere.
-const PEERS: [(&str, &[&str]); 3] = [
+const PEERS: [(&str, &[&str]); 4] = [
+    ("nfpcapd", &["-i", "mon0", "-w", FOLDER]),
     ("softflowd", &["-d", "-i", "mon0", "-m", "1000000", "-n", "127.0.0.1:9"]),
     ("pmacctd", &["-i", "mon0", "-P", "memory", "-c", "src_host,dst_host,src_port,dst_port,proto"]),
     ("argus", &["-i", "mon0", "-w", "/dev/null"]),
@@ -375,9 +378,12 @@ fn live(object: &[u8], bench: &[u8]) {
     row("no monitor (an empty program)", &none);
     for (name, args) in PEERS {
         if !is_installed(name) {
-            println!("| {name:<45} | not installed: `apt-get install {name}` |");
+            let package = if name == "nfpcapd" { "nfdump" } else { name };
+            println!("| {name:<45} | not installed: `apt-get install {package}` |");
             continue;
         }
+        let folder = tempfile::tempdir().unwrap();
+        let args = args.iter().map(|arg| if *arg == FOLDER { folder.path().as_os_str() } else { arg.as_ref() });
         let child = Command::new(name).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut child = Running(child);
         std::thread::sleep(Duration::from_secs(1));

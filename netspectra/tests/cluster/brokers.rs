@@ -77,12 +77,12 @@ fn brokers(dir: &Path) -> Vec<Broker> {
             ("offsets.topic.replication.factor", "3".into()),
             ("offsets.topic.num.partitions", "4".into()),
             ("group.initial.rebalance.delay.ms", "0".into()),
-            // Who is away, or behind, is missed soon.
-            ("broker.heartbeat.interval.ms", "300".into()),
-            ("broker.session.timeout.ms", "2000".into()),
-            ("replica.lag.time.max.ms", "2000".into()),
-            ("controller.quorum.election.timeout.ms", "500".into()),
-            ("controller.quorum.fetch.timeout.ms", "1000".into()),
+            // Who is away, or behind, is missed soon; not so soon that three of them on a busy machine miss each other.
+            ("broker.heartbeat.interval.ms", "500".into()),
+            ("broker.session.timeout.ms", "5000".into()),
+            ("replica.lag.time.max.ms", "5000".into()),
+            ("controller.quorum.election.timeout.ms", "1000".into()),
+            ("controller.quorum.fetch.timeout.ms", "3000".into()),
         ];
         let text: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         std::fs::write(home.join("server.properties"), text).unwrap();
