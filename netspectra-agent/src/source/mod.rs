@@ -4,6 +4,7 @@ pub mod af_packet;
 pub mod by_loader;
 pub mod capture_file;
 pub mod pcap;
+mod shared;
 pub mod xdp;
 
 use crate::generation::Generation;

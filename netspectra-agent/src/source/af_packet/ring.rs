@@ -1,6 +1,7 @@
 //! The memory that the kernel writes frames to: a TPACKET_V3 ring of blocks.
 
 use super::block::{STATUS_AT, STATUS_USER};
+use crate::source::shared::Shared;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
@@ -9,17 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of a block: a multiple of the page, and much more than a frame's header bytes.
 pub(super) const BLOCK: usize = 256 << 10;
 
-/// A mapped ring. Unmapped when dropped.
+/// A mapped ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    start: NonNull<u8>,
+    memory: Shared,
     blocks: usize,
     /// The block that is filled or read next.
     next: usize,
 }
-
-// SAFETY: the mapping belongs to the process, not to a thread, and `Ring` is its only handle.
-unsafe impl Send for Ring {}
 
 impl Ring {
     /// Maps the ring of `blocks` blocks that was set up on `socket`.
@@ -27,15 +25,7 @@ impl Ring {
     /// # Errors
     /// The kernel's.
     pub(super) fn map(socket: RawFd, blocks: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), blocks * BLOCK, protection, libc::MAP_SHARED, socket, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Self { start, blocks, next: 0 })
+        Ok(Self { memory: Shared::map(socket, blocks * BLOCK)?, blocks, next: 0 })
     }
 
     /// The next block, when the kernel has handed it over. Blocks come in the order of the ring.
@@ -48,7 +38,7 @@ impl Ring {
     /// Where the block starts that is filled or read next.
     fn block(&self) -> NonNull<u8> {
         // SAFETY: `next` is below `blocks`, so the block lies inside the mapping.
-        unsafe { self.start.add(self.next * BLOCK) }
+        unsafe { self.memory.start().add(self.next * BLOCK) }
     }
 
     /// Whose that block is.
@@ -57,13 +47,6 @@ impl Ring {
         let at = unsafe { self.block().add(STATUS_AT) };
         // SAFETY: an aligned word inside the mapping, which lives as long as `self`; both sides access it as a whole.
         unsafe { AtomicU32::from_ptr(at.as_ptr().cast()) }
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made with this length, and no `Block` outlives the ring.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.blocks * BLOCK) };
     }
 }
 

@@ -1,6 +1,7 @@
 //! System calls that no library offers: maps with given types, batch look-up, clocks. The agent's `unsafe` for the kernel side is here.
 
 use super::table_types::Types;
+use crate::source::shared::Shared;
 use aya::maps::MapData;
 use netspectra_common::model::Nanos;
 use std::ffi::CString;
@@ -364,15 +365,12 @@ pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io
 /// The kernel's programs may write to them at any time, so there is never a reference to one: they are copied out and in. A value that is
 /// written meanwhile is a mixture of old and new bytes, which every type here allows; callers read those that no program uses.
 pub(super) struct Mapped<T> {
-    memory: NonNull<T>,
+    memory: Shared,
     values: usize,
     of: PhantomData<T>,
     /// Open, so that the kernel tells of it among the process's maps.
     _map: MapData,
 }
-
-// SAFETY: the memory is shared with the kernel, whatever thread looks at it, and belongs to this value alone in the process.
-unsafe impl<T: Send> Send for Mapped<T> {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     const IS_PACKED: () =
@@ -384,16 +382,8 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     /// The kernel's.
     pub(super) fn new(map: MapData, values: usize) -> io::Result<Self> {
         let () = Self::IS_PACKED;
-        let len = values.checked_mul(size_of::<T>()).filter(|len| *len > 0).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a new mapping at an address of the kernel's choice; it refuses a length beyond the map's.
-        let memory = unsafe {
-            let fd = map.fd().as_fd().as_raw_fd();
-            libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        let len = values.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::InvalidInput)?;
+        let memory = Shared::map(map.fd().as_fd().as_raw_fd(), len)?;
         Ok(Self { memory, values, of: PhantomData, _map: map })
     }
 
@@ -401,7 +391,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
     #[inline]
     fn place(&self, at: usize) -> Option<NonNull<T>> {
         // SAFETY: inside the mapping, which begins at a page.
-        (at < self.values).then(|| unsafe { self.memory.add(at) })
+        (at < self.values).then(|| unsafe { self.memory.start().cast::<T>().add(at) })
     }
 
     /// A copy of value `at`, if there is one.
@@ -417,14 +407,6 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy> Mapped<T> {
             // SAFETY: as for a read.
             unsafe { place.write_volatile(value) }
         }
-    }
-}
-
-impl<T> Drop for Mapped<T> {
-    fn drop(&mut self) {
-        // SAFETY: what was mapped, as a whole, and nothing refers to it.
-        let rc = unsafe { libc::munmap(self.memory.as_ptr().cast(), self.values * size_of::<T>()) };
-        debug_assert_eq!(rc, 0, "a mapping is given back");
     }
 }
 
