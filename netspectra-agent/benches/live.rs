@@ -28,12 +28,13 @@ const LIVE: Duration = Duration::from_secs(5);
 const RATE: u64 = 200_000;
 /// Stands for a folder that is removed at the end.
 const FOLDER: &str = "{folder}";
-/// Other exporters of flows, with the arguments that make each watch `mon0` and send its records nowhere.
-const PEERS: [(&str, &[&str]); 4] = [
-    ("nfpcapd", &["-i", "mon0", "-w", FOLDER]),
-    ("softflowd", &["-d", "-i", "mon0", "-m", "1000000", "-n", "127.0.0.1:9"]),
-    ("pmacctd", &["-i", "mon0", "-P", "memory", "-c", "src_host,dst_host,src_port,dst_port,proto"]),
-    ("argus", &["-i", "mon0", "-w", "/dev/null"]),
+/// Other exporters of flows, each with the package that has it and the arguments that make it watch `mon0` and send its records
+/// nowhere.
+const PEERS: [(&str, &str, &[&str]); 4] = [
+    ("nfpcapd", "nfdump", &["-i", "mon0", "-w", FOLDER]),
+    ("softflowd", "softflowd", &["-d", "-i", "mon0", "-m", "1000000", "-n", "127.0.0.1:9"]),
+    ("pmacctd", "pmacct", &["-i", "mon0", "-P", "memory", "-c", "src_host,dst_host,src_port,dst_port,proto"]),
+    ("argus", "argus-server", &["-i", "mon0", "-w", "/dev/null"]),
 ];
 
 fn read(variable: &str) -> Vec<u8> {
@@ -376,9 +377,8 @@ fn live(object: &[u8], bench: &[u8]) {
         println!("| {name:<45} | {:>10} | {:>11.2} | {more:>30.0} |", c.packets, c.busy / c.seconds);
     };
     row("no monitor (an empty program)", &none);
-    for (name, args) in PEERS {
+    for (name, package, args) in PEERS {
         if !is_installed(name) {
-            let package = if name == "nfpcapd" { "nfdump" } else { name };
             println!("| {name:<45} | not installed: `apt-get install {package}` |");
             continue;
         }

@@ -28,25 +28,26 @@ fn own_map(name: &str) -> (MapFd, u32) {
     (map.fd().unwrap(), map.max_entries())
 }
 
+/// A `command` on element `at` of a map, with `value` where the command takes one.
+fn element(command: libc::c_long, map: &MapFd, at: u32, value: Option<&u64>) {
+    let value = value.map_or(0, |value| std::ptr::from_ref(value) as u64);
+    let attr = [map.as_fd().as_raw_fd() as u64, &raw const at as u64, value, 0];
+    // SAFETY: the words are a whole `bpf_attr` of these commands: descriptor and padding, key, value, flags; key and value
+    // outlive the call.
+    let rc = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(&attr)) };
+    assert_eq!(rc, 0, "command {command}, element {at}: {}", std::io::Error::last_os_error());
+}
+
 /// Deletes element `at` of this process's map `name`, as `bpf(BPF_MAP_DELETE_ELEM)` does.
 fn delete(name: &str, at: u32) {
-    let (fd, _) = own_map(name);
-    let attr = [fd.as_fd().as_raw_fd() as u64, &raw const at as u64, 0, 0];
-    // SAFETY: the words are a whole `bpf_attr` of this command: descriptor and padding, key, value, flags; the key
-    // outlives the call.
-    let rc = unsafe { libc::syscall(libc::SYS_bpf, 3, attr.as_ptr(), size_of_val(&attr)) };
-    assert_eq!(rc, 0, "`{name}`: {}", std::io::Error::last_os_error());
+    element(3, &own_map(name).0, at, None);
 }
 
 /// Marks every place in front of the tables of slot 0 as another flow's, as `bpf(BPF_MAP_UPDATE_ELEM)` does.
 fn fill_rows() {
     let (fd, rows) = own_map(maps::MARKS);
-    let full = u64::MAX;
     for at in 0..rows / SLOTS {
-        let attr = [fd.as_fd().as_raw_fd() as u64, &raw const at as u64, &raw const full as u64, 0];
-        // SAFETY: as above; the value outlives the call, too.
-        let rc = unsafe { libc::syscall(libc::SYS_bpf, 2, attr.as_ptr(), size_of_val(&attr)) };
-        assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+        element(2, &fd, at, Some(&u64::MAX));
     }
 }
 
@@ -66,7 +67,8 @@ fn a_frame_on_a_cpu_without_tables_is_counted_as_that() {
     let bytes = (ip.len() + arp.len()) as u64;
     let run = |n: u32| [&ip, &arp].map(|frame| runner.run(frame, n).unwrap());
 
-    // Slot 0 is filled first. What has a place in front of the tables needs none, so there are no such places. Without flow tables the totals still know the frames.
+    // Slot 0 is filled first. What has a place in front of the tables needs none, so there are no such places. Without flow
+    // tables the totals still know the frames.
     fill_rows();
     run(1);
     for name in [maps::FLOWS4, maps::FLOWS] {

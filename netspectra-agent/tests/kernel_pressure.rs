@@ -21,6 +21,14 @@ fn source() -> XdpSource {
     XdpSource::load(&object, &XdpConfig { max_flows: 1, ..XdpConfig::default() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// The same, and what runs frames through it on one CPU, hence in one table, as in user space.
+fn on_one_cpu() -> (XdpSource, TestRunner) {
+    pin_to_one_cpu();
+    let mut source = source();
+    let runner = source.test_runner().unwrap();
+    (source, runner)
+}
+
 /// An Ethernet frame with a UDP packet from `src` and `padding` bytes of payload.
 fn udp(src: [u8; 4], port: u16, padding: usize) -> Vec<u8> {
     let len = 28 + padding;
@@ -66,9 +74,7 @@ fn run(runner: &TestRunner, frame: &[u8]) {
 #[test]
 fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect() {
     const FLOOD: u32 = 80_000;
-    pin_to_one_cpu();
-    let mut source = source();
-    let runner = source.test_runner().unwrap();
+    let (mut source, runner) = on_one_cpu();
     let mut seen = Counter::default();
     let mut send = |frame: Vec<u8>| {
         run(&runner, &frame);
@@ -133,10 +139,7 @@ fn a_spoofed_flood_beyond_capacity_has_totals_a_number_of_sources_and_a_suspect(
 
 #[test]
 fn the_kernel_and_user_space_count_overflow_the_same() {
-    let mut source = source();
-    let runner = source.test_runner().unwrap();
-    // One CPU, hence one table, as in user space.
-    pin_to_one_cpu();
+    let (mut source, runner) = on_one_cpu();
     const FLOWS: u32 = 60_000;
     let frame = |n: u32| udp(spoofed(n), 5000, (n % 90) as usize);
     for n in 0..FLOWS {
@@ -170,9 +173,7 @@ fn the_kernel_and_user_space_count_overflow_the_same() {
 #[test]
 fn flows_that_share_places_are_told_apart_and_stay_where_they_are() {
     const FLOWS: u32 = 30_000;
-    pin_to_one_cpu();
-    let mut source = source();
-    let runner = source.test_runner().unwrap();
+    let (mut source, runner) = on_one_cpu();
     // Short and long keys in turn share the rows.
     let frame = |n: u32| match n % 3 {
         0 => udp6((n % 7) as u16, n),
@@ -198,9 +199,7 @@ fn flows_that_share_places_are_told_apart_and_stay_where_they_are() {
 
 #[test]
 fn flows_with_the_same_row_and_mark_are_told_apart() {
-    pin_to_one_cpu();
-    let mut source = source();
-    let runner = source.test_runner().unwrap();
+    let (mut source, runner) = on_one_cpu();
     let address = |n: u32| (mix64(n.into()) as u32).to_be_bytes();
     let mut next = |runs: &[u32]| {
         runs.iter().for_each(|n| run(&runner, &udp(address(*n), 5000, 0)));
