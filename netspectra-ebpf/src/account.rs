@@ -156,21 +156,21 @@ fn count_flow<C: Tunnels + Payload>(
     if short.is_none() {
         settle(&mut packet.key);
     }
+    // A function for both makes a longer program.
+    macro_rules! book_in {
+        ($tables:ident, $key:expr) => {
+            match book_in_front($key, packet, (seen.weight, sampling), table, control, totals) {
+                Some(booked) => Ok(booked),
+                None => match $tables.get(table) {
+                    Some(flows) => book(flows, $key, packet, (seen.weight, sampling), (table, totals.tag)),
+                    None => Err(LossReason::NoTable),
+                },
+            }
+        };
+    }
     let booked = match short {
-        Some(key) => match book_in_front(&key, packet, (seen.weight, sampling), table, control, totals) {
-            Some(booked) => Ok(booked),
-            None => match FLOWS4.get(table) {
-                Some(flows) => book(flows, &key, packet, (seen.weight, sampling), (table, totals.tag)),
-                None => Err(LossReason::NoTable),
-            },
-        },
-        None => match book_in_front(&packet.key, packet, (seen.weight, sampling), table, control, totals) {
-            Some(booked) => Ok(booked),
-            None => match FLOWS.get(table) {
-                Some(flows) => book(flows, &packet.key, packet, (seen.weight, sampling), (table, totals.tag)),
-                None => Err(LossReason::NoTable),
-            },
-        },
+        Some(key) => book_in!(FLOWS4, &key),
+        None => book_in!(FLOWS, &packet.key),
     };
     match booked {
         Ok(Booked::New) => {
@@ -235,6 +235,14 @@ fn count_insertion(control: &Control, totals: &mut GenTotals) {
     }
 }
 
+/// Counts one more packet of this generation's flow.
+#[inline(always)]
+fn go_on(stats: &mut FlowStats, packet: &Packet, weight: Weight) -> Booked {
+    let opening = stats.is_opening();
+    flow::fold(stats, packet, weight, &Monotonic);
+    if opening { Booked::Opening } else { Booked::Known }
+}
+
 /// Counts the packet in its flow's place in front of the tables. `None` when it has none there, and will have none in this generation.
 #[inline(always)]
 fn book_in_front<K: asked::Key>(
@@ -252,20 +260,20 @@ fn book_in_front<K: asked::Key>(
     let first = row.wrapping_mul(Front::LANES);
     match marks.find(mark) {
         Lane::At(lane) => {
+            let at = first.wrapping_add(lane);
             // SAFETY: as above.
-            let place = unsafe { &mut *FRONT.get_ptr_mut(first.wrapping_add(lane))? };
-            if asked::differing(place.short.words(), short.words()) != 0 || !key.has(first.wrapping_add(lane)) {
+            let place = unsafe { &mut *FRONT.get_ptr_mut(at)? };
+            if asked::differing(place.short.words(), short.words()) != 0 || !key.has(at) {
                 return None;
             }
-            let opening = place.stats.is_opening();
-            flow::fold(&mut place.stats, packet, weight, &Monotonic);
-            Some(if opening { Booked::Opening } else { Booked::Known })
+            Some(go_on(&mut place.stats, packet, weight))
         }
         Lane::Free(lane) => {
+            let at = first.wrapping_add(lane);
             // SAFETY: as above.
-            let place = unsafe { &mut *FRONT.get_ptr_mut(first.wrapping_add(lane))? };
+            let place = unsafe { &mut *FRONT.get_ptr_mut(at)? };
             place.short = short;
-            key.take(first.wrapping_add(lane));
+            key.take(at);
             place.stats = flow::first(packet, weight, Monotonic.exact());
             place.stats.put_sampling(sampling as u8);
             *marks = marks.take(lane, mark);
@@ -291,9 +299,7 @@ fn book<K: asked::Key, const N: usize, const F: usize>(
         // SAFETY: as for the totals: this CPU's map, one program at a time; user space only reads frozen generations.
         let stats = unsafe { &mut *stats };
         if stats.is_of(tag) {
-            let opening = stats.is_opening();
-            flow::fold(stats, packet, weight, &Monotonic);
-            return Ok(if opening { Booked::Opening } else { Booked::Known });
+            return Ok(go_on(stats, packet, weight));
         }
     }
     let mut stats = flow::first(packet, weight, Monotonic.exact());

@@ -57,7 +57,7 @@ impl Key for FlowKey {
     #[inline(always)]
     fn has(&self, at: u32) -> bool {
         match FRONT_LONG.get(at) {
-            Some(key) => differing(self.long_words(), key.long_words()) == 0,
+            Some(key) => differing(self.words(), key.words()) == 0,
             None => false,
         }
     }

@@ -48,7 +48,7 @@ impl Front {
     /// The hash of a long key.
     #[inline(always)]
     pub const fn hash_long(key: &FlowKey) -> u64 {
-        let [s0, s1, d0, d1, ports, rest] = key.long_words();
+        let [s0, s1, d0, d1, ports, rest] = key.words();
         // One after the other would wait for each product.
         let source = u64::from_be(s0).wrapping_mul(BY[0]).wrapping_add(u64::from_be(s1).wrapping_mul(BY[1]));
         let destination = u64::from_be(d0).wrapping_mul(BY[2]).wrapping_add(u64::from_be(d1).wrapping_mul(BY[3]));

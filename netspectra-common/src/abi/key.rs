@@ -88,22 +88,22 @@ pub struct FlowKey {
 const _: () = assert!(size_of::<FlowKey>() == 48);
 
 impl FlowKey {
-    /// Places in [`Self::words`]: the first word of an address, and both ports.
+    /// Places in [`Self::halves`]: the first four bytes of an address, and both ports.
     pub const SRC: usize = 0;
     /// As [`Self::SRC`].
     pub const DST: usize = 4;
     /// As [`Self::SRC`].
     pub const PORTS: usize = 8;
 
-    /// The key as the words of four bytes that its memory is.
+    /// The halves of the words that the key is.
     #[inline(always)]
-    pub const fn words(&self) -> &[u32; 12] {
+    pub const fn halves(&self) -> &[u32; 12] {
         zerocopy::transmute_ref!(self)
     }
 
-    /// The key as six words.
+    /// The words that the key is.
     #[inline(always)]
-    pub const fn long_words(&self) -> [u64; 6] {
+    pub const fn words(&self) -> [u64; 6] {
         zerocopy::transmute!(*self)
     }
 
@@ -111,9 +111,9 @@ impl FlowKey {
     #[inline(always)]
     pub fn set_ports(&mut self, ports: [u8; 4]) {
         let ports = u32::from_be_bytes(ports);
-        let words: &mut [u32; 12] = zerocopy::transmute_mut!(self);
+        let halves: &mut [u32; 12] = zerocopy::transmute_mut!(self);
         // Each in host order, the source first.
-        words[Self::PORTS] = ports.rotate_left(16);
+        halves[Self::PORTS] = ports.rotate_left(16);
     }
 }
 
@@ -121,7 +121,7 @@ impl core::hash::Hash for FlowKey {
     /// Six words: field by field a hasher would be called ten times, and of 48 bytes it has to find out how many they are.
     #[inline]
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        self.long_words().into_iter().for_each(|word| state.write_u64(word));
+        self.words().into_iter().for_each(|word| state.write_u64(word));
     }
 }
 

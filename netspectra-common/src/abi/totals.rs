@@ -75,9 +75,9 @@ pub struct GenTotals {
     pub events_lost: u64,
     /// Later fragments whose first fragment was not seen: booked to their addresses with ports 0.
     pub orphan_fragments: u64,
-    /// Flows that were counted in this CPU's flow tables.
+    /// Flows that were counted in front of this CPU's flow tables and in them.
     pub entries: u64,
-    /// Entries made for them; the others were there, from a generation before.
+    /// Entries of the tables made for them; others were there, from a generation before, or have a place in front.
     pub inserted: u64,
     /// Those of `entries` that have a place in front of the tables ([`super::Front`]).
     pub front: u64,

@@ -119,6 +119,6 @@ pub fn short_key(key: &FlowKey) -> Option<FlowKey4> {
     if key.family != Family::V4 as u8 || key.inner_vlan != 0 || key.tunnel != 0 {
         return None;
     }
-    let (words, last) = (key.words(), u32::from(key.vlan) | u32::from(key.proto) << 16 | u32::from(key.obs) << 24);
-    Some(FlowKey4::from_words([two(words[FlowKey::SRC], words[FlowKey::DST]), two(words[FlowKey::PORTS], last)]))
+    let (halves, last) = (key.halves(), u32::from(key.vlan) | u32::from(key.proto) << 16 | u32::from(key.obs) << 24);
+    Some(FlowKey4::from_words([two(halves[FlowKey::SRC], halves[FlowKey::DST]), two(halves[FlowKey::PORTS], last)]))
 }

@@ -149,7 +149,9 @@ impl Tables {
             let mut totals = self.totals(slot, cpu)?;
             let at = slot * self.cpus + cpu;
             let tag = FlowStats::next_tag(totals.tag);
-            self.front.clear(at);
+            if totals.front > 0 {
+                self.front.clear(at);
+            }
             // The first tag comes again: whatever is left has gone by then.
             if tag == 0 || !self.may_stay(at, totals.entries.saturating_sub(totals.front)) {
                 self.empty(at)?;
