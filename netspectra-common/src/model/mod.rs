@@ -39,4 +39,4 @@ pub use record::{EndReason, FlowRecord, FlowState, InitiatorBy};
 pub use rollup::Rollup;
 pub use shown::Shown;
 pub use time::{Nanos, TimeParseError, TimeRange, parse_duration};
-pub use window::{Resolution, WindowSketches, WindowState};
+pub use window::{Resolution, Sent, WindowSketches, WindowState};

@@ -1,5 +1,6 @@
 use super::{Counter, Nanos, TimeRange};
-use crate::sketch::{Hll, PairSample, Quantiles, TopK};
+use crate::sketch::keys::{five_tuple, pair, port};
+use crate::sketch::{Hll, PairSample, Quantiles, TopK, hash64};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,4 +115,106 @@ pub struct WindowSketches {
     pub dns_latency: Quantiles,
     /// A sample of the distinct sender-receiver pairs: who had how many counterparts.
     pub peers: PairSample,
+}
+
+/// Packets of one kind in a window, for its sketches.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Sender, as [`address`](crate::sketch::keys::address) has it.
+    pub src: [u8; 16],
+    /// Receiver.
+    pub dst: [u8; 16],
+    /// IANA protocol number.
+    pub proto: u8,
+    /// Sender's port.
+    pub src_port: u16,
+    /// Receiver's port.
+    pub dst_port: u16,
+    /// Packets, at least one.
+    pub packets: u64,
+    /// L2 bytes.
+    pub bytes: u64,
+}
+
+/// With all hashes, of which some go into several sketches.
+struct Hashed {
+    sent: Sent,
+    to_port: [u8; 3],
+    src: u64,
+    dst: u64,
+    port: u64,
+    pair: u64,
+    flow: u64,
+}
+
+impl Hashed {
+    fn new(sent: Sent) -> Self {
+        let to_port = port(sent.proto, sent.dst_port);
+        Self {
+            to_port,
+            src: hash64(&sent.src),
+            dst: hash64(&sent.dst),
+            port: hash64(&to_port),
+            pair: hash64(&pair(&sent.src, &sent.dst)),
+            flow: hash64(&five_tuple(&sent.src, &sent.dst, sent.proto, sent.src_port, sent.dst_port)),
+            sent,
+        }
+    }
+}
+
+impl WindowSketches {
+    /// What goes into one sketch before the next one is begun, so that both fit into the processor's caches.
+    const BLOCK: usize = 256;
+
+    /// Adds packets, to all sketches but those of sizes and times. Cost: about a tenth of a microsecond each.
+    pub fn add(&mut self, sent: impl IntoIterator<Item = Sent>) {
+        let mut sent = sent.into_iter();
+        let mut block = Vec::with_capacity(Self::BLOCK);
+        loop {
+            block.extend(sent.by_ref().take(Self::BLOCK).map(Hashed::new));
+            if block.is_empty() {
+                return;
+            }
+            self.add_block(&block);
+            block.clear();
+        }
+    }
+
+    fn add_block(&mut self, block: &[Hashed]) {
+        let insert = |hll: &mut Hll, hash: fn(&Hashed) -> u64| block.iter().for_each(|b| hll.insert_hash(hash(b)));
+        insert(&mut self.src_ips, |b| b.src);
+        insert(&mut self.dst_ips, |b| b.dst);
+        insert(&mut self.ips, |b| b.src);
+        insert(&mut self.ips, |b| b.dst);
+        insert(&mut self.dst_ports, |b| b.port);
+        insert(&mut self.pairs, |b| b.pair);
+        insert(&mut self.flows, |b| b.flow);
+        block.iter().for_each(|b| self.peers.insert_hashed(b.pair, &pair(&b.sent.src, &b.sent.dst)));
+        block.iter().for_each(|b| self.top_src_bytes.add_hashed(b.src, &b.sent.src, b.sent.bytes));
+        block.iter().for_each(|b| self.top_src_packets.add_hashed(b.src, &b.sent.src, b.sent.packets));
+        block.iter().for_each(|b| self.top_dst_bytes.add_hashed(b.dst, &b.sent.dst, b.sent.bytes));
+        block.iter().for_each(|b| self.top_dst_packets.add_hashed(b.dst, &b.sent.dst, b.sent.packets));
+        block.iter().for_each(|b| self.top_dst_port_bytes.add_hashed(b.port, &b.to_port, b.sent.bytes));
+    }
+
+    /// Adds what another part of the traffic left in its sketches.
+    pub fn merge(&mut self, other: &Self) {
+        self.src_ips.merge(&other.src_ips);
+        self.dst_ips.merge(&other.dst_ips);
+        self.ips.merge(&other.ips);
+        self.dst_ports.merge(&other.dst_ports);
+        self.pairs.merge(&other.pairs);
+        self.flows.merge(&other.flows);
+        self.top_src_bytes.merge(&other.top_src_bytes);
+        self.top_dst_bytes.merge(&other.top_dst_bytes);
+        self.top_src_packets.merge(&other.top_src_packets);
+        self.top_dst_packets.merge(&other.top_dst_packets);
+        self.top_dst_port_bytes.merge(&other.top_dst_port_bytes);
+        self.packet_size.merge(&other.packet_size);
+        self.flow_duration.merge(&other.flow_duration);
+        self.server_rtt.merge(&other.server_rtt);
+        self.client_rtt.merge(&other.client_rtt);
+        self.dns_latency.merge(&other.dns_latency);
+        self.peers.merge(&other.peers);
+    }
 }

@@ -1,43 +1,12 @@
 //! The bytes under which values are counted: in the sketches of windows, and in groups and sets of roll-ups.
 //!
-//! Both ways use the encoders here, so that a sketch and an exact count mean the same values. What goes into stored
-//! sketches (`address`, `port`, `pair`, `five_tuple`) never changes without a new format version of the sketches.
+//! Both ways use the encoders of [`crate::sketch::keys`], so that a sketch and an exact count mean the same values.
 
 use super::{GroupKey, Row};
 use crate::schema::{Dimension, protocol_name};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// 16 bytes, IPv4 mapped into IPv6.
-pub fn address(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-/// Protocol, then the port in network order.
-pub fn port(proto: u8, port: u16) -> [u8; 3] {
-    let [high, low] = port.to_be_bytes();
-    [proto, high, low]
-}
-
-/// Two [`address`] keys: sender, then receiver.
-pub fn pair(src: &[u8; 16], dst: &[u8; 16]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out[..16].copy_from_slice(src);
-    out[16..].copy_from_slice(dst);
-    out
-}
-
-/// Sender, receiver, protocol, source port, destination port.
-pub fn five_tuple(src: &[u8; 16], dst: &[u8; 16], proto: u8, src_port: u16, dst_port: u16) -> [u8; 37] {
-    let mut out = [0; 37];
-    out[..32].copy_from_slice(&pair(src, dst));
-    out[32] = proto;
-    out[33..35].copy_from_slice(&src_port.to_be_bytes());
-    out[35..].copy_from_slice(&dst_port.to_be_bytes());
-    out
-}
+pub use crate::sketch::keys::{address, five_tuple, pair, port};
 
 /// The address of an [`address`] key.
 pub fn decode_address(key: &[u8]) -> Option<IpAddr> {

@@ -15,6 +15,8 @@ mod codec;
 mod error;
 mod hash;
 mod hll;
+mod index;
+pub mod keys;
 mod overflow;
 mod pair_sample;
 mod quantiles;

@@ -38,6 +38,8 @@ use std::time::Duration;
 const SLOTS: usize = Obs::MAX_IFACE as usize + 1;
 /// Flows of which first bytes were seen whose sessions are kept.
 const PREFIX_FLOWS: usize = 65_536;
+/// Flow records of a batch at the end of an input.
+const ENDING_RECORDS: usize = 4_096;
 /// A slot that the manifest does not name.
 const UNNAMED: u32 = u32::MAX;
 /// More lateness would keep an unbounded number of one-second windows open.
@@ -94,6 +96,15 @@ pub struct Engine {
     open_windows: usize,
     /// Messages so far: the order in which chunks began to wait.
     messages: u64,
+    ending: Ending,
+}
+
+/// How far an end of everything has come.
+#[derive(Debug, Default)]
+struct Ending {
+    node: u32,
+    /// The flows of that node that are left, once they are known.
+    flows: Option<Vec<(u64, u32)>>,
 }
 
 impl Engine {
@@ -119,6 +130,7 @@ impl Engine {
             open_rows: 0,
             open_windows: 0,
             messages: 0,
+            ending: Ending::default(),
         }
     }
 
@@ -152,20 +164,44 @@ impl Engine {
 
     /// Ends everything: flows that FIN or RST ended as closed, others with `end_of_input`, and all windows.
     ///
-    /// Chunks without a manifest are given up and counted. The engine can go on afterwards.
+    /// Chunks without a manifest are given up and counted. The engine can go on afterwards. Memory: all records at once;
+    /// [`finish_some`](Self::finish_some) gives the same in pieces.
     pub fn finish(&mut self) -> StoreBatch {
         let mut batch = StoreBatch::default();
-        for node in 0..self.nodes.len() as u32 {
-            let dropped = self.nodes[node as usize].inbox.give_up(None);
-            self.drop_pending(&dropped);
-            let mut of_node = StoreBatch::default();
-            self.close_node(node, EndReason::EndOfInput, &mut of_node);
-            sort(&mut of_node.flows);
-            self.judge(node, true, &[], &mut of_node);
-            batch.absorb(of_node);
+        while let Some(some) = self.finish_some() {
+            batch.absorb(some);
         }
         sort(&mut batch.flows);
         batch
+    }
+
+    /// Ends everything as [`finish`](Self::finish) does, one node after the other and at most 4,096 flows at a time, until there
+    /// is `None`; nothing else is applied in between. A node's records are in their order over all its batches; its windows are
+    /// in the last one.
+    pub fn finish_some(&mut self) -> Option<StoreBatch> {
+        let Ending { node: at, flows } = std::mem::take(&mut self.ending);
+        if at as usize >= self.nodes.len() {
+            return None;
+        }
+        let mut flows = flows.unwrap_or_else(|| {
+            let dropped = self.nodes[at as usize].inbox.give_up(None);
+            self.drop_pending(&dropped);
+            self.flows.ending(at, &self.points, &mut self.events)
+        });
+        let mut batch = StoreBatch::default();
+        let some = (&mut flows, ENDING_RECORDS);
+        self.flows.end_some(some, EndReason::EndOfInput, &self.points, &mut self.events);
+        let is_last = flows.is_empty();
+        if is_last {
+            self.close_node(at, EndReason::EndOfInput, &mut batch);
+            self.ending.node = at + 1;
+        } else {
+            self.take_ended(at, &mut batch);
+            self.ending = Ending { node: at, flows: Some(flows) };
+        }
+        sort(&mut batch.flows);
+        self.judge(at, is_last, &[], &mut batch);
+        Some(batch)
     }
 
     /// Ends everything of the node called `name`, from which nothing comes any more: flows with `idle_timeout`, and all
@@ -383,6 +419,14 @@ impl Engine {
     /// Writes all flows and windows of a node, with `reason` where FIN or RST did not end a flow.
     fn close_node(&mut self, at: u32, reason: EndReason, batch: &mut StoreBatch) {
         self.flows.end_all(at, reason, &self.points, &mut self.events);
+        self.take_ended(at, batch);
+        let node = &mut self.nodes[at as usize];
+        node.windows.spill(&node.name, &self.points, self.config.wanted, batch);
+        self.recount(at);
+    }
+
+    /// Books flows that ended outside of a generation in the window of the last one, and moves their records to `batch`.
+    fn take_ended(&mut self, at: u32, batch: &mut StoreBatch) {
         let node = &mut self.nodes[at as usize];
         if !self.events.records.is_empty() && self.config.wanted != Wanted::Records {
             let place = node.windows.place(node.last_start);
@@ -395,9 +439,6 @@ impl Engine {
         if self.config.wanted == Wanted::Records {
             self.events.forget();
         }
-        let node = &mut self.nodes[at as usize];
-        node.windows.spill(&node.name, &self.points, self.config.wanted, batch);
-        self.recount(at);
     }
 
     /// Holds the bounds on windows, rows and names after a generation of node `at`.

@@ -518,6 +518,80 @@ fn memory_stays_bounded_under_a_flood_of_new_flows() {
 }
 
 #[test]
+fn flows_that_come_and_go_leave_nothing_in_the_agenda() {
+    let config = EngineConfig { max_flows: 100, ..EngineConfig::default() };
+    let mut b = Bench::new(config);
+    for s in 0..40u32 {
+        let at = f64::from(s) / 10.0;
+        let flood: Vec<_> =
+            (0..500).map(|p| tcp((1 + (s / 20) as u8, p + 500 * (s as u16 % 20)), SERVER, SYN, (at, at))).collect();
+        b.feed((at, at + 0.1), &flood);
+        assert!(b.engine.flows.listed() <= 2 * 100 + 4096 + 1, "{}", b.engine.flows.listed());
+    }
+    let ended = b.feed((4.0, 60.0), &[]);
+    assert_eq!((ended.flows.len(), b.engine.flows.len(), b.engine.flows.listed()), (100, 0, 0));
+}
+
+/// Of a full table those go that were silent longest, whenever they came.
+#[test]
+fn a_full_table_ends_the_flows_that_were_silent_longest() {
+    let mut b = Bench::new(EngineConfig { max_flows: 64, ..EngineConfig::default() });
+    let flow = |port, at| tcp((1, port), SERVER, ACK, (at, at));
+    b.feed((0.0, 1.0), &(0..64).map(|p| flow(p, f64::from(p) / 100.0)).collect::<Vec<_>>());
+    // The first half again, in the other order: then the second half was silent longest, and after it these.
+    b.feed((1.0, 2.0), &(0..32).rev().map(|p| flow(p, 2.0 - f64::from(p) / 100.0)).collect::<Vec<_>>());
+    let mut gone: Vec<u16> = Vec::new();
+    for n in 0..64 {
+        let at = 2.0 + f64::from(n) / 100.0;
+        let batch = b.feed((at, at + 0.01), &[flow(1000 + n, at)]);
+        assert!(batch.flows.iter().all(|f| f.end_reason == EndReason::LackOfResources));
+        gone.extend(batch.flows.iter().map(|f| f.src_port));
+    }
+    assert_eq!(gone, (32..64).chain((0..32).rev()).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_end_in_pieces_is_the_end_at_once() {
+    let log: Vec<BusMessage> = {
+        let mut agent = Agent::new("n1");
+        let second = |s: u16| {
+            let at = f64::from(s);
+            // Many begin at the same time, which leaves their order to their identities.
+            (0..1000)
+                .map(|p| tcp((1, p + 1000 * s), SERVER, SYN, (at + f64::from(p / 100) / 10.0, at + 0.95)))
+                .collect()
+        };
+        (0..9).flat_map(|s| agent.generation((f64::from(s), f64::from(s) + 1.0), &second(s) as &Vec<_>)).collect()
+    };
+    let fed = || {
+        let mut engine = Engine::new(EngineConfig::default());
+        log.iter().for_each(|m| drop(engine.apply(m)));
+        engine
+    };
+    let whole = fed().finish();
+    let mut engine = fed();
+    let mut pieces: Vec<StoreBatch> = Vec::new();
+    while let Some(piece) = engine.finish_some() {
+        assert_eq!(
+            engine.stats().active_flows + pieces.iter().map(|p| p.flows.len()).sum::<usize>() + piece.flows.len(),
+            9000
+        );
+        pieces.push(piece);
+    }
+    assert_eq!(pieces.iter().map(|p| p.flows.len()).collect::<Vec<_>>(), [4096, 4096, 808]);
+    assert!(pieces[..2].iter().all(|p| p.windows.is_empty()) && !pieces[2].windows.is_empty());
+    let mut together = StoreBatch::default();
+    pieces.into_iter().for_each(|piece| together.absorb(piece));
+    assert_eq!(together.flows, whole.flows, "and sorted");
+    assert_eq!(said(&[together]), said(&[whole]));
+    assert_eq!(
+        (engine.stats().active_flows, engine.finish_some().map(|b| b.is_empty())),
+        (0, Some(true)),
+        "it can go on"
+    );
+}
+
+#[test]
 fn directions_of_observation_belong_to_one_flow() {
     let mut b = Bench::new(EngineConfig::default());
     let received = tcp(CLIENT, SERVER, ACK, (0.1, 0.2));

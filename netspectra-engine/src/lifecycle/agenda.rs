@@ -1,102 +1,73 @@
-//! Flows in order of a time, to the second, with every operation on one flow O(log seconds).
+//! Flows in order of a time, to the second.
 //!
-//! One doubly linked list a second, threaded through an array of links: a flow is in at most one list, moving it
-//! allocates nothing, and memory follows the flows, not the timers that were set.
+//! A list of slots for each second. Which of its entries counts is said by the flow itself, which keeps the tick under which
+//! it is [`Listed`]: moving a flow writes another entry, ending it writes none, and what does not count any more is dropped
+//! when its second comes, or when there is more of it than of what does.
 
-use super::blocks::Blocks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const NONE: u32 = u32::MAX;
-
 /// The highest tick: 34,000 years.
-const MAX_TICK: u64 = (1 << 40) - 1;
+const MAX_TICK: u64 = (1 << 40) - 2;
 
-/// 20 bytes, because every flow has two.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Link {
-    owner: u32,
-    before: u32,
-    after: u32,
-    tick_low: u32,
-    tick_high: u8,
-    listed: bool,
-}
+/// The tick under which a slot is in an agenda, if it is. Five bytes, because every flow has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Listed([u8; 5]);
 
-const _: () = assert!(size_of::<Link>() == 20);
+impl Listed {
+    pub(super) const NOT: Self = Self([u8::MAX; 5]);
 
-const UNLISTED: Link = Link { owner: 0, before: NONE, after: NONE, tick_low: 0, tick_high: 0, listed: false };
-
-impl Link {
-    /// The first one of the list of `tick`, at most [`MAX_TICK`].
-    fn first(owner: u32, tick: u64, after: u32) -> Self {
-        Self { owner, before: NONE, after, tick_low: tick as u32, tick_high: (tick >> 32) as u8, listed: true }
-    }
-
-    fn tick(&self) -> u64 {
-        u64::from(self.tick_low) | u64::from(self.tick_high) << 32
+    /// Under `tick`, at most [`MAX_TICK`].
+    const fn under(tick: u64) -> Self {
+        let [a, b, c, d, e, ..] = tick.to_le_bytes();
+        Self([a, b, c, d, e])
     }
 }
 
 /// Slots ordered by `(owner, tick)`; an owner is a clock of its own.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Agenda {
-    links: Blocks<Link>,
-    heads: BTreeMap<(u32, u64), u32>,
+pub(super) struct Agenda {
+    lists: BTreeMap<(u32, u64), Vec<u32>>,
+    /// Entries in all lists, also those that do not count any more.
+    entries: usize,
 }
 
 impl Agenda {
-    /// Puts `slot` under `tick` of `owner`, taking it away from where it was.
-    pub(crate) fn put(&mut self, slot: u32, owner: u32, tick: u64) {
+    /// Entries in all lists, also those that do not count any more.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// Puts `slot`, which is `listed`, under `tick` of `owner` instead.
+    pub(super) fn put(&mut self, listed: &mut Listed, slot: u32, owner: u32, tick: u64) {
         let tick = tick.min(MAX_TICK);
-        while slot as usize >= self.links.len() {
-            self.links.push(UNLISTED);
-        }
-        if self.links.get(slot as usize).is_some_and(|l| l.listed && l.owner == owner && l.tick() == tick) {
-            return;
-        }
-        self.remove(slot);
-        let head = self.heads.insert((owner, tick), slot).unwrap_or(NONE);
-        if let Some(head) = self.links.get_mut(head as usize) {
-            head.before = slot;
-        }
-        if let Some(link) = self.links.get_mut(slot as usize) {
-            *link = Link::first(owner, tick, head);
+        let under = Listed::under(tick);
+        if *listed != under {
+            *listed = under;
+            self.lists.entry((owner, tick)).or_default().push(slot);
+            self.entries += 1;
         }
     }
 
-    /// Takes `slot` out; nothing happens when it is in no list.
-    pub(crate) fn remove(&mut self, slot: u32) {
-        let Some(place) = self.links.get_mut(slot as usize).filter(|l| l.listed) else { return };
-        let link = std::mem::replace(place, UNLISTED);
-        // `NONE` is no place.
-        if let Some(after) = self.links.get_mut(link.after as usize) {
-            after.before = link.before;
+    /// Takes the lists of `owner` whose tick is at most `tick`, and what a slot is listed under that counts in each.
+    pub(super) fn take_due(&mut self, owner: u32, tick: u64) -> Vec<(Listed, Vec<u32>)> {
+        let mut due = Vec::new();
+        while let Some((&key, _)) = self.lists.range((owner, 0)..=(owner, tick)).next() {
+            let list = self.lists.remove(&key).unwrap_or_default();
+            self.entries -= list.len();
+            due.push((Listed::under(key.1), list));
         }
-        if let Some(before) = self.links.get_mut(link.before as usize) {
-            before.after = link.after;
-        } else if link.after != NONE {
-            self.heads.insert((link.owner, link.tick()), link.after);
-        } else {
-            self.heads.remove(&(link.owner, link.tick()));
-        }
+        due
     }
 
-    /// The slot whose tick is the earliest of `owner`, with that tick.
-    pub(crate) fn first(&self, owner: u32) -> Option<(u64, u32)> {
-        self.heads.range((owner, 0)..=(owner, u64::MAX)).next().map(|((_, tick), slot)| (*tick, *slot))
-    }
-
-    /// Moves all slots of `owner` whose tick is at most `tick` into `due`; they are in no list afterwards.
-    pub(crate) fn take_due(&mut self, owner: u32, tick: u64, due: &mut Vec<u32>) {
-        while let Some((&(o, t), &head)) = self.heads.range((owner, 0)..=(owner, tick)).next() {
-            self.heads.remove(&(o, t));
-            let mut slot = head;
-            while let Some(link) = self.links.get_mut(slot as usize) {
-                due.push(slot);
-                slot = std::mem::replace(link, UNLISTED).after;
-            }
-        }
+    /// Drops the entries of which `counts` says no: it is asked with owner, what the list is under, and slot.
+    pub(super) fn retain(&mut self, counts: impl Fn(u32, Listed, u32) -> bool) {
+        self.lists.retain(|(owner, tick), list| {
+            list.retain(|slot| counts(*owner, Listed::under(*tick), *slot));
+            list.shrink_to_fit();
+            !list.is_empty()
+        });
+        self.entries = self.lists.values().map(Vec::len).sum();
     }
 }
 
@@ -104,38 +75,60 @@ impl Agenda {
 mod tests {
     use super::*;
 
-    #[test]
-    fn due_slots_come_out_once_and_in_order_of_their_ticks() {
-        let mut agenda = Agenda::default();
-        for (slot, tick) in [(0, 5), (1, 3), (2, 5), (3, 9), (4, 3)] {
-            agenda.put(slot, 1, tick);
+    /// An agenda beside what its slots say.
+    #[derive(Default)]
+    struct Bench(Agenda, BTreeMap<u32, Listed>);
+
+    impl Bench {
+        fn put(&mut self, slot: u32, owner: u32, tick: u64) {
+            self.0.put(self.1.entry(slot).or_insert(Listed::NOT), slot, owner, tick);
         }
-        agenda.put(5, 2, 1);
-        agenda.put(1, 1, 8);
-        agenda.remove(2);
-        agenda.remove(77);
-        assert_eq!(agenda.first(1), Some((3, 4)));
-        let mut due = Vec::new();
-        agenda.take_due(1, 8, &mut due);
-        assert_eq!(due, [4, 0, 1]);
-        due.clear();
-        agenda.take_due(1, 8, &mut due);
-        assert!(due.is_empty(), "another owner's ticks are not due");
-        assert_eq!(agenda.first(2), Some((1, 5)));
-        assert_eq!(agenda.first(1), Some((9, 3)));
+
+        /// The slots that are due and count.
+        fn due(&mut self, owner: u32, tick: u64) -> Vec<u32> {
+            let lists = self.0.take_due(owner, tick);
+            let counts = |under: Listed, slot: &u32| self.1.get(slot) == Some(&under);
+            lists.into_iter().flat_map(|(under, list)| list.into_iter().filter(move |s| counts(under, s))).collect()
+        }
     }
 
     #[test]
-    fn links_survive_removal_at_every_place_of_a_list() {
-        for gone in 0..4 {
-            let mut agenda = Agenda::default();
-            (0..4).for_each(|slot| agenda.put(slot, 0, 7));
-            agenda.remove(gone);
-            let mut due = Vec::new();
-            agenda.take_due(0, 7, &mut due);
-            due.sort_unstable();
-            assert_eq!(due, (0..4).filter(|s| *s != gone).collect::<Vec<_>>());
-            assert!(agenda.heads.is_empty());
+    fn due_slots_come_out_in_order_of_their_ticks_and_only_where_they_are_listed() {
+        let mut bench = Bench::default();
+        for (slot, tick) in [(0, 5), (1, 3), (2, 5), (3, 9), (4, 3)] {
+            bench.put(slot, 1, tick);
         }
+        bench.put(0, 1, 5);
+        bench.put(5, 2, 1);
+        bench.put(1, 1, 8);
+        bench.1.remove(&2);
+        assert_eq!(bench.0.entries(), 7, "what is listed there already is not listed again");
+        assert_eq!(bench.due(1, 8), [4, 0, 1]);
+        assert!(bench.due(1, 8).is_empty(), "another owner's ticks are not due");
+        assert_eq!((bench.due(2, 8), bench.due(1, u64::MAX)), (vec![5], vec![3]));
+        assert_eq!((bench.0.entries(), bench.0.lists.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_does_not_count_is_dropped_when_it_is_looked_for() {
+        let mut bench = Bench::default();
+        for tick in 0..100 {
+            (0..10).for_each(|slot| bench.put(slot, 0, tick));
+        }
+        assert_eq!(bench.0.entries(), 1000);
+        let Bench(agenda, listed) = &mut bench;
+        agenda.retain(|_, under, slot| listed.get(&slot) == Some(&under));
+        assert_eq!((agenda.entries(), agenda.lists.len()), (10, 1));
+        assert_eq!(bench.due(0, 99), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_time_that_never_comes_is_the_last_one() {
+        let mut bench = Bench::default();
+        bench.put(0, 0, u64::MAX);
+        bench.put(1, 0, MAX_TICK);
+        assert!(bench.due(0, MAX_TICK - 1).is_empty());
+        assert_eq!(bench.due(0, u64::MAX), [0, 1]);
+        assert_ne!(Listed::under(MAX_TICK), Listed::NOT);
     }
 }

@@ -1,6 +1,7 @@
 //! One flow: what it carried since its last record, and what decides its life.
 
 use super::BiKey;
+use super::agenda::Listed;
 use super::key::{ICMP, ICMPV6};
 use super::tcp::TcpSide;
 use crate::engine::{Ends, EngineConfig, Points};
@@ -17,10 +18,14 @@ const FIN: u16 = 0x01;
 const RST: u16 = 0x04;
 /// Seed of flow identities: "nsflowid". They are stored, so it never changes.
 const FLOW_ID_SEED: u64 = u64::from_be_bytes(*b"nsflowid");
-/// Bits of [`Flow::reported`].
+/// Bits of [`Flow::bits`]: round-trip times that were reported.
 const SERVER_RTT: u8 = 1;
 const CLIENT_RTT: u8 = 2;
 const BOTH_RTTS: u8 = SERVER_RTT | CLIENT_RTT;
+/// A [`Direction`](netspectra_common::model::Direction) of the packets of each side; the last one when it is not always the same.
+const DIRECTIONS: [u8; 2] = [4, 8];
+/// The initiator is end 1, once that is settled.
+const SETTLED_END: u8 = 16;
 /// [`Side::first_seen`] of a side that sent nothing yet.
 const NEVER: u64 = u64::MAX;
 
@@ -50,14 +55,13 @@ pub(crate) struct Flow {
     part_start: u64,
     /// Fixed at the end of the generation that first saw the flow; 0 before.
     pub(crate) id: u64,
-    /// Set by the first record: a later one must not turn the flow around.
-    settled: Option<(u8, InitiatorBy)>,
-    /// Round-trip times that were reported: 1 the server's, 2 the client's.
-    reported: u8,
+    /// Set by the first record, with [`SETTLED_END`]: a later one must not turn the flow around.
+    settled: Option<InitiatorBy>,
     /// The highest of its packets'.
     sampling: Sampling,
-    /// A [`Direction`] of the packets of each side, by bit; the last one when it is not always the same.
-    directions: u8,
+    bits: u8,
+    /// When it may be due.
+    pub(super) listed: Listed,
 }
 
 const _: () = assert!(size_of::<Option<Flow>>() == 256);
@@ -80,9 +84,9 @@ impl Flow {
             part_start: NEVER,
             id: 0,
             settled: None,
-            reported: 0,
             sampling,
-            directions: 0,
+            bits: 0,
+            listed: Listed::NOT,
         };
         flow.add(side, direction, (stats, sampling));
         flow
@@ -92,7 +96,8 @@ impl Flow {
     pub(crate) fn add(&mut self, side: usize, direction: u8, (stats, sampling): (&FlowStats, Sampling)) -> bool {
         self.sampling = self.sampling.max(sampling);
         let before = (self.part_start, self.closed_by());
-        self.directions = self.directions & !(1 << side) | (direction & 1) << side;
+        let way = DIRECTIONS[side];
+        self.bits = if direction & 1 == 0 { self.bits & !way } else { self.bits | way };
         let s = &mut self.sides[side];
         s.packets = s.packets.wrapping_add(stats.packets);
         s.bytes = s.bytes.wrapping_add(stats.bytes);
@@ -109,23 +114,23 @@ impl Flow {
 
     /// Whether a round-trip time is known that was not reported.
     pub(crate) fn has_new_rtt(&self) -> bool {
-        if self.reported == BOTH_RTTS
+        if self.bits & BOTH_RTTS == BOTH_RTTS
             || (self.sides[0].tcp.all_flags | self.sides[1].tcp.all_flags) & FLAG_SYN_ACK_SEEN == 0
         {
             return false;
         }
         let (server, client) = self.rtts_us();
-        (server.is_some() && self.reported & SERVER_RTT == 0) || (client.is_some() && self.reported & CLIENT_RTT == 0)
+        (server.is_some() && self.bits & SERVER_RTT == 0) || (client.is_some() && self.bits & CLIENT_RTT == 0)
     }
 
     /// The round-trip times that were not reported, microseconds: the server's, the client's. Each comes once, as it is
     /// when it comes: a handshake that turns out to be of no use later (Karn's rule) does not take it back.
     pub(crate) fn take_rtts(&mut self) -> (Option<u32>, Option<u32>) {
         let (server, client) = self.rtts_us();
-        let server = server.filter(|_| self.reported & SERVER_RTT == 0);
-        let client = client.filter(|_| self.reported & CLIENT_RTT == 0);
-        self.reported |= u8::from(server.is_some()) * SERVER_RTT;
-        self.reported |= u8::from(client.is_some()) * CLIENT_RTT;
+        let server = server.filter(|_| self.bits & SERVER_RTT == 0);
+        let client = client.filter(|_| self.bits & CLIENT_RTT == 0);
+        self.bits |= u8::from(server.is_some()) * SERVER_RTT;
+        self.bits |= u8::from(client.is_some()) * CLIENT_RTT;
         (server, client)
     }
 
@@ -179,8 +184,8 @@ impl Flow {
 
     /// The initiator's end and how it was found: by SYN, by the first packet, by port.
     pub(crate) fn initiator(&self) -> (usize, InitiatorBy) {
-        if let Some((end, by)) = self.settled {
-            return (usize::from(end), by);
+        if let Some(by) = self.settled {
+            return (usize::from(self.bits & SETTLED_END != 0), by);
         }
         if self.key.initiator_is_fixed() {
             return (0, InitiatorBy::FirstPacket);
@@ -243,7 +248,7 @@ impl Flow {
     }
 
     fn direction(&self, side: usize) -> u8 {
-        self.directions >> side & 1
+        u8::from(self.bits & DIRECTIONS[side] != 0)
     }
 
     /// First and last packet since the last record; both the last packet's time when there was none.
@@ -333,7 +338,9 @@ impl Flow {
     /// Begins the next record: counts start again, identity and initiator stay.
     pub(crate) fn cut(&mut self) {
         let (end, by) = self.initiator();
-        self.settled = Some((u8::from(end == 1), by));
+        if self.settled.replace(by).is_none() && end == 1 {
+            self.bits |= SETTLED_END;
+        }
         for side in &mut self.sides {
             *side = Side { packets: 0, bytes: 0, l3_bytes: 0, ..*side };
             side.tcp.cut();

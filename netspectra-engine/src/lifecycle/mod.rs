@@ -5,7 +5,7 @@
 //! - one that is silent for [`EngineConfig::idle_timeout`] is written as timed out;
 //! - one whose unwritten part is older than [`EngineConfig::active_timeout`] is written in part and goes on;
 //! - a SYN on a closed flow, or packets after an idle timeout, begin another flow with the same key;
-//! - a full table writes the flow that was silent longest (to the second).
+//! - a full table writes the flow that was silent longest when it was last looked through, if it still is silent.
 
 mod agenda;
 mod blocks;
@@ -20,7 +20,7 @@ pub(crate) use key::{BiKey, ICMP, ICMPV6, normalise};
 
 use crate::engine::{EngineConfig, Points};
 use crate::window::RowKey;
-use agenda::Agenda;
+use agenda::{Agenda, Listed};
 use blocks::Blocks;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use netspectra_common::model::{EndReason, FlowRecord, FlowStats, Nanos, Sampling};
@@ -28,8 +28,10 @@ use serde::{Deserialize, Serialize};
 use std::hash::BuildHasher;
 use zerocopy::IntoBytes;
 
-/// The silence agenda has one owner: the table is shared by all nodes.
-const EVERYONE: u32 = 0;
+/// A full table is looked through for one in so many of its flows: those that were silent longest.
+const STALEST_SHARE: usize = 16;
+/// Entries of the agenda that may not count any more, beside as many as there are flows.
+const SPARE_ENTRIES: usize = 4096;
 
 /// What happened to flows since it was last emptied.
 #[derive(Debug, Default)]
@@ -57,7 +59,7 @@ impl Events {
     }
 }
 
-/// Flows being watched, at most [`EngineConfig::max_flows`]. About 310 bytes a flow, none of it allocated per flow.
+/// Flows being watched, at most [`EngineConfig::max_flows`]. About 275 bytes a flow, none of it allocated per flow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FlowTable {
     flows: Blocks<Option<Flow>>,
@@ -69,15 +71,14 @@ pub(crate) struct FlowTable {
     hasher: DefaultHashBuilder,
     /// By node: when a flow may be due. Set lazily, so never too late and often too early.
     deadlines: Agenda,
-    /// When a flow was last seen; a lower bound, put right when it matters.
-    silence: Agenda,
+    /// When the flows that were silent longest were last seen, and where they are; the first of them at the end. Made of all
+    /// flows when the table is full and this is empty. Who was seen since is passed over.
+    stalest: Vec<(u64, u32)>,
     /// Flows without an identity, some of them gone already.
     fresh: Vec<u32>,
     /// Flows of which a round-trip time may have become known in this generation; some of them are gone already.
     #[serde(skip)]
     timed: Vec<u32>,
-    #[serde(skip)]
-    due: Vec<u32>,
 }
 
 impl FlowTable {
@@ -88,10 +89,9 @@ impl FlowTable {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             deadlines: Agenda::default(),
-            silence: Agenda::default(),
+            stalest: Vec::new(),
             fresh: Vec::new(),
             timed: Vec::new(),
-            due: Vec::new(),
         }
     }
 
@@ -104,6 +104,12 @@ impl FlowTable {
     #[cfg(test)]
     pub(crate) fn slots(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Places in the agenda.
+    #[cfg(test)]
+    pub(crate) fn listed(&self) -> usize {
+        self.deadlines.entries()
     }
 
     /// All flows being watched, in an order that depends on the log only.
@@ -133,7 +139,7 @@ impl FlowTable {
                 }
                 if nearer {
                     let tick = tick(flow.deadline(config));
-                    self.deadlines.put(slot, node, tick);
+                    self.deadlines.put(&mut flow.listed, slot, node, tick);
                 }
                 return;
             }
@@ -146,19 +152,23 @@ impl FlowTable {
         self.insert(hash, Flow::new(key, node, side, direction, (stats, sampling)), config);
     }
 
-    fn insert(&mut self, hash: u64, flow: Flow, config: &EngineConfig) {
-        let (node, deadline, seen) = (flow.node, tick(flow.deadline(config)), tick(flow.last_seen));
-        let slot = self.free.pop().unwrap_or(self.flows.len() as u32);
-        if slot as usize == self.flows.len() {
-            self.flows.push(None);
+    fn insert(&mut self, hash: u64, mut flow: Flow, config: &EngineConfig) {
+        if self.deadlines.entries() > 2 * self.len() + SPARE_ENTRIES {
+            let flows = &self.flows;
+            self.deadlines.retain(|owner, under, slot| {
+                flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.node == owner && f.listed == under)
+            });
         }
+        let (node, deadline) = (flow.node, tick(flow.deadline(config)));
+        let slot = self.free.pop().unwrap_or(self.flows.len() as u32);
+        self.deadlines.put(&mut flow.listed, slot, node, deadline);
         if let Some(place) = self.flows.get_mut(slot as usize) {
             *place = Some(flow);
+        } else {
+            self.flows.push(Some(flow));
         }
         let (flows, hasher) = (&self.flows, &self.hasher);
         self.index.insert_unique(hash, slot, |slot| hash_of(flows, hasher, *slot));
-        self.deadlines.put(slot, node, deadline);
-        self.silence.put(slot, EVERYONE, seen);
         self.fresh.push(slot);
     }
 
@@ -175,9 +185,12 @@ impl FlowTable {
 
     /// Sets every deadline anew, after timeouts changed.
     pub(crate) fn reschedule(&mut self, config: &EngineConfig) {
-        for (slot, flow) in self.flows.iter().enumerate() {
-            if let Some(flow) = flow {
-                self.deadlines.put(slot as u32, flow.node, tick(flow.deadline(config)));
+        self.deadlines = Agenda::default();
+        for slot in 0..self.flows.len() {
+            if let Some(flow) = self.flows.get_mut(slot).and_then(Option::as_mut) {
+                flow.listed = Listed::NOT;
+                let tick = tick(flow.deadline(config));
+                self.deadlines.put(&mut flow.listed, slot as u32, flow.node, tick);
             }
         }
     }
@@ -190,28 +203,27 @@ impl FlowTable {
         (config, points): (&EngineConfig, &Points),
         events: &mut Events,
     ) {
-        let mut due = std::mem::take(&mut self.due);
-        self.deadlines.take_due(node, tick(now.0), &mut due);
-        for slot in due.drain(..) {
-            let Some(flow) = self.flows.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
-            let reason = flow.due(now.0, config);
-            match reason {
-                Some(EndReason::ActiveTimeout) => {
-                    identify(flow, points, events);
-                    events.records.push(flow.record(EndReason::ActiveTimeout, points));
-                    flow.cut();
+        for (under, list) in self.deadlines.take_due(node, tick(now.0)) {
+            for slot in list {
+                let Some(flow) = listed(&mut self.flows, slot, node, under) else { continue };
+                let reason = flow.due(now.0, config);
+                match reason {
+                    Some(EndReason::ActiveTimeout) => {
+                        identify(flow, points, events);
+                        events.records.push(flow.record(EndReason::ActiveTimeout, points));
+                        flow.cut();
+                    }
+                    Some(reason) => {
+                        self.end(slot, reason, points, events);
+                        continue;
+                    }
+                    None => {}
                 }
-                Some(reason) => {
-                    self.end(slot, reason, points, events);
-                    continue;
-                }
-                None => {}
+                flow.listed = Listed::NOT;
+                let tick = tick(flow.deadline(config));
+                self.deadlines.put(&mut flow.listed, slot, node, tick);
             }
-            let (deadline, seen) = (tick(flow.deadline(config)), tick(flow.last_seen));
-            self.deadlines.put(slot, node, deadline);
-            self.silence.put(slot, EVERYONE, seen);
         }
-        self.due = due;
     }
 
     /// Gives the flows that are new since the last call their identity, and reports them. Call it at the end of a
@@ -235,34 +247,75 @@ impl FlowTable {
 
     /// Writes every flow of `node`, with `reason` where FIN or RST did not end it.
     pub(crate) fn end_all(&mut self, node: u32, reason: EndReason, points: &Points, events: &mut Events) {
-        let mut due = std::mem::take(&mut self.due);
-        self.deadlines.take_due(node, u64::MAX, &mut due);
-        for slot in due.drain(..) {
+        for (under, list) in self.deadlines.take_due(node, u64::MAX) {
+            for slot in list {
+                if let Some(flow) = listed(&mut self.flows, slot, node, under) {
+                    let reason = flow.closed_by().unwrap_or(reason);
+                    self.end(slot, reason, points, events);
+                }
+            }
+        }
+    }
+
+    /// Where the flows of `node` are, for [`end_some`](Self::end_some): the last one is the first in the order of records.
+    /// Sixteen bytes a flow.
+    pub(crate) fn ending(&mut self, node: u32, points: &Points, events: &mut Events) -> Vec<(u64, u32)> {
+        self.settle(points, events);
+        let of_node = |(slot, flow): (usize, &Option<Flow>)| {
+            flow.as_ref().filter(|f| f.node == node).map(|f| (f.part().0.0, slot as u32))
+        };
+        let mut ending: Vec<(u64, u32)> = self.flows.iter().enumerate().filter_map(of_node).collect();
+        let rest = |slot: u32| self.flows.get(slot as usize).and_then(Option::as_ref).map(|f| (f.id, f.last_seen));
+        ending.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| rest(b.1).cmp(&rest(a.1))));
+        ending
+    }
+
+    /// Writes the last `most` flows of `ending`, with `reason` where FIN or RST did not end them.
+    pub(crate) fn end_some(
+        &mut self,
+        (ending, most): (&mut Vec<(u64, u32)>, usize),
+        reason: EndReason,
+        points: &Points,
+        events: &mut Events,
+    ) {
+        for (_, slot) in ending.drain(ending.len().saturating_sub(most)..).rev() {
             let closed = self.flows.get(slot as usize).and_then(Option::as_ref).and_then(Flow::closed_by);
             self.end(slot, closed.unwrap_or(reason), points, events);
         }
-        self.due = due;
     }
 
     /// Writes the flow that was silent longest.
     fn evict(&mut self, points: &Points, events: &mut Events) {
-        while let Some((listed, slot)) = self.silence.first(EVERYONE) {
-            let Some(flow) = self.flows.get(slot as usize).and_then(Option::as_ref) else {
-                self.silence.remove(slot);
-                continue;
-            };
-            let seen = tick(flow.last_seen);
-            if seen == listed {
+        if self.stalest.is_empty() {
+            self.look_for_stalest();
+        }
+        while let Some((seen, slot)) = self.stalest.pop() {
+            let flow = self.flows.get(slot as usize).and_then(Option::as_ref).filter(|f| f.last_seen == seen);
+            if let Some(flow) = flow {
                 let reason = flow.closed_by().unwrap_or(EndReason::LackOfResources);
                 return self.end(slot, reason, points, events);
             }
-            self.silence.put(slot, EVERYONE, seen);
+            if self.stalest.is_empty() {
+                self.look_for_stalest();
+            }
         }
     }
 
+    /// Finds the flows that were silent longest. Cost: a pass over all flows, and 16 bytes of each meanwhile.
+    fn look_for_stalest(&mut self) {
+        let mut all: Vec<(u64, u32)> = Vec::with_capacity(self.len());
+        all.extend(self.flows.iter().enumerate().filter_map(|(slot, f)| Some((f.as_ref()?.last_seen, slot as u32))));
+        let share = all.len() / STALEST_SHARE;
+        if share > 0 {
+            all.select_nth_unstable(share);
+            all.truncate(share);
+            all.shrink_to_fit();
+        }
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        self.stalest = all;
+    }
+
     fn end(&mut self, slot: u32, reason: EndReason, points: &Points, events: &mut Events) {
-        self.deadlines.remove(slot);
-        self.silence.remove(slot);
         let Some(mut flow) = self.flows.get_mut(slot as usize).and_then(Option::take) else { return };
         if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(flow.key.as_bytes()), |s| *s == slot) {
             entry.remove();
@@ -272,6 +325,11 @@ impl FlowTable {
         measure(&mut flow, events);
         events.records.push(flow.record(reason, points));
     }
+}
+
+/// The flow of `node` in `slot`, if its place in the agenda is `under` this.
+fn listed(flows: &mut Blocks<Option<Flow>>, slot: u32, node: u32, under: Listed) -> Option<&mut Flow> {
+    flows.get_mut(slot as usize)?.as_mut().filter(|f| f.node == node && f.listed == under)
 }
 
 fn identify(flow: &mut Flow, points: &Points, events: &mut Events) {

@@ -1,7 +1,6 @@
 //! What is on the board: of one partition, and of all.
 
 use crate::engine::EngineStats;
-use crate::window::merge_sketches;
 use netspectra_common::model::{Counter, Nanos, Resolution, WindowSketches, WindowState};
 use netspectra_common::ports::StoreBatch;
 use netspectra_common::sketch::{Estimate, TopEntry};
@@ -68,7 +67,7 @@ impl Board {
         of_start.nodes = nodes.len() as u64;
         of_start.count(window.total, window.new_flows);
         if let Some(sketches) = &window.sketches {
-            merge_sketches(&mut of_start.sketches, sketches);
+            of_start.sketches.merge(sketches);
         }
         self.windows.push((of_start, nodes));
         if self.windows.len() > WINDOWS {
@@ -133,7 +132,7 @@ impl BoardAnswer {
             };
             mine.nodes = mine.nodes.saturating_add(window.nodes);
             mine.count(Counter::new(window.packets, window.bytes), window.new_flows);
-            merge_sketches(&mut mine.sketches, &window.sketches);
+            mine.sketches.merge(&window.sketches);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::config::{RemoteWriteConfig, RemoteWriteConfigError};
 use super::proto::{TimeSeries, encode};
-use crate::window::merge_sketches;
 use netspectra_common::model::{
     Counter, Direction, Ledger, LedgerEntry, Nanos, Resolution, Rollup, WindowSketches, WindowState,
 };
@@ -131,7 +130,7 @@ impl Shape {
             [one] => out.sketches(one),
             [first, rest @ ..] => {
                 let mut all = (*first).clone();
-                rest.iter().for_each(|more| merge_sketches(&mut all, more));
+                rest.iter().for_each(|more| all.merge(more));
                 out.sketches(&all);
             }
         }

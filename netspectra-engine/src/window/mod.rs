@@ -12,8 +12,6 @@ mod sketch;
 mod tests;
 
 pub(crate) use rows::{Row, RowKey, Rows};
-#[cfg(any(feature = "redis", feature = "remote-write"))]
-pub(crate) use sketch::merge as merge_sketches;
 #[cfg(feature = "clickhouse")]
 pub(crate) use sketch::merge_states;
 
@@ -182,7 +180,7 @@ impl Windows {
             let sketches = open.sketches();
             let minute = self.s60.entry(minute_of(start)).or_default();
             minute.sums.merge(&open.sums);
-            sketch::merge(&mut minute.sketches, &sketches);
+            minute.sketches.merge(&sketches);
             let state = open.sums.state(node, start, Resolution::S10);
             batch.windows.push(WindowState { sketches: Some(Box::new(sketches)), ..state });
         }
@@ -249,7 +247,7 @@ impl Windows {
             for (ten, open) in self.s10.iter().filter(|(ten, _)| minute_of(**ten) == start) {
                 minute.sums.merge(&open.sums);
                 if let Some(sketches) = of_tens.get(ten) {
-                    sketch::merge(&mut minute.sketches, sketches);
+                    minute.sketches.merge(sketches);
                 }
             }
             let state = minute.sums.state(node, start, Resolution::S60);

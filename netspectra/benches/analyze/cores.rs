@@ -2,10 +2,8 @@
 
 use netspectra_common::model::{
     BusMessage, Chunk, ChunkId, Family, FlowDelta, FlowKey, FlowStats, GenerationId, Interface, Ledger, Manifest,
-    Nanos, Sampling, SizeHistogram, WindowSketches,
+    Nanos, Sampling, Sent, SizeHistogram, WindowSketches,
 };
-use netspectra_common::query::keys::{five_tuple, pair, port};
-use netspectra_common::sketch::hash64;
 use netspectra_engine::{Engine, EngineConfig};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,49 +28,21 @@ fn skewed(n: u64) -> u64 {
     (mixed >> 44).wrapping_mul(mixed >> 20 & 0xfffff) >> 22
 }
 
-/// Adds row `n` of a window to its sketches, as the engine does when the window closes.
-fn add(s: &mut WindowSketches, n: u64) {
-    let (src, dst) = (address(skewed(n)), address(0x80_0000 | skewed(n + 77)));
-    let (to_port, weight) = (port(6, skewed(n) as u16), 60 + n % 1400);
-    s.src_ips.insert(&src);
-    s.dst_ips.insert(&dst);
-    s.ips.insert(&src);
-    s.ips.insert(&dst);
-    s.dst_ports.insert(&to_port);
-    let of_pair = pair(&src, &dst);
-    let hash = hash64(&of_pair);
-    s.pairs.insert_hash(hash);
-    s.peers.insert_hashed(hash, &of_pair);
-    s.flows.insert(&five_tuple(&src, &dst, 6, n as u16, 443));
-    s.top_src_bytes.add(&src, weight);
-    s.top_dst_bytes.add(&dst, weight);
-    s.top_src_packets.add(&src, 1 + n % 7);
-    s.top_dst_packets.add(&dst, 1 + n % 7);
-    s.top_dst_port_bytes.add(&to_port, weight);
+/// Row `n` of a window, as the engine has it when the window closes.
+fn row(n: u64) -> Sent {
+    Sent {
+        src: address(skewed(n)),
+        dst: address(0x80_0000 | skewed(n + 77)),
+        proto: 6,
+        src_port: n as u16,
+        dst_port: skewed(n) as u16,
+        packets: 1 + n % 7,
+        bytes: 60 + n % 1400,
+    }
 }
 
-/// Insertions that [`add`] makes.
+/// Insertions that each of them is: six distinct counts, one of them of both ends, five rankings, and the pairs.
 const INSERTS: u64 = 13;
-
-fn merge(into: &mut WindowSketches, other: &WindowSketches) {
-    into.src_ips.merge(&other.src_ips);
-    into.dst_ips.merge(&other.dst_ips);
-    into.ips.merge(&other.ips);
-    into.dst_ports.merge(&other.dst_ports);
-    into.pairs.merge(&other.pairs);
-    into.flows.merge(&other.flows);
-    into.top_src_bytes.merge(&other.top_src_bytes);
-    into.top_dst_bytes.merge(&other.top_dst_bytes);
-    into.top_src_packets.merge(&other.top_src_packets);
-    into.top_dst_packets.merge(&other.top_dst_packets);
-    into.top_dst_port_bytes.merge(&other.top_dst_port_bytes);
-    into.packet_size.merge(&other.packet_size);
-    into.flow_duration.merge(&other.flow_duration);
-    into.server_rtt.merge(&other.server_rtt);
-    into.client_rtt.merge(&other.client_rtt);
-    into.dns_latency.merge(&other.dns_latency);
-    into.peers.merge(&other.peers);
-}
 
 fn delta(flow: u64, second: u64) -> FlowDelta {
     let mut key = FlowKey { proto: 6, family: Family::V4 as u8, dst_port: 443, ..FlowKey::default() };
@@ -124,7 +94,7 @@ fn engine() -> f64 {
 fn window(from: u64) -> (WindowSketches, f64) {
     let mut sketches = WindowSketches::default();
     let began = Instant::now();
-    (from..from + ROWS).for_each(|n| add(&mut sketches, n));
+    sketches.add((from..from + ROWS).map(row));
     (sketches, began.elapsed().as_secs_f64() * 1e9 / (ROWS * INSERTS) as f64)
 }
 
@@ -136,7 +106,7 @@ pub(crate) fn main() {
         let (theirs, _) = window(ROWS);
         inserts.push(insert);
         let began = Instant::now();
-        merge(&mut mine, &theirs);
+        mine.merge(&theirs);
         merges.push(began.elapsed().as_secs_f64() * 1e6);
         std::hint::black_box(mine);
     }

@@ -230,10 +230,7 @@ fn drive(
                         bar.set_message(format!("{} frames", output::grouped(generation.frames)));
                     }
                 }
-                Step::End(source, last) => {
-                    last.iter().try_for_each(&mut each)?;
-                    return Ok(source);
-                }
+                Step::End(source) => return Ok(source),
             }
         }
         Err(anyhow!("the thread that reads the capture ended early"))

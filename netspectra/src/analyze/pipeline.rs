@@ -24,7 +24,7 @@ const MOST: u16 = 4;
 /// What a stage hands to the next: `T` for each generation, then the source at its end.
 pub(super) enum Step<T> {
     Generation(Generation<T>),
-    End(Box<PcapSource>, T),
+    End(Box<PcapSource>),
 }
 
 /// What a stage made of a generation, and how far the files were read then.
@@ -50,12 +50,17 @@ pub(super) fn batches<'scope>(
 ) -> anyhow::Result<Steps<'scope>> {
     if threads < 2 {
         let mut reading = Some((source, drain));
-        let read = std::iter::from_fn(move || {
-            let (step, rest) = read(reading.take()?);
-            reading = rest;
-            Some(step)
-        });
-        return Ok(Box::new(read.map(move |step| count(&mut engine, step))));
+        let mut waiting = None;
+        return Ok(Box::new(std::iter::from_fn(move || {
+            let step = waiting.take().or_else(|| {
+                let (step, rest) = read(reading.take()?);
+                reading = rest;
+                Some(step)
+            });
+            let (batches, again) = count(&mut engine, step?);
+            waiting = again;
+            Some(batches)
+        })));
     }
     let files = source.read_ahead();
     let shared = Arc::new(Shared {
@@ -85,26 +90,37 @@ pub(super) fn batches<'scope>(
 /// Reads a generation; without a rest there is nothing more.
 fn read((mut source, mut drain): (PcapSource, Drain)) -> (Messages, Option<(PcapSource, Drain)>) {
     match source.generation().context("reading the capture") {
-        Ok(Some(generation)) => {
+        Ok(Some(mut generation)) => {
+            // The engine is told by the end itself, and then ends in pieces: a batch of the last generation would have all flows.
+            generation.last = false;
             let (bytes_read, frames) = (source.progress().0, source.frames());
             let step = Step::Generation(Generation { is: drain.cut(generation), bytes_read, frames });
             (Ok(step), Some((source, drain)))
         }
-        Ok(None) => (Ok(Step::End(Box::new(source), Vec::new())), None),
+        Ok(None) => (Ok(Step::End(Box::new(source))), None),
         Err(e) => (Err(e), None),
     }
 }
 
-/// What `engine` makes of a step; the last batch comes with the end.
-fn count(engine: &mut Engine, step: Messages) -> Batches {
-    Ok(match step? {
-        Step::Generation(Generation { is: messages, bytes_read, frames }) => {
+/// What `engine` makes of a step, and the step itself if there will be more of it: at the end batches come one by one, because
+/// all of them together are larger than everything before.
+fn count(engine: &mut Engine, step: Messages) -> (Batches, Option<Messages>) {
+    match step {
+        Err(e) => (Err(e), None),
+        Ok(Step::Generation(Generation { is: messages, bytes_read, frames })) => {
             // Each message goes once it is applied: what is in it is then the engine's alone.
             let is = messages.into_iter().filter_map(|message| engine.apply(&message)).collect();
-            Step::Generation(Generation { is, bytes_read, frames })
+            (Ok(Step::Generation(Generation { is, bytes_read, frames })), None)
         }
-        Step::End(source, _) => Step::End(source, vec![engine.finish()]),
-    })
+        Ok(Step::End(source)) => match engine.finish_some() {
+            Some(batch) => {
+                let (bytes_read, frames) = (source.progress().0, source.frames());
+                let some = Generation { is: vec![batch], bytes_read, frames };
+                (Ok(Step::Generation(some)), Some(Ok(Step::End(source))))
+            }
+            None => (Ok(Step::End(source)), None),
+        },
+    }
 }
 
 /// A stage: who works at it has taken it out.
@@ -192,9 +208,12 @@ impl Shared {
             && let Some(step) = work.read.pop_front()
         {
             drop(work);
-            let step = count(&mut engine, step);
+            let (step, again) = count(&mut engine, step);
             let mut work = self.lock();
             work.counted.push_back(step);
+            if let Some(again) = again {
+                work.read.push_front(again);
+            }
             work.counting = Stage::Idle(engine);
         } else if work.read.len() < WAITING
             && let Some(reading) = work.reading.take()

@@ -26,7 +26,7 @@ impl PairSample {
     /// The canonical bytes of this sample: the same set of pairs and the same capacity give the same bytes. 9 bytes for a pair of
     /// IPv4 addresses, 33 for one of IPv6.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut pairs: Vec<(u64, &[u8; 32])> = self.pairs.iter().map(|(hash, pair)| (*hash, pair)).collect();
+        let mut pairs: Vec<(u64, &[u8; 32])> = self.hashes.iter().copied().zip(&self.pairs).collect();
         pairs.sort_unstable();
         let mut out = FORMAT.begin(8 + pairs.len() * 9);
         put_varint(&mut out, self.capacity as u64);
@@ -71,9 +71,10 @@ impl PairSample {
             reader.require(hash.leading_zeros() >= level, "a pair is not in a sample of this level")?;
             reader.require(before.is_none_or(|before| before < hash), "the hashes do not ascend")?;
             before = Some(hash);
-            sample.pairs.insert(hash, pair);
+            sample.append(hash, &pair);
         }
         reader.finish()?;
+        sample.reindex();
         Ok(sample)
     }
 }

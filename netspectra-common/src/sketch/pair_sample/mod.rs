@@ -3,8 +3,11 @@ mod bytes;
 #[cfg(test)]
 mod tests;
 
+use super::index::Index;
 use super::{Estimate, hash64};
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 /// Pairs that a window's sample keeps at most.
 const OF_A_WINDOW: usize = 8192;
@@ -13,6 +16,9 @@ const LARGEST: usize = 1 << 20;
 /// How sure bounds are, and the standard normal's quantile for it.
 const CONFIDENCE: f64 = 0.95;
 const Z: f64 = 1.96;
+
+/// Seeded by the process: who chooses addresses cannot choose where the index has a pair. Nothing that is written depends on it.
+static SPOTS: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::fast::RandomState::default);
 
 /// Which end of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +41,16 @@ pub enum Side {
 /// binomial that it is. A counterpart in the sample was seen, so `low` is never below their number. The bounds suppose that
 /// addresses were not chosen by their hash, see [`Hll`](super::Hll).
 ///
-/// Cost: an `insert` hashes 32 bytes; when sampled nearly all of them end there. Memory: about 60 bytes a pair kept.
+/// Cost: an `insert` hashes 32 bytes; when sampled nearly all of them end there. Memory: 48 to 56 bytes a pair kept.
 ///
 /// Source: distinct sampling, Gibbons 2001; for this use Venkataraman, Song, Gibbons, Blum 2005.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PairSample {
-    /// By their hash: sender, receiver.
-    pairs: HashMap<u64, [u8; 32], foldhash::fast::RandomState>,
+    /// Sender and receiver, in the order in which they came.
+    pairs: Vec<[u8; 32]>,
+    /// The [`hash64`] of each: pairs with the same one are one.
+    hashes: Vec<u64>,
+    index: Index,
     level: u32,
     capacity: usize,
 }
@@ -64,7 +73,13 @@ pub struct Peers {
 impl PairSample {
     /// An empty sample that keeps at most `capacity` pairs, 1 to 2^20; does not allocate.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { pairs: HashMap::default(), level: 0, capacity: capacity.clamp(1, LARGEST) }
+        Self {
+            pairs: Vec::new(),
+            hashes: Vec::new(),
+            index: Index::default(),
+            level: 0,
+            capacity: capacity.clamp(1, LARGEST),
+        }
     }
 
     /// Adds a pair, sender and receiver of 16 bytes each; a second time changes nothing.
@@ -76,33 +91,77 @@ impl PairSample {
     /// Adds the pair whose [`hash64`] is `hash`; with another hash it would count as another pair.
     #[inline]
     pub fn insert_hashed(&mut self, hash: u64, pair: &[u8; 32]) {
-        if hash.leading_zeros() >= self.level {
-            self.pairs.entry(hash).or_insert(*pair);
-            self.fit();
+        if hash.leading_zeros() >= self.level && !self.contains(hash) {
+            self.append(hash, pair);
+            self.index.push(spot(hash), self.hashes.iter().map(|hash| spot(*hash)));
+            while self.pairs.len() > self.capacity {
+                self.raise(self.level + 1);
+            }
         }
     }
 
-    /// Makes this the sample of the union of both sets. Cost: one pass over `other`.
+    /// Makes this the sample of the union of both sets. Cost: one pass over `other`, and one over this when less is sampled then.
     pub fn merge(&mut self, other: &Self) {
         self.capacity = self.capacity.max(other.capacity);
         if other.level > self.level {
             self.raise(other.level);
         }
-        for (hash, pair) in &other.pairs {
-            self.insert_hashed(*hash, pair);
+        let is_new = |(_, hash): &(usize, &u64)| hash.leading_zeros() >= self.level && !self.contains(**hash);
+        let mut new: Vec<u32> = Vec::with_capacity(other.hashes.len());
+        new.extend(other.hashes.iter().enumerate().filter(is_new).map(|(at, _)| at as u32));
+        self.pairs.reserve(new.len());
+        self.hashes.reserve(new.len());
+        self.pairs.extend(new.iter().map(|at| other.pairs[*at as usize]));
+        self.hashes.extend(new.iter().map(|at| other.hashes[*at as usize]));
+        let mut level = self.level;
+        while self.hashes.len() > self.capacity && self.sampled_at(level) > self.capacity {
+            level += 1;
         }
+        if level > self.level {
+            self.drop_below(level);
+        }
+        self.reindex();
     }
 
-    /// Samples less until what is kept fits.
-    fn fit(&mut self) {
-        while self.pairs.len() > self.capacity {
-            self.raise(self.level + 1);
-        }
+    /// How many of its pairs a sample of `level` has.
+    fn sampled_at(&self, level: u32) -> usize {
+        let most = u64::MAX.checked_shr(level).unwrap_or(0);
+        self.hashes.iter().filter(|hash| **hash <= most).count()
     }
 
+    #[inline]
+    fn contains(&self, hash: u64) -> bool {
+        self.index.find(spot(hash), |at| self.hashes[at] == hash).is_some()
+    }
+
+    fn reindex(&mut self) {
+        self.index.rebuild(self.hashes.iter().map(|hash| spot(*hash)));
+    }
+
+    /// Adds a pair to the list, not to the index.
+    fn append(&mut self, hash: u64, pair: &[u8; 32]) {
+        self.pairs.push(*pair);
+        self.hashes.push(hash);
+    }
+
+    /// Samples less: what is not of `level` goes.
     fn raise(&mut self, level: u32) {
+        self.drop_below(level);
+        self.reindex();
+    }
+
+    /// Samples less, and leaves the index as it was.
+    fn drop_below(&mut self, level: u32) {
         self.level = level;
-        self.pairs.retain(|hash, _| hash.leading_zeros() >= level);
+        let mut kept = 0;
+        for at in 0..self.hashes.len() {
+            // Written whether or not it stays: cheaper than a branch that nobody can foresee.
+            self.pairs[kept] = self.pairs[at];
+            self.hashes[kept] = self.hashes[at];
+            kept += usize::from(self.hashes[at].leading_zeros() >= level);
+        }
+        self.pairs.truncate(kept);
+        self.hashes.truncate(kept);
     }
 
     /// Whether nothing was ever added.
@@ -124,7 +183,7 @@ impl PairSample {
     /// pass over the sample.
     pub fn top(&self, side: Side, n: usize) -> Vec<Peers> {
         let mut counts: HashMap<[u8; 16], usize, foldhash::fast::RandomState> = HashMap::default();
-        for pair in self.pairs.values() {
+        for pair in &self.pairs {
             *counts.entry(end(pair, side)).or_default() += 1;
         }
         let mut all: Vec<([u8; 16], usize)> = counts.into_iter().collect();
@@ -134,7 +193,7 @@ impl PairSample {
 
     /// The counterparts of one address. Cost: one pass over the sample.
     pub fn peers(&self, side: Side, address: &[u8; 16]) -> Estimate {
-        self.scaled(self.pairs.values().filter(|pair| end(pair, side) == *address).count())
+        self.scaled(self.pairs.iter().filter(|pair| end(pair, side) == *address).count())
     }
 
     /// The most counterparts that an address may have that is not in the sample, with the confidence of all bounds.
@@ -160,6 +219,20 @@ impl PairSample {
             confidence: CONFIDENCE,
         }
     }
+}
+
+/// The same pairs, in any order.
+impl PartialEq for PairSample {
+    fn eq(&self, other: &Self) -> bool {
+        (self.level, self.capacity, self.hashes.len()) == (other.level, other.capacity, other.hashes.len())
+            && self.hashes.iter().all(|hash| other.contains(*hash))
+    }
+}
+
+/// Where the index has a pair.
+#[inline]
+fn spot(hash: u64) -> u64 {
+    SPOTS.hash_one(hash)
 }
 
 fn end(pair: &[u8; 32], side: Side) -> [u8; 16] {

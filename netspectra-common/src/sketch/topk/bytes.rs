@@ -3,8 +3,8 @@
 //! the 5 x 2,048 cells, row by row.
 use super::cells::{Cells, DEPTH, WIDTH};
 use super::{CAPACITY, Counters, MAX_COUNTERS, MAX_KEY, TopK};
-use crate::sketch::SketchError;
 use crate::sketch::codec::{Format, Reader, put_varint};
+use crate::sketch::{SketchError, hash64};
 
 const FORMAT: Format = Format { name: "TopK", kind: b'T', version: 1 };
 
@@ -12,10 +12,10 @@ impl TopK {
     /// The canonical bytes of this state: equal states give equal bytes; the type's documentation says which inputs
     /// give equal states. At most 240 KiB, typically 40 to 90 KiB when sketched.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut counters: Vec<(&[u8], u64)> = self.counters.iter().map(|(key, weight)| (&**key, *weight)).collect();
+        let mut counters: Vec<(&[u8], u64)> = self.counters.iter().map(|(key, _, weight)| (key, weight)).collect();
         counters.sort_unstable();
-        let cells = self.cells.as_ref().map_or(&[][..], Cells::as_slice);
-        let mut out = FORMAT.begin(24 + counters.len() * 24 + cells.len() * 4);
+        let room = self.cells.as_ref().map_or(0, |_| DEPTH * WIDTH * 4);
+        let mut out = FORMAT.begin(24 + counters.len() * 24 + room);
         put_varint(&mut out, self.total);
         put_varint(&mut out, self.error);
         put_varint(&mut out, counters.len() as u64);
@@ -25,7 +25,7 @@ impl TopK {
             put_varint(&mut out, weight);
         }
         out.push(self.cells.is_some().into());
-        cells.iter().for_each(|cell| put_varint(&mut out, *cell));
+        self.cells.iter().flat_map(Cells::iter).for_each(|cell| put_varint(&mut out, cell));
         out
     }
 
@@ -49,8 +49,8 @@ impl TopK {
                 let lost = u128::from(total).checked_sub(counted).map(|lost| lost / (CAPACITY as u128 + 1));
                 let fits = total == u64::MAX || lost.is_some_and(|lost| u128::from(error) <= lost);
                 reader.require(fits, "the error is larger than the total allows")?;
-                let cells = (0..DEPTH * WIDTH).map(|_| reader.varint()).collect::<Result<Box<[u64]>, _>>()?;
-                let cells = Cells::from_rows(cells, total);
+                let cells = (0..DEPTH * WIDTH).map(|_| reader.varint()).collect::<Result<Vec<u64>, _>>()?;
+                let cells = Cells::from_rows(&cells, total);
                 Some(cells.ok_or_else(|| reader.inconsistent("a row of cells does not sum to the total"))?)
             }
             _ => return Err(reader.inconsistent("the form is neither 0 (exact) nor 1 (sketched)")),
@@ -72,7 +72,7 @@ fn read_counters(reader: &mut Reader<'_>) -> Result<(Counters, u128), SketchErro
         let weight = reader.varint()?;
         reader.require(weight > 0, "a key has no weight")?;
         counted += u128::from(weight);
-        counters.insert(key.into(), weight);
+        counters.insert(hash64(key), key, weight);
         before = Some(key);
     }
     Ok((counters, counted))

@@ -1,26 +1,25 @@
 //! The largest keys by weight: exact while few, then Misra-Gries candidates and a Count-Min sketch.
 mod bytes;
 mod cells;
-mod key;
+mod counters;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use self::cells::Cells;
-use self::key::Key;
+use self::counters::{Counters, Wanted, nth_largest};
 use super::{Estimate, hash64};
 
 /// Counters that survive a purge: a key heavier than `total / (CAPACITY + 1)` always is a candidate.
+///
+/// In a purge every counter is lowered by the (`CAPACITY` + 1)-th largest and those at 0 go. At least `CAPACITY` + 1 counters
+/// lose that much, so [`TopK::error`] never exceeds `(total - sum of counters) / (CAPACITY + 1)`.
 const CAPACITY: usize = 1024;
 /// Counters kept before a purge, so that purges are rare. 7/8 of 2,048: a hash table's fill before it would double.
 const MAX_COUNTERS: usize = 1792;
 /// Longer keys are folded, see [`TopK::add`].
 const MAX_KEY: usize = 64;
-
-/// Keys with their exact weights, or with Misra-Gries counters.
-type Counters = HashMap<Key, u64, foldhash::fast::RandomState>;
 
 /// One of the largest keys.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +34,9 @@ pub struct TopEntry {
 /// with 64-byte ones).
 ///
 /// **Exact** up to 1,792 distinct keys: every answer is exact. **Sketched** beyond: at most 1,792 candidates by the
-/// Misra-Gries rule, and a Count-Min sketch of 5 x 2,048 cells. Which of the two it is depends on the set of keys alone.
+/// Misra-Gries rule, and a Count-Min sketch of 5 x 2,048 cells, which also says who becomes no candidate: a new key whose cells
+/// say that it is not above what any key without a counter may weigh already. Which of the two forms it is depends on the set
+/// of keys alone.
 ///
 /// Bounds when sketched, all certain (confidence 1), also against keys chosen by their hash:
 /// - `low` is the candidate's counter (0 for another key), which never exceeds the true weight;
@@ -82,45 +83,77 @@ impl TopK {
             return;
         }
         let key = folded(key);
+        self.add_hashed(hash64(&key), &key, weight);
+    }
+
+    /// Adds `weight` to `key` of at most 64 bytes, whose [`hash64`] is `hash`; with another hash the bounds would not hold.
+    ///
+    /// # Panics
+    /// A longer key, in debug builds: [`add`](Self::add) is for those.
+    #[inline]
+    pub fn add_hashed(&mut self, hash: u64, key: &[u8], weight: u64) {
+        debug_assert!(key.len() <= MAX_KEY, "a key of {} bytes", key.len());
+        if weight == 0 {
+            return;
+        }
         self.total = self.total.saturating_add(weight);
-        if let Some(counter) = self.counters.get_mut(&*key) {
-            *counter = counter.saturating_add(weight);
-        } else {
-            if self.counters.len() == MAX_COUNTERS {
-                self.overflow(&[]);
+        let Self { counters, total, error, cells } = self;
+        let key = Wanted::new(key);
+        let upper = cells.as_mut().map(|cells| {
+            cells.expect(*total);
+            cells.add(hash, weight)
+        });
+        if let Some(at) = counters.find(&key) {
+            return counters.raise(at, weight);
+        }
+        // Known to weigh no more than any key may that has no counter.
+        if upper.is_some_and(|upper| upper <= *error) {
+            return;
+        }
+        if counters.len() == MAX_COUNTERS {
+            if cells.is_none() {
+                let mut made = counters.to_cells(*total);
+                made.add(hash, weight);
+                *cells = Some(made);
             }
-            self.counters.insert(key.as_ref().into(), weight);
+            let cut = nth_largest(counters.weights(), CAPACITY);
+            counters.lower(cut);
+            *error = error.saturating_add(cut);
         }
-        if let Some(cells) = &mut self.cells {
-            cells.add(hash64(&key), weight);
-        }
+        counters.push(&key, hash, weight);
     }
 
     /// Makes this the summary of both inputs together.
     pub fn merge(&mut self, other: &Self) {
-        self.total = self.total.saturating_add(other.total);
-        self.error = self.error.saturating_add(other.error);
-        match (&mut self.cells, &other.cells) {
+        let Self { counters, total, error, cells } = self;
+        *total = total.saturating_add(other.total);
+        *error = error.saturating_add(other.error);
+        match (&mut *cells, &other.cells) {
             (None, None) => {}
-            (Some(mine), Some(theirs)) => mine.merge(theirs),
-            (Some(mine), None) => mine.add_all(&other.counters),
-            (None, Some(theirs)) => {
-                let mut cells = theirs.clone();
-                cells.add_all(&self.counters);
-                self.cells = Some(cells);
+            (Some(mine), None) => {
+                mine.expect(*total);
+                other.counters.add_to(mine);
+            }
+            (mine, Some(theirs)) => {
+                let mine = mine.get_or_insert_with(|| counters.to_cells(*total));
+                mine.expect(*total);
+                mine.merge(theirs, *total);
             }
         }
-        let mut fresh = Vec::with_capacity(other.counters.len());
-        for (key, weight) in &other.counters {
-            match self.counters.get_mut(key) {
-                Some(counter) => *counter = counter.saturating_add(*weight),
-                None => fresh.push((key, *weight)),
-            }
+        let unknown = counters.add_known(&other.counters);
+        let mut cut = 0;
+        if counters.len() + unknown.len() > MAX_COUNTERS {
+            cells.get_or_insert_with(|| {
+                let mut cells = counters.to_cells(*total);
+                other.counters.add_some_to(&mut cells, &unknown);
+                cells
+            });
+            cut = nth_largest(counters.weights().chain(other.counters.weights_of(&unknown)), CAPACITY);
+            *error = error.saturating_add(cut);
+            counters.lower(cut);
         }
-        // Lowered before they go in, so that the table never grows beyond what is kept.
-        let cut = if self.counters.len() + fresh.len() > MAX_COUNTERS { self.overflow(&fresh) } else { 0 };
-        let kept = fresh.into_iter().map(|(key, weight)| (key, weight.saturating_sub(cut)));
-        self.counters.extend(kept.filter(|(_, weight)| *weight > 0).map(|(key, weight)| (key.clone(), weight)));
+        // Lowered before they come in, so that the list never grows beyond what is kept.
+        counters.take(&other.counters, &unknown, cut);
     }
 
     /// Sum of all weights, exact (saturating at `u64::MAX`).
@@ -144,7 +177,7 @@ impl TopK {
     /// Cost: one pass over the candidates and a sort of them.
     pub fn top(&self, n: usize) -> Vec<TopEntry> {
         let mut all: Vec<(&[u8], Estimate)> =
-            self.counters.iter().map(|(key, counter)| (&**key, self.bounded(key, *counter))).collect();
+            self.counters.iter().map(|(key, hash, counter)| (key, self.bounded(hash, counter))).collect();
         all.sort_unstable_by(|(a_key, a), (b_key, b)| b.estimate.total_cmp(&a.estimate).then_with(|| a_key.cmp(b_key)));
         all.into_iter().take(n).map(|(key, value)| TopEntry { key: key.to_vec(), value }).collect()
     }
@@ -152,40 +185,16 @@ impl TopK {
     /// The weight of any key, candidate or not. Cost: one look-up and five cells.
     pub fn estimate(&self, key: &[u8]) -> Estimate {
         let key = folded(key);
-        self.bounded(&key, self.counters.get(&*key).copied().unwrap_or(0))
+        self.bounded(hash64(&key), self.counters.get(&key).unwrap_or(0))
     }
 
-    fn bounded(&self, key: &[u8], counter: u64) -> Estimate {
+    fn bounded(&self, hash: u64, counter: u64) -> Estimate {
         let Some(cells) = &self.cells else { return Estimate::exact(counter as f64) };
-        let (upper, likely) = cells.estimate(hash64(key), self.total);
+        let (upper, likely) = cells.estimate(hash, self.total);
         let low = counter as f64;
         // Conversion to f64 rounds both sides alike, so `high` stays at or above `low`.
         let high = upper.min(counter.saturating_add(self.error)).max(counter) as f64;
         Estimate { estimate: likely.clamp(low, high), low, high, confidence: 1.0 }
-    }
-
-    /// Sketches what is exact if it still is, and reduces the counters, which are more with the `others` that are to come, to
-    /// [`CAPACITY`]. Returns what they, too, are to be lowered by.
-    ///
-    /// Every counter is lowered by the (`CAPACITY` + 1)-th largest and those at 0 go. At least `CAPACITY` + 1 counters
-    /// lose that much, so `error` never exceeds `(total - sum of counters) / (CAPACITY + 1)`.
-    fn overflow(&mut self, others: &[(&Key, u64)]) -> u64 {
-        if self.cells.is_none() {
-            let mut cells = Cells::default();
-            cells.add_all(&self.counters);
-            others.iter().for_each(|(key, weight)| cells.add(hash64(key), *weight));
-            self.cells = Some(cells);
-        }
-        let others = others.iter().map(|(_, weight)| *weight);
-        let mut weights: Vec<u64> = self.counters.values().copied().chain(others).collect();
-        let (_, cut, _) = weights.select_nth_unstable_by(CAPACITY, |a, b| b.cmp(a));
-        let cut = *cut;
-        self.error = self.error.saturating_add(cut);
-        self.counters.retain(|_, counter| {
-            *counter = counter.saturating_sub(cut);
-            *counter > 0
-        });
-        cut
     }
 }
 

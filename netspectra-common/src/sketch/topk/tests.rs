@@ -55,7 +55,7 @@ fn check(top: &TopK, truth: &Truth) {
     let total: u64 = truth.values().sum();
     assert_eq!(top.total(), total);
     assert_eq!(top.cells.is_some(), truth.len() > MAX_COUNTERS);
-    let counted: u64 = top.counters.values().sum();
+    let counted: u64 = top.counters.weights().sum();
     assert!(top.error <= (total - counted) / (CAPACITY as u64 + 1), "error {} of {total}", top.error);
     for (key, weight) in truth {
         let found = top.estimate(key);
@@ -63,7 +63,7 @@ fn check(top: &TopK, truth: &Truth) {
         assert!(found.low <= weight_f && weight_f <= found.high, "{weight} is not in {found:?}");
         assert!(found.low <= found.estimate && found.estimate <= found.high, "{found:?}");
         assert_eq!(found.confidence, 1.0);
-        assert!(*weight <= top.unlisted_at_most() || top.counters.contains_key(&**key), "{weight} is not listed");
+        assert!(*weight <= top.unlisted_at_most() || top.counters.get(key).is_some(), "{weight} is not listed");
         if top.cells.is_none() {
             assert_eq!(found, Estimate::exact(weight_f));
         }
@@ -190,7 +190,7 @@ fn small_summaries_have_these_bytes_in_version_1() {
     let bytes = [b'T', 1, 0xae, 0x02, 0, 2, 1, b'a', 2, 2, b'b', b'b', 0xac, 0x02, 0];
     assert_eq!(top.to_bytes(), bytes);
     let sketched = of(&(0..3000).map(|number| (number, 1 + number % 7)).collect::<Vec<_>>()).to_bytes();
-    assert_eq!((sketched.len(), hash64(&sketched)), (30_660, 10_753_896_853_142_142_536));
+    assert_eq!((sketched.len(), hash64(&sketched)), (42_216, 12_974_890_239_434_955_372));
 }
 
 #[test]
