@@ -1,5 +1,12 @@
 //! Where the elements of a list are, by a hash of theirs.
 
+use foldhash::fast::RandomState;
+use std::sync::LazyLock;
+
+/// Hashes for an [`Index`], seeded by the process: who chooses keys cannot choose where they are. Nothing that is written depends on
+/// it, and it is the same for all sketches of a process, which hand hashes to each other.
+pub(super) static SPOTS: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
 /// Bits of a slot that say where; the others are of the hash.
 const PLACE_BITS: u32 = 21;
 const FIRST_SLOTS: usize = 16;
@@ -8,7 +15,7 @@ const EMPTY: u32 = 0;
 
 /// Finds elements of a list by a hash that the list has beside them: open addressing with linear probing, at most half full, four
 /// bytes a slot. The list has no more than 2^21 - 2 elements. Senders choose what is hashed: the hash must be one that they do
-/// not know, or they could make every search long.
+/// not know ([`SPOTS`]), or they could make every search long.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// None, or a power of two.

@@ -3,11 +3,10 @@ mod bytes;
 #[cfg(test)]
 mod tests;
 
-use super::index::Index;
+use super::index::{Index, SPOTS};
 use super::{Estimate, hash64};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::LazyLock;
 
 /// Pairs that a window's sample keeps at most.
 const OF_A_WINDOW: usize = 8192;
@@ -16,9 +15,6 @@ const LARGEST: usize = 1 << 20;
 /// How sure bounds are, and the standard normal's quantile for it.
 const CONFIDENCE: f64 = 0.95;
 const Z: f64 = 1.96;
-
-/// Seeded by the process: who chooses addresses cannot choose where the index has a pair. Nothing that is written depends on it.
-static SPOTS: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::fast::RandomState::default);
 
 /// Which end of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

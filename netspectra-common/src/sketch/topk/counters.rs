@@ -1,19 +1,14 @@
 //! Keys with their weights: a list, and an index beside it.
 
 use super::cells::Cells;
-use crate::sketch::hash64;
-use crate::sketch::index::Index;
+use crate::sketch::index::{Index, SPOTS};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::LazyLock;
 use zerocopy::IntoBytes;
 
 /// Bytes of a key that are kept in place: an address, a port with its protocol.
 const SHORT: usize = 23;
 /// Instead of a length: the key is in [`Counters::long`].
 const LONG: u8 = u8::MAX;
-
-/// Seeded by the process: who chooses keys cannot choose where the index has them. Nothing that is written depends on it.
-static SPOTS: LazyLock<foldhash::fast::RandomState> = LazyLock::new(foldhash::fast::RandomState::default);
 
 /// A key and its weight, half a line of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +23,7 @@ pub(super) struct Counters {
     list: Vec<Counter>,
     /// What the index knows of each.
     spots: Vec<u64>,
-    /// The [`hash64`] of each.
+    /// The [`hash64`](crate::sketch::hash64) of each.
     hashes: Vec<u64>,
     /// The keys that are too long for the list, each at its place. Empty when there is none.
     long: Vec<Box<[u8]>>,
@@ -97,7 +92,7 @@ impl Counters {
         self.list.len()
     }
 
-    /// Keys, their [`hash64`], and weights.
+    /// Keys, their [`hash64`](crate::sketch::hash64), and weights.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], u64, u64)> {
         (0..self.list.len()).map(|at| (self.key(at), self.hashes[at], self.list[at].weight))
     }
@@ -245,13 +240,6 @@ impl PartialEq for Counters {
     }
 }
 
-impl<'a> Extend<(&'a [u8], u64)> for Counters {
-    /// Adds keys that are not there.
-    fn extend<T: IntoIterator<Item = (&'a [u8], u64)>>(&mut self, keys: T) {
-        keys.into_iter().for_each(|(key, weight)| self.insert(hash64(key), key, weight));
-    }
-}
-
 /// The `n`-th largest (from 0) of `weights`, of which there are more than that.
 ///
 /// Counted first by the leading bits, then found among those that have the same: the list is not moved about. Source: selection
@@ -285,6 +273,7 @@ fn class(weight: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sketch::hash64;
     use crate::sketch::testing::Rng;
 
     #[test]
@@ -318,7 +307,7 @@ mod tests {
     fn keys_of_every_length_are_found_after_some_have_gone() {
         let key = |n: usize| vec![n as u8; n];
         let mut counters = Counters::default();
-        counters.extend((0..=64).map(key).map(Vec::leak).map(|key| (&*key, key.len() as u64 + 1)));
+        (0..=64).for_each(|n| counters.insert(hash64(&key(n)), &key(n), n as u64 + 1));
         assert!((0..=64).all(|n| counters.get(&key(n)) == Some(n as u64 + 1)));
         assert_eq!(counters.get(&[7; 64]), None, "as long as another");
         counters.lower(20);
@@ -326,7 +315,8 @@ mod tests {
         assert!((20..=64).all(|n| counters.get(&key(n)) == Some(n as u64 - 19)));
         assert_eq!(counters.iter().map(|(key, hash, _)| (key.len(), hash == hash64(key))).max(), Some((64, true)));
         let mut other = Counters::default();
-        other.extend([(&key(30)[..], 1), (&key(40), 2), (&key(3), 9), (&[9; 50], 9)]);
+        let others = [(key(30), 1), (key(40), 2), (key(3), 9), (vec![9; 50], 9)];
+        others.iter().for_each(|(key, weight)| other.insert(hash64(key), key, *weight));
         let unknown = counters.add_known(&other);
         assert_eq!((unknown.clone(), counters.get(&key(40))), (vec![2, 3], Some(23)));
         counters.take(&other, &unknown, 8);
