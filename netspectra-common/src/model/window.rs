@@ -166,7 +166,7 @@ impl WindowSketches {
     /// What goes into one sketch before the next one is begun, so that both fit into the processor's caches.
     const BLOCK: usize = 256;
 
-    /// Adds packets, to all sketches but those of sizes and times. Cost: about a tenth of a microsecond each.
+    /// Adds packets, to all sketches but those of sizes and times. Cost: about a third of a microsecond each.
     pub fn add(&mut self, sent: impl IntoIterator<Item = Sent>) {
         let mut sent = sent.into_iter();
         let mut block = Vec::with_capacity(Self::BLOCK);

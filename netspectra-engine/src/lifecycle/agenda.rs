@@ -49,15 +49,15 @@ impl Agenda {
         }
     }
 
-    /// Takes the lists of `owner` whose tick is at most `tick`, and what a slot is listed under that counts in each.
-    pub(super) fn take_due(&mut self, owner: u32, tick: u64) -> Vec<(Listed, Vec<u32>)> {
+    /// Takes what `owner` has under ticks up to `tick`, in their order: slots, and what each is listed under if it counts.
+    pub(super) fn take_due(&mut self, owner: u32, tick: u64) -> impl Iterator<Item = (Listed, u32)> + use<> {
         let mut due = Vec::new();
         while let Some((&key, _)) = self.lists.range((owner, 0)..=(owner, tick)).next() {
             let list = self.lists.remove(&key).unwrap_or_default();
             self.entries -= list.len();
             due.push((Listed::under(key.1), list));
         }
-        due
+        due.into_iter().flat_map(|(under, list)| list.into_iter().map(move |slot| (under, slot)))
     }
 
     /// Drops the entries of which `counts` says no: it is asked with owner, what the list is under, and slot.
@@ -86,9 +86,8 @@ mod tests {
 
         /// The slots that are due and count.
         fn due(&mut self, owner: u32, tick: u64) -> Vec<u32> {
-            let lists = self.0.take_due(owner, tick);
-            let counts = |under: Listed, slot: &u32| self.1.get(slot) == Some(&under);
-            lists.into_iter().flat_map(|(under, list)| list.into_iter().filter(move |s| counts(under, s))).collect()
+            let due = self.0.take_due(owner, tick);
+            due.filter(|(under, slot)| self.1.get(slot) == Some(under)).map(|(_, slot)| slot).collect()
         }
     }
 

@@ -140,6 +140,11 @@ impl Flow {
         (there.server_rtt_us(back), there.client_rtt_us(back))
     }
 
+    /// Whether it is the flow of `node` that its agenda has `under` this.
+    pub(super) fn is_listed(&self, node: u32, under: Listed) -> bool {
+        self.node == node && self.listed == under
+    }
+
     /// How the protocol ended the flow, when it did.
     pub(crate) fn closed_by(&self) -> Option<EndReason> {
         let [a, b] = [self.sides[0].tcp.all_flags, self.sides[1].tcp.all_flags];
@@ -338,7 +343,8 @@ impl Flow {
     /// Begins the next record: counts start again, identity and initiator stay.
     pub(crate) fn cut(&mut self) {
         let (end, by) = self.initiator();
-        if self.settled.replace(by).is_none() && end == 1 {
+        self.settled = Some(by);
+        if end == 1 {
             self.bits |= SETTLED_END;
         }
         for side in &mut self.sides {

@@ -143,8 +143,7 @@ impl FlowTable {
                 }
                 return;
             }
-            let reason = flow.closed_by().unwrap_or(EndReason::IdleTimeout);
-            self.end(slot, reason, points, events);
+            self.end(slot, EndReason::IdleTimeout, points, events);
         }
         while self.len() >= config.max_flows.max(1) {
             self.evict(points, events);
@@ -156,7 +155,7 @@ impl FlowTable {
         if self.deadlines.entries() > 2 * self.len() + SPARE_ENTRIES {
             let flows = &self.flows;
             self.deadlines.retain(|owner, under, slot| {
-                flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.node == owner && f.listed == under)
+                flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.is_listed(owner, under))
             });
         }
         let (node, deadline) = (flow.node, tick(flow.deadline(config)));
@@ -203,26 +202,24 @@ impl FlowTable {
         (config, points): (&EngineConfig, &Points),
         events: &mut Events,
     ) {
-        for (under, list) in self.deadlines.take_due(node, tick(now.0)) {
-            for slot in list {
-                let Some(flow) = listed(&mut self.flows, slot, node, under) else { continue };
-                let reason = flow.due(now.0, config);
-                match reason {
-                    Some(EndReason::ActiveTimeout) => {
-                        identify(flow, points, events);
-                        events.records.push(flow.record(EndReason::ActiveTimeout, points));
-                        flow.cut();
-                    }
-                    Some(reason) => {
-                        self.end(slot, reason, points, events);
-                        continue;
-                    }
-                    None => {}
+        for (under, slot) in self.deadlines.take_due(node, tick(now.0)) {
+            let Some(flow) = listed(&mut self.flows, slot, node, under) else { continue };
+            let reason = flow.due(now.0, config);
+            match reason {
+                Some(EndReason::ActiveTimeout) => {
+                    identify(flow, points, events);
+                    events.records.push(flow.record(EndReason::ActiveTimeout, points));
+                    flow.cut();
                 }
-                flow.listed = Listed::NOT;
-                let tick = tick(flow.deadline(config));
-                self.deadlines.put(&mut flow.listed, slot, node, tick);
+                Some(reason) => {
+                    self.end(slot, reason, points, events);
+                    continue;
+                }
+                None => {}
             }
+            flow.listed = Listed::NOT;
+            let tick = tick(flow.deadline(config));
+            self.deadlines.put(&mut flow.listed, slot, node, tick);
         }
     }
 
@@ -247,12 +244,9 @@ impl FlowTable {
 
     /// Writes every flow of `node`, with `reason` where FIN or RST did not end it.
     pub(crate) fn end_all(&mut self, node: u32, reason: EndReason, points: &Points, events: &mut Events) {
-        for (under, list) in self.deadlines.take_due(node, u64::MAX) {
-            for slot in list {
-                if let Some(flow) = listed(&mut self.flows, slot, node, under) {
-                    let reason = flow.closed_by().unwrap_or(reason);
-                    self.end(slot, reason, points, events);
-                }
+        for (under, slot) in self.deadlines.take_due(node, u64::MAX) {
+            if listed(&mut self.flows, slot, node, under).is_some() {
+                self.end(slot, reason, points, events);
             }
         }
     }
@@ -279,24 +273,19 @@ impl FlowTable {
         events: &mut Events,
     ) {
         for (_, slot) in ending.drain(ending.len().saturating_sub(most)..).rev() {
-            let closed = self.flows.get(slot as usize).and_then(Option::as_ref).and_then(Flow::closed_by);
-            self.end(slot, closed.unwrap_or(reason), points, events);
+            self.end(slot, reason, points, events);
         }
     }
 
     /// Writes the flow that was silent longest.
     fn evict(&mut self, points: &Points, events: &mut Events) {
-        if self.stalest.is_empty() {
-            self.look_for_stalest();
-        }
-        while let Some((seen, slot)) = self.stalest.pop() {
-            let flow = self.flows.get(slot as usize).and_then(Option::as_ref).filter(|f| f.last_seen == seen);
-            if let Some(flow) = flow {
-                let reason = flow.closed_by().unwrap_or(EndReason::LackOfResources);
-                return self.end(slot, reason, points, events);
-            }
+        loop {
             if self.stalest.is_empty() {
                 self.look_for_stalest();
+            }
+            let Some((seen, slot)) = self.stalest.pop() else { return };
+            if self.flows.get(slot as usize).and_then(Option::as_ref).is_some_and(|f| f.last_seen == seen) {
+                return self.end(slot, EndReason::LackOfResources, points, events);
             }
         }
     }
@@ -315,6 +304,7 @@ impl FlowTable {
         self.stalest = all;
     }
 
+    /// Writes the flow in `slot`, with `reason` where FIN or RST did not end it.
     fn end(&mut self, slot: u32, reason: EndReason, points: &Points, events: &mut Events) {
         let Some(mut flow) = self.flows.get_mut(slot as usize).and_then(Option::take) else { return };
         if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(flow.key.as_bytes()), |s| *s == slot) {
@@ -323,13 +313,13 @@ impl FlowTable {
         self.free.push(slot);
         identify(&mut flow, points, events);
         measure(&mut flow, events);
-        events.records.push(flow.record(reason, points));
+        events.records.push(flow.record(flow.closed_by().unwrap_or(reason), points));
     }
 }
 
 /// The flow of `node` in `slot`, if its place in the agenda is `under` this.
 fn listed(flows: &mut Blocks<Option<Flow>>, slot: u32, node: u32, under: Listed) -> Option<&mut Flow> {
-    flows.get_mut(slot as usize)?.as_mut().filter(|f| f.node == node && f.listed == under)
+    flows.get_mut(slot as usize)?.as_mut().filter(|f| f.is_listed(node, under))
 }
 
 fn identify(flow: &mut Flow, points: &Points, events: &mut Events) {

@@ -90,27 +90,29 @@ impl PairSample {
         if hash.leading_zeros() >= self.level && !self.contains(hash) {
             self.append(hash, pair);
             self.index.push(spot(hash), self.hashes.iter().map(|hash| spot(*hash)));
-            while self.pairs.len() > self.capacity {
-                self.raise(self.level + 1);
+            if self.pairs.len() > self.capacity {
+                self.fit(self.level);
             }
         }
     }
 
-    /// Makes this the sample of the union of both sets. Cost: one pass over `other`, and one over this when less is sampled then.
+    /// Makes this the sample of the union of both sets. Cost: one pass over `other`, and few over this.
     pub fn merge(&mut self, other: &Self) {
         self.capacity = self.capacity.max(other.capacity);
-        if other.level > self.level {
-            self.raise(other.level);
-        }
-        let is_new = |(_, hash): &(usize, &u64)| hash.leading_zeros() >= self.level && !self.contains(**hash);
+        let level = self.level.max(other.level);
+        let is_new = |(_, hash): &(usize, &u64)| hash.leading_zeros() >= level && !self.contains(**hash);
         let mut new: Vec<u32> = Vec::with_capacity(other.hashes.len());
         new.extend(other.hashes.iter().enumerate().filter(is_new).map(|(at, _)| at as u32));
         self.pairs.reserve(new.len());
         self.hashes.reserve(new.len());
         self.pairs.extend(new.iter().map(|at| other.pairs[*at as usize]));
         self.hashes.extend(new.iter().map(|at| other.hashes[*at as usize]));
-        let mut level = self.level;
-        while self.hashes.len() > self.capacity && self.sampled_at(level) > self.capacity {
+        self.fit(level);
+    }
+
+    /// Samples no more than `level` says, and less until what is kept fits.
+    fn fit(&mut self, mut level: u32) {
+        while self.sampled_at(level) > self.capacity {
             level += 1;
         }
         if level > self.level {
@@ -140,13 +142,7 @@ impl PairSample {
         self.hashes.push(hash);
     }
 
-    /// Samples less: what is not of `level` goes.
-    fn raise(&mut self, level: u32) {
-        self.drop_below(level);
-        self.reindex();
-    }
-
-    /// Samples less, and leaves the index as it was.
+    /// Samples less: what is not of `level` goes. Leaves the index as it was.
     fn drop_below(&mut self, level: u32) {
         self.level = level;
         let mut kept = 0;

@@ -242,8 +242,7 @@ impl PartialEq for Counters {
 
 /// The `n`-th largest (from 0) of `weights`, of which there are more than that.
 ///
-/// Counted first by the leading bits, then found among those that have the same: the list is not moved about. Source: selection
-/// by distribution, Knuth, TAOCP 3, section 5.3.3, exercise.
+/// Counted first by the leading bits, then found among those that have the same: the list is not moved about.
 pub(super) fn nth_largest(weights: impl Iterator<Item = u64> + Clone, n: usize) -> u64 {
     let mut counts = [0u32; CLASSES];
     weights.clone().for_each(|weight| counts[class(weight)] += 1);
@@ -254,11 +253,8 @@ pub(super) fn nth_largest(weights: impl Iterator<Item = u64> + Clone, n: usize) 
         at -= 1;
     }
     let mut alike: Vec<u64> = weights.filter(|weight| class(*weight) == at).collect();
-    let place = (n - before).min(alike.len().saturating_sub(1));
-    if alike.is_empty() {
-        return 0;
-    }
-    *alike.select_nth_unstable_by(place, |a, b| b.cmp(a)).1
+    let Some(last) = alike.len().checked_sub(1) else { return 0 };
+    *alike.select_nth_unstable_by((n - before).min(last), |a, b| b.cmp(a)).1
 }
 
 /// Weights with the same three leading bits, of numbers of 64 bits.

@@ -51,9 +51,9 @@ pub struct TopEntry {
 /// holds: `a + b` and `b + a` have the same bytes, the same sequence of calls gives the same bytes, every key heavier
 /// than [`unlisted_at_most`](Self::unlisted_at_most) is a candidate, and all bounds contain the truth.
 ///
-/// Cost, measured in release on one core of an AMD EPYC with 16-byte keys: [`add`](Self::add) takes 17 ns while exact,
-/// 54 ns when sketched on a skewed stream, 61 ns when every key is new; merging two sketched ones 0.15 ms, the top ten
-/// 0.06 ms. Allocates per new key. An empty one does not allocate.
+/// Cost, measured in release on one core of a shared AMD EPYC in a slow phase, 16-byte keys: [`add`](Self::add) takes 47 to 70 ns when
+/// sketched on a skewed stream, merging two sketched ones 0.05 to 0.08 ms. Allocates when its lists grow, and for a new key of more
+/// than 23 bytes. An empty one does not allocate.
 ///
 /// Source: Misra, Gries 1982; merging Agarwal et al., "Mergeable Summaries", 2012; Cormode, Muthukrishnan 2005;
 /// noise-corrected estimate Deng, Rafiei 2007.
